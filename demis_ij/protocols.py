@@ -1,0 +1,186 @@
+"""The seams: what each interchangeable part promises, and the tables that find it by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demis_ij.errors import InputError
+from demis_ij.records import Correspondences, Layout, PairMatch, Solution
+
+Image = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What a matcher sees of a tile: a normalised crop and its mask.
+
+    Attributes
+    ----------
+    image : ndarray of shape (H, W), uint8
+        Normalised grey values, at full resolution of the crop.
+    mask : ndarray of shape (H, W), bool
+        True where there is data.
+    """
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+
+
+@runtime_checkable
+class Matcher(Protocol):
+    """Finds corresponding points.
+
+    Contract: recovers a shift and a turn; swapping the images swaps the columns (to sub-pixel); blank images give no
+    points. Points are px of the views given, pixel centres at integers.
+    """
+
+    name: str
+
+    def __call__(self, fixed: View, moving: View) -> Correspondences:
+        """Return the points seen in both views."""
+        ...
+
+    def batch(self, pairs: Sequence[tuple[View, View]]) -> list[Correspondences]:
+        """Return `__call__` of each pair, computed together where that is faster."""
+        ...
+
+
+@runtime_checkable
+class Solver(Protocol):
+    """Places every tile from pair measurements.
+
+    Contract: recovers a jittered grid; the order of matches does not matter; islands stay where the stage put them
+    and are reported; locked tiles do not move.
+    """
+
+    def __call__(self, layout: Layout, matches: Sequence[PairMatch]) -> Solution:
+        """Return the solved layout."""
+        ...
+
+
+@runtime_checkable
+class LayoutFormat(Protocol):
+    """Reads and writes one kind of layout file. ``read(write(x)) == x`` as far as the format can hold it."""
+
+    name: str
+
+    def recognises(self, path: Path) -> bool:
+        """Return whether the file looks like this format (by name and first bytes)."""
+        ...
+
+    def read(self, path: Path) -> list[Layout]:
+        """Return one layout a section. Raises `FormatError`."""
+        ...
+
+    def write(self, path: Path, layouts: Sequence[Layout]) -> None:
+        """Write a new file, all or nothing."""
+        ...
+
+
+class Sink(Protocol):
+    """Receives a mosaic block by block, in any order. A partial file never looks whole.
+
+    Blocks are (rows, cols) arrays of the dtype given at `open`; masks are bool, True where there is data.
+    """
+
+    def open(
+        self,
+        path: Path,
+        shape: tuple[int, int],
+        dtype: np.dtype[Any],
+        pixel_size: tuple[float, str] | None,
+        block: int,
+    ) -> None:
+        """Start a mosaic of ``shape`` (rows, cols), written in square blocks of side ``block``."""
+        ...
+
+    def write(self, pixels: Image, row: int, col: int) -> None:
+        """Take one block whose first pixel is (row, col)."""
+        ...
+
+    def close(self) -> None:
+        """Finish pyramids and rename the file to its real name."""
+        ...
+
+    def abort(self) -> None:
+        """Leave nothing that looks whole."""
+        ...
+
+
+class NameTable:
+    """Maps a name to ``module:attribute``, imported on first use; takes entry points of the group ``demis_ij.<kind>``.
+
+    Parameters
+    ----------
+    kind : str
+        What the names name ("matcher").
+    targets : mapping of str to str
+        Name to ``module:attribute``.
+    """
+
+    def __init__(self, kind: str, targets: Mapping[str, str]) -> None:
+        self.kind = kind
+        self._targets = dict(targets)
+
+    def _all(self) -> dict[str, str]:
+        found = {e.name: e.value for e in entry_points(group=f"demis_ij.{self.kind}s")}
+        return {**found, **self._targets}
+
+    @property
+    def names(self) -> list[str]:
+        """The names that can be asked for."""
+        return list(self._all())
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        targets = self._all()
+        if name not in targets:
+            near = difflib.get_close_matches(name, targets, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            msg = f"no {self.kind} {name!r}{hint} Known: {', '.join(targets)}"
+            raise InputError(msg)
+        module, _, attribute = targets[name].partition(":")
+        return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+
+
+MATCHERS = NameTable(
+    "matcher",
+    {
+        "loftr": "demis_ij.matchers.loftr:LoftrMatcher",
+        "sift": "demis_ij.matchers.sift:SiftMatcher",
+        "correlation": "demis_ij.matchers.correlation:CorrelationMatcher",
+    },
+)
+SOLVERS = NameTable(
+    "solver",
+    {
+        "sparse": "demis_ij.solvers.sparse:SparseSolver",
+        "slam": "demis_ij.solvers.slam:SlamSolver",
+        "factor_graph": "demis_ij.solvers.factor_graph:FactorGraphSolver",
+    },
+)
+FORMATS = NameTable(
+    "format",
+    {
+        "trakem2": "demis_ij.formats.trakem2:TrakEM2Format",
+        "tileconfig": "demis_ij.formats.tileconfig:TileConfigFormat",
+        "render": "demis_ij.formats.render_json:RenderJsonFormat",
+        "text": "demis_ij.formats.text_list:TextListFormat",
+    },
+)
+SINKS = NameTable(
+    "sink",
+    {
+        "ome-tiff": "demis_ij.sinks.ome_tiff:OmeTiffSink",
+        "ome-zarr": "demis_ij.sinks.ome_zarr:OmeZarrSink",
+        "png": "demis_ij.sinks.png:PngSink",
+    },
+)
