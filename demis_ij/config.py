@@ -1,0 +1,171 @@
+"""One frozen dataclass a verb: every default of the project, checked on construction; TOML; unknown keys refused."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from demis_ij.errors import FormatError, InputError
+from demis_ij.geometry import MODELS
+
+T = TypeVar("T")
+
+MATCHER_CHOICES = ("auto", "loftr", "sift", "correlation")
+SOLVER_CHOICES = ("sparse", "slam", "factor_graph")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        near = difflib.get_close_matches(str(value), known, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        msg = f"{name}: {value!r} is not one of {', '.join(known)}{hint}"
+        raise InputError(msg)
+
+
+def _in_range(name: str, value: float, low: float, high: float) -> None:
+    if not (isinstance(value, int | float) and math.isfinite(value) and low <= value <= high):
+        msg = f"{name}: {value!r} is not between {low:g} and {high:g}"
+        raise InputError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StitchConfig:
+    """How `demis_ij.stitch` works. TrakEM2's parameter names are given in brackets.
+
+    Attributes
+    ----------
+    matcher : str
+        auto, loftr, sift or correlation.
+    model : str
+        What a tile may do: translation, rigid, similarity, affine or homography [desired transformation].
+    solver : str
+        sparse, slam or factor_graph.
+    weights : str
+        LoFTR weights: ``shipped``, a checkpoint's path, or ``outdoor`` / ``indoor_new`` (kornia's, downloaded).
+    device : str
+        auto, cpu, cuda or mps.
+    resolution : float
+        Scale at which LoFTR and SIFT look at the overlap.
+    max_error_px : float
+        A match agrees with its pair's transform below this distance, px of the tile [maximal alignment error].
+        TrakEM2's default of 100 px admits almost anything; matches here are exact to a fraction of a pixel.
+    min_inliers : int
+        Matches that must agree [minimal number of inliers].
+    min_inlier_ratio : float
+        Share of matches that must agree [minimal inlier ratio].
+    stage_error_frac : float
+        What a tile's expected position may be wrong by, as a fraction of the tile's longer side.
+    stage_search_frac : float
+        What the second pass searches for pairs that found nothing in the first.
+    max_rotation_deg, max_scale_frac : float
+        What a pair may be turned and scaled by, relative to the expected layout.
+    refine : bool
+        Sub-pixel refinement of the matches.
+    largest_graph_only : bool
+        Move only the tiles of the largest component [consider largest graph only].
+    include_hidden : bool
+        Stitch tiles that the project hides, too.
+    clahe_clip : float
+        Contrast limit of the normalisation; 0 switches CLAHE off.
+    """
+
+    matcher: str = "auto"
+    model: str = "rigid"
+    solver: str = "sparse"
+    weights: str = "shipped"
+    device: str = "auto"
+    resolution: float = 0.5
+    max_error_px: float = 4.0
+    min_inliers: int = 8
+    min_inlier_ratio: float = 0.15
+    stage_error_frac: float = 0.06
+    stage_search_frac: float = 0.35
+    max_rotation_deg: float = 8.0
+    max_scale_frac: float = 0.06
+    refine: bool = True
+    largest_graph_only: bool = False
+    include_hidden: bool = False
+    clahe_clip: float = 0.5
+
+    def __post_init__(self) -> None:
+        _one_of("matcher", self.matcher, MATCHER_CHOICES)
+        _one_of("model", self.model, MODELS)
+        _one_of("solver", self.solver, SOLVER_CHOICES)
+        _one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))
+        _in_range("resolution", self.resolution, 0.05, 1)
+        _in_range("max_error_px", self.max_error_px, 0.1, 1000)
+        _in_range("min_inliers", self.min_inliers, 3, 10_000)
+        _in_range("min_inlier_ratio", self.min_inlier_ratio, 0, 1)
+        _in_range("stage_error_frac", self.stage_error_frac, 0, 1)
+        _in_range("stage_search_frac", self.stage_search_frac, 0, 1)
+        _in_range("max_rotation_deg", self.max_rotation_deg, 0, 180)
+        _in_range("max_scale_frac", self.max_scale_frac, 0, 1)
+        _in_range("clahe_clip", self.clahe_clip, 0, 100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderConfig:
+    """How `demis_ij.render` draws a mosaic.
+
+    Attributes
+    ----------
+    interpolation : str
+        nearest, linear or cubic.
+    blend : str
+        feather (linear over the overlap) or none (the first tile wins).
+    correct_intensity : bool
+        Solve a gain and an offset for each tile on the overlaps.
+    block_px : int
+        Side of a block.
+    formats : tuple of str
+        Any of ome-tiff, ome-zarr, png.
+    """
+
+    interpolation: str = "linear"
+    blend: str = "feather"
+    correct_intensity: bool = True
+    block_px: int = 1024
+    formats: tuple[str, ...] = ("ome-tiff", "png")
+
+    def __post_init__(self) -> None:
+        _one_of("interpolation", self.interpolation, ("nearest", "linear", "cubic"))
+        _one_of("blend", self.blend, ("feather", "none"))
+        _in_range("block_px", self.block_px, 64, 8192)
+        object.__setattr__(self, "formats", tuple(self.formats))
+        for name in self.formats:
+            _one_of("format", name, ("ome-tiff", "ome-zarr", "png"))
+
+
+def to_dict(config: object) -> dict[str, Any]:
+    """Return a config as plain values for JSON."""
+    return asdict(config)  # type: ignore[call-overload, no-any-return]
+
+
+def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Return a config from plain values. An unknown key raises `InputError` with the nearest name."""
+    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+            msg = f"unknown setting {key!r}{hint}"
+            raise InputError(msg)
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise InputError(str(error)) from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file. Raises `FormatError`."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FormatError(path, f"cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(path, f"not a TOML file: {error}") from error
