@@ -77,9 +77,7 @@ class Box:
 
     def grown(self, margin_px: int) -> Box:
         """Return the box with a margin on every side."""
-        return Box(
-            self.x0 - margin_px, self.y0 - margin_px, self.x1 + margin_px, self.y1 + margin_px
-        )
+        return Box(self.x0 - margin_px, self.y0 - margin_px, self.x1 + margin_px, self.y1 + margin_px)
 
     @property
     def slices(self) -> tuple[slice, slice]:
@@ -170,9 +168,7 @@ def fit_translation(
     return _from_linear(np.eye(2), mc, fc)
 
 
-def fit_rigid(
-    moving_xy: Points, fixed_xy: Points, weight: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
+def fit_rigid(moving_xy: Points, fixed_xy: Points, weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """Return the least-squares turn and shift, from two points or more (closed form of the 2-D Procrustes problem)."""
     m, f, mc, fc, w = _centred(moving_xy, fixed_xy, weight)
     cos_part = float(w @ (m * f).sum(1))
@@ -195,9 +191,7 @@ def fit_similarity(
     return _from_linear(np.array([[a, -b], [b, a]]), mc, fc)
 
 
-def fit_affine(
-    moving_xy: Points, fixed_xy: Points, weight: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
+def fit_affine(moving_xy: Points, fixed_xy: Points, weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """Return the least-squares affine; points on one line leave the free direction unchanged in length."""
     m, f, mc, fc, w = _centred(moving_xy, fixed_xy, weight)
     root = np.sqrt(w)[:, None]

@@ -241,9 +241,7 @@ class Layout:
 
     def moved(self, to_world: Mapping[str, Affine]) -> Layout:
         """Return the layout with some tiles moved; the others stay."""
-        tiles = tuple(
-            replace(t, to_world=to_world[t.id]) if t.id in to_world else t for t in self.tiles
-        )
+        tiles = tuple(replace(t, to_world=to_world[t.id]) if t.id in to_world else t for t in self.tiles)
         return replace(self, tiles=tiles)
 
     def bounds(self) -> tuple[float, float, float, float]:
