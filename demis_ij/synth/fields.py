@@ -1,0 +1,64 @@
+"""Random fields of a chosen smoothness, the raw material of synthetic tissue."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from demis_ij.errors import InputError
+
+Plane = NDArray[np.float32]
+Seed = int | np.random.Generator
+
+
+def seeds_from(seed: Seed) -> np.random.SeedSequence:
+    """Return the root of all random numbers of one picture; a generator gives up one number of its stream."""
+    if isinstance(seed, np.random.Generator):
+        return np.random.SeedSequence(int(seed.integers(0, 2**63)))
+    if seed < 0:
+        msg = f"a seed is an integer of at least 0, found {seed}"
+        raise InputError(msg)
+    return np.random.SeedSequence(int(seed))
+
+
+def check_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    """Return (rows, cols) when an image can have them. Raises `InputError` otherwise."""
+    rows, cols = int(shape[0]), int(shape[1])
+    if not (8 <= rows <= 32000 and 8 <= cols <= 32000):
+        msg = f"a synthetic image has between 8 and 32000 rows and columns, found {rows} x {cols}"
+        raise InputError(msg)
+    return rows, cols
+
+
+def smooth_field(shape: tuple[int, int], rng: np.random.Generator, length_px: float) -> Plane:
+    """Return Gaussian noise of mean 0 and sd about 1 that varies over ``length_px`` (the sigma of its smoothing).
+
+    Fields smoother than 4 px are drawn on a coarse lattice and interpolated, so the cost hardly depends on the length.
+
+    Returns
+    -------
+    ndarray of shape (rows, cols), float32
+    """
+    rows, cols = shape
+    step = max(1.0, length_px / 2.5)
+    sigma = length_px / step
+    margin = ceil(4 * sigma)
+    lattice = (ceil(rows / step) + 2 * margin + 2, ceil(cols / step) + 2 * margin + 2)
+    noise = rng.standard_normal(lattice, dtype=np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+    noise *= np.float32(2 * np.sqrt(np.pi) * sigma)  # a Gaussian of that sigma leaves sd 1 / (2 sqrt(pi) sigma)
+    if step == 1.0:
+        return np.ascontiguousarray(noise[margin : margin + rows, margin : margin + cols])
+    to_lattice = np.array([[1 / step, 0, margin], [0, 1 / step, margin]])
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    # two planes of 1/32 px steps are enough for a field this smooth, and far cheaper than an exact resampling
+    return np.asarray(cv2.warpAffine(noise, to_lattice, (cols, rows), flags=flags), np.float32)
+
+
+def smoothstep(values: Plane, low: float, high: float) -> Plane:
+    """Return 0 below ``low``, 1 above ``high`` and a smooth rise between."""
+    t = np.clip((values - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
+    return np.asarray(t * t * (3 - 2 * t), np.float32)
