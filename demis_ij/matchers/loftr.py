@@ -1,0 +1,145 @@
+"""LoFTR: learned, detector-free matching (Sun et al. 2021, arXiv:2104.00680).
+
+A view is resampled to the asked resolution, padded (never stretched) to a multiple of the coarse stride, and its
+"no data" is hidden from the transformer by LoFTR's own mask. Points come back through the exact scale of each axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+
+from demis_ij.geometry import Box, Crop
+from demis_ij.nets.loftr import fold_batch_norm
+from demis_ij.nets.weights import load_loftr
+from demis_ij.protocols import View
+from demis_ij.records import Correspondences
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return CUDA, else MPS, else the CPU; or the device asked for. Raises `InputError` when it is not there."""
+    from demis_ij.errors import InputError
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(n for n in ("cuda", "mps", "cpu") if there[n]))
+    if not there.get(name, False):
+        msg = f"device {name!r} is not available here; available: {', '.join(n for n, ok in there.items() if ok)}"
+        raise InputError(msg)
+    return torch.device(name)
+
+
+class LoftrMatcher:
+    """LoFTR as a matcher.
+
+    Parameters
+    ----------
+    resolution : float
+        Scale at which the views are looked at.
+    weights : str
+        ``shipped``, a checkpoint's path, ``outdoor`` or ``indoor_new``.
+    device : str
+        auto, cpu, cuda or mps.
+    confidence : float
+        Least dual-softmax confidence of a match.
+    max_tokens : int
+        Coarse cells of one view in a batch; bounds the memory (tokens squared) and splits batches.
+    """
+
+    name = "loftr"
+
+    def __init__(
+        self,
+        resolution: float = 0.5,
+        weights: str = "shipped",
+        device: str = "auto",
+        confidence: float = 0.2,
+        max_tokens: int = 12_000,
+    ) -> None:
+        loaded = load_loftr(weights)
+        self.resolution = resolution
+        self.device = choose_device(device)
+        self.weights = loaded.name
+        self.max_tokens = max_tokens
+        self._half_pixel = loaded.half_pixel
+        self._net = fold_batch_norm(loaded.net).to(self.device)
+        self._net.coarse_matching.thr = confidence
+        self._stride = int(self._net.config["resolution"][0])
+
+    def __call__(self, fixed: View, moving: View) -> Correspondences:
+        """Return the points seen in both views."""
+        return self.batch([(fixed, moving)])[0]
+
+    def batch(self, pairs: Sequence[tuple[View, View]]) -> list[Correspondences]:
+        """Return the points of each pair; pairs of one padded size go through the network together."""
+        ready = [(self._prepare(f), self._prepare(m)) for f, m in pairs]
+        groups: dict[tuple[int, int], list[int]] = {}
+        for k, (f, m) in enumerate(ready):
+            size = tuple(
+                -(-max(f[0].shape[axis], m[0].shape[axis]) // self._stride) * self._stride for axis in (0, 1)
+            )
+            groups.setdefault((size[0], size[1]), []).append(k)
+        found: list[Correspondences] = [Correspondences.none()] * len(pairs)
+        for size, members in groups.items():
+            tokens = size[0] * size[1] // self._stride**2
+            # one pair at a time on a CPU: it is as fast, and the confidence matrix stays in the cache
+            at_once = 1 if self.device.type == "cpu" else max(1, self.max_tokens // tokens)
+            for start in range(0, len(members), at_once):
+                some = members[start : start + at_once]
+                for k, points in zip(some, self._run([ready[k] for k in some], size), strict=True):
+                    found[k] = points
+        return found
+
+    def _prepare(self, view: View) -> tuple[np.ndarray, np.ndarray, Crop]:
+        """Return the resampled image, its mask and the way back to px of the view."""
+        h, w = view.image.shape
+        shape = (max(1, round(h * self.resolution)), max(1, round(w * self.resolution)))
+        crop = Crop.resized(Box(0, 0, w, h), shape)
+        if shape == (h, w):
+            return view.image, view.mask, crop
+        image = cv2.resize(view.image, shape[::-1], interpolation=cv2.INTER_AREA)
+        mask = cv2.resize(view.mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST).astype(bool)
+        return image, mask, crop
+
+    @torch.inference_mode()
+    def _run(self, items: Sequence[tuple], size: tuple[int, int]) -> list[Correspondences]:
+        images = np.zeros((2, len(items), 1, *size), np.float32)
+        masks = np.zeros((2, len(items), *size), bool)
+        for k, pair in enumerate(items):
+            for side, (image, mask, _) in enumerate(pair):
+                h, w = image.shape
+                images[side, k, 0] = np.pad(image, ((0, size[0] - h), (0, size[1] - w)), mode="edge") / 255.0
+                masks[side, k, :h, :w] = mask
+        data = {f"image{s}": torch.from_numpy(images[s]).to(self.device) for s in (0, 1)}
+        cells = masks[:, :, :: self._stride, :: self._stride]
+        if not cells.any((2, 3)).all():
+            return [self._run([i], size)[0] if c.any((1, 2)).all() else Correspondences.none()
+                    for i, c in zip(items, cells.swapaxes(0, 1), strict=True)]
+        if not cells.all():
+            data |= {f"mask{s}": torch.from_numpy(masks[s]).to(self.device) for s in (0, 1)}
+        with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
+            out = self._net(data)
+        index = out["batch_indexes"].cpu().numpy()
+        p0 = out["keypoints0"].double().cpu().numpy() - self._half_pixel
+        p1 = out["keypoints1"].double().cpu().numpy() - self._half_pixel
+        score = out["confidence"].double().cpu().numpy()
+        found = []
+        for k, ((i0, m0, c0), (i1, m1, c1)) in enumerate(items):
+            mine = index == k
+            keep = mine & _inside(p0, i0.shape) & _inside(p1, i1.shape)
+            a, b = p0[keep], p1[keep]
+            seen = _at(m0, a) & _at(m1, b)
+            found.append(Correspondences(c0.to_tile(a[seen]), c1.to_tile(b[seen]), score[keep][seen]))
+        return found
+
+
+def _inside(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return (points > -0.5).all(1) & (points[:, 0] < shape[1] - 0.5) & (points[:, 1] < shape[0] - 0.5)
+
+
+def _at(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
+    p = np.rint(points).astype(int)
+    return mask[np.clip(p[:, 1], 0, mask.shape[0] - 1), np.clip(p[:, 0], 0, mask.shape[1] - 1)]

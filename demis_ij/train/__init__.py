@@ -1,0 +1,1 @@
+"""Data and a network in, weights out."""
