@@ -35,7 +35,7 @@ def _add_fold(stain: Plane, rng: np.random.Generator, style: Style) -> None:
     line += rng.uniform(0.2, 0.8, 2) * (cols, rows) - line[count // 2]
     band = np.zeros(stain.shape, np.float32)
     width = int(style.scale * rng.uniform(8, 26)) + 3
-    cv2.polylines(band, [np.round(line).astype(np.int32)], False, (1.0,), width, cv2.LINE_AA)  # noqa: FBT003
+    cv2.polylines(band, [np.round(line).astype(np.int32)], False, (1.0,), width, cv2.LINE_AA)
     core = cv2.GaussianBlur(band, (0, 0), 2.5 * style.scale)
     rim = cv2.GaussianBlur(band, (0, 0), 9 * style.scale)
     stain += core * np.float32(rng.uniform(0.25, 0.5)) - (rim - core).clip(0) * np.float32(0.12)

@@ -48,13 +48,13 @@ def smooth_field(shape: tuple[int, int], rng: np.random.Generator, length_px: fl
     margin = ceil(4 * sigma)
     lattice = (ceil(rows / step) + 2 * margin + 2, ceil(cols / step) + 2 * margin + 2)
     noise = rng.standard_normal(lattice, dtype=np.float32)
-    noise = cv2.GaussianBlur(noise, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+    noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.float32)
     noise *= np.float32(2 * np.sqrt(np.pi) * sigma)  # a Gaussian of that sigma leaves sd 1 / (2 sqrt(pi) sigma)
     if step == 1.0:
         return np.ascontiguousarray(noise[margin : margin + rows, margin : margin + cols])
     to_lattice = np.array([[1 / step, 0, margin], [0, 1 / step, margin]])
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    # two planes of 1/32 px steps are enough for a field this smooth, and far cheaper than an exact resampling
+    # OpenCV rounds coordinates to 1/32 of the lattice step: nothing for a field this smooth
     return np.asarray(cv2.warpAffine(noise, to_lattice, (cols, rows), flags=flags), np.float32)
 
 

@@ -29,7 +29,7 @@ def _places(tissue: Tissue, rng: np.random.Generator, count: int, kinds: tuple[i
     xy = rng.uniform(0, 1, (count, 2)) * (cols - 1, rows - 1)
     at = xy.astype(np.intp)
     kind = tissue.kind[tissue.label[at[:, 1], at[:, 0]]]
-    return xy[np.isin(kind, kinds)]
+    return np.asarray(xy[np.isin(kind, kinds)])
 
 
 def _mitochondrion(
@@ -40,14 +40,16 @@ def _mitochondrion(
     u = dx * np.float32(cos(angle)) + dy * np.float32(sin(angle))
     v = dy * np.float32(cos(angle)) - dx * np.float32(sin(angle))
     v = v + np.float32(bend) * u * u
-    wobble = smooth_field((dx.shape[1] and dy.shape[0], dx.shape[1]), rng, 9 * scale)
+    wobble = smooth_field((dy.shape[0], dx.shape[1]), rng, 9 * scale)
     radius = np.sqrt((u / np.float32(long)) ** 2 + (v / np.float32(short)) ** 2 + np.float32(1e-6))
     inside = (1 - radius) * np.float32(short) + 1.2 * np.float32(scale) * wobble  # px from the outer membrane, inwards
     tilt, period = rng.normal(pi / 2, 0.35), scale * rng.uniform(6.5, 9.5)
-    phase = (u * np.float32(sin(tilt)) + v * np.float32(cos(tilt))) / np.float32(period) + 0.45 * wobble
+    phase = (u * np.float32(sin(tilt)) + v * np.float32(cos(tilt))) / np.float32(period) + 0.6 * wobble
     wave = np.sin(2 * np.pi * phase)
     deep = smoothstep(inside, 3.0 * scale, 6.5 * scale)
-    cristae = deep * (smoothstep(wave, 0.2, 0.75) * np.float32(-0.17) + 0.10 * np.exp(-((wave - 0.1) ** 2) / 0.06))
+    cristae = deep * (
+        smoothstep(wave + 0.5 * wobble, 0.1, 0.7) * np.float32(-0.17) + 0.10 * np.exp(-((wave - 0.1) ** 2) / 0.06)
+    )
     outer = np.exp(-((inside / np.float32(1.1 * scale)) ** 2))
     inner = np.exp(-(((inside - np.float32(3.6 * scale)) / np.float32(1.1 * scale)) ** 2))
     matrix = np.float32(rng.uniform(0.42, 0.56))
@@ -83,7 +85,7 @@ def _add_vesicle(stain: Plane, x: float, y: float, radius: float, dense: float) 
     ring = np.exp(-(((r - np.float32(radius)) / np.float32(1.1)) ** 2))
     lumen = smoothstep(np.float32(radius) - r, -0.5, 1.5)
     patch = stain[ys, xs]
-    patch += lumen * (np.float32(0.13 + dense) - patch) * 0.7 + ring * (0.62 - patch).clip(0, None) * 0.8
+    patch += lumen * (np.float32(0.13 + dense) - patch) * 0.8 + ring * (0.66 - patch).clip(0, None) * 0.9
 
 
 def add_synapses(stain: Plane, tissue: Tissue, rng: np.random.Generator, style: Style) -> None:

@@ -19,6 +19,8 @@ class Style:
         Size of everything, 1 for about 4 nm a pixel.
     cell_px, cell_spread : float
         Typical size of the small profiles, and the sd of its logarithm across the section.
+    merged : float
+        Share of small profiles that join a neighbour.
     wobble : float
         How far membranes curve, 1 for ordinary neuropil.
     membrane, membrane_px, cleft_px : float
@@ -36,16 +38,17 @@ class Style:
     """
 
     scale: float = 1.0
-    cell_px: float = 40.0
-    cell_spread: float = 0.5
+    cell_px: float = 48.0
+    cell_spread: float = 0.7
+    merged: float = 0.75
     wobble: float = 1.0
-    membrane: float = 0.75
-    membrane_px: float = 1.4
-    cleft_px: float = 2.0
-    cytoplasm: float = 0.24
-    cytoplasm_sd: float = 0.05
-    grain: float = 0.10
-    filaments: float = 0.06
+    membrane: float = 0.85
+    membrane_px: float = 1.25
+    cleft_px: float = 1.7
+    cytoplasm: float = 0.22
+    cytoplasm_sd: float = 0.06
+    grain: float = 0.075
+    filaments: float = 0.035
     bundles: float = 1.0
     processes: float = 3.0
     big_cells: float = 6.0
@@ -58,26 +61,26 @@ class Style:
     reticulum: float = 0.25
     glia: float = 0.06
     blur_px: float = 0.9
-    light: float = 205.0
-    dark: float = 25.0
+    light: float = 225.0
+    dark: float = 5.0
 
 
 STYLES: dict[str, Style] = {
     "tem": Style(),
-    "sem": Style(cleft_px=0.6, membrane_px=1.6, membrane=0.62, grain=0.08, light=190, dark=60, scale=0.75, blur_px=1.0),
-    "low_contrast": Style(membrane=0.5, cytoplasm=0.3, grain=0.06, light=165, dark=75, blur_px=1.2, glia=0.12),
+    "sem": Style(cleft_px=0.6, membrane_px=1.6, membrane=0.75, grain=0.065, light=205, dark=40, scale=0.75),
+    "low_contrast": Style(membrane=0.6, cytoplasm=0.3, grain=0.06, light=180, dark=55, blur_px=1.2, glia=0.12),
     "fib_sem": Style(
-        cleft_px=0.3, membrane_px=1.8, membrane=0.66, grain=0.04, filaments=0.03, scale=0.6, blur_px=1.3, light=185,
+        cleft_px=0.3, membrane_px=1.8, membrane=0.8, grain=0.035, filaments=0.03, scale=0.6, blur_px=1.3, light=185,
         dark=30, mitochondria=34,
     ),
     "bse_inverted": Style(cleft_px=0.5, membrane_px=1.7, grain=0.07, light=45, dark=225, scale=0.8, blur_px=1.0),
     "axons": Style(
-        scale=0.8, axons=330, cell_px=22, cytoplasm=0.34, membrane=0.45, cleft_px=0.4, big_cells=1, processes=1.5,
-        somas=0.1, vessels=0.2, synapses=2, mitochondria=8, light=40, dark=235, blur_px=1.0, grain=0.08,
+        scale=0.8, axons=700, cell_px=22, merged=0.3, cytoplasm=0.34, membrane=0.45, cleft_px=0.4, big_cells=1,
+        processes=1.5, somas=0.1, vessels=0.2, synapses=2, mitochondria=8, light=40, dark=235, blur_px=1.0, grain=0.08,
     ),
     "epithelium": Style(
-        scale=1.1, cell_px=120, cell_spread=0.35, wobble=0.7, somas=0.7, mitochondria=45, droplets=3, axons=0, bundles=0.3,
-        processes=1, synapses=0, reticulum=0.6, vessels=0.15, grain=0.13,
+        scale=1.1, cell_px=120, cell_spread=0.35, wobble=0.7, somas=0.7, mitochondria=45, droplets=3, axons=0,
+        bundles=0.3, processes=1, synapses=0, reticulum=0.6, vessels=0.15, grain=0.075,
     ),
 }  # fmt: skip
 _WEIGHTS = {"tem": 5, "sem": 3, "low_contrast": 2, "fib_sem": 3, "bse_inverted": 1, "axons": 2, "epithelium": 2}

@@ -12,6 +12,7 @@ from math import ceil, cos, pi, sin
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from demis_ij.synth.fields import Plane, smooth_field
 from demis_ij.synth.styles import Style
@@ -57,11 +58,17 @@ class _Canvas:
         points = np.round(polygon_xy * 16).astype(np.int32)
         cv2.fillPoly(self.label, [points], (self.new(kind, angle),), lineType=cv2.LINE_8, shift=4)
 
-    def stroke(self, line_xy: NDArray[np.float64], width_px: float, kind: int) -> None:
+    def stroke(self, line_xy: NDArray[np.float64], width_px: NDArray[np.float64], kind: int) -> None:
+        along = np.gradient(line_xy, axis=0)
+        along /= np.hypot(along[:, 0], along[:, 1])[:, None] + 1e-9
+        side = np.stack([-along[:, 1], along[:, 0]], 1) * width_px[:, None] / 2
         dx, dy = line_xy[-1] - line_xy[0]
         colour = self.new(kind, float(np.arctan2(dy, dx)))
-        points = np.round(line_xy).astype(np.int32)
-        cv2.polylines(self.label, [points], False, (colour,), thickness=max(3, round(width_px)))  # noqa: FBT003
+        quads = np.stack(
+            [line_xy[:-1] - side[:-1], line_xy[:-1] + side[:-1], line_xy[1:] + side[1:], line_xy[1:] - side[1:]], 1
+        )
+        for quad in np.round(quads * 16).astype(np.int32):
+            cv2.fillConvexPoly(self.label, quad, (colour,), shift=4)
 
 
 def _quadtree_seeds(shape: tuple[int, int], rng: np.random.Generator, style: Style) -> NDArray[np.intp]:
@@ -83,6 +90,22 @@ def _quadtree_seeds(shape: tuple[int, int], rng: np.random.Generator, style: Sty
     seeds = np.concatenate(done).astype(np.intp)
     inside = (seeds[:, 0] < rows) & (seeds[:, 1] < cols)
     return seeds[inside]
+
+
+def _merged(seeds: NDArray[np.intp], rng: np.random.Generator, share: float) -> NDArray[np.intp]:
+    """Return which seed each seed belongs to, when a share of them joins a neighbour: concave, branching profiles."""
+    count = len(seeds)
+    owner = np.arange(count)
+    if count > 6:
+        _, near = cKDTree(seeds).query(seeds, k=6)
+        joins = rng.random(count) < share
+        pick = near[np.arange(count), rng.integers(1, 6, count)]
+        owner = np.where(joins & (pick < owner), pick, owner)  # always to a lower number: no loops
+    while True:
+        root = owner[owner]
+        if (root == owner).all():
+            return np.asarray(owner)
+        owner = root
 
 
 def _blob(
@@ -110,21 +133,29 @@ def _wandering(
     return np.asarray(line - line[count] + start_xy)
 
 
+def _caliber(rng: np.random.Generator, count: int, width_px: float, spread: float) -> NDArray[np.float64]:
+    """Return a width that swells and thins along a process."""
+    slow = np.convolve(rng.standard_normal(count + 8), np.hanning(9) / np.sqrt((np.hanning(9) ** 2).sum()), "valid")
+    return np.asarray(width_px * np.exp(spread * slow))
+
+
 def _draw_processes(canvas: _Canvas, rng: np.random.Generator, style: Style) -> None:
     shape = canvas.label.shape
     area = shape[0] * shape[1] / (style.scale**2 * 1e6)
-    for _ in range(rng.poisson(style.bundles * area**0.5)):
-        start = rng.uniform(0, 1, 2) * (shape[1], shape[0])
-        angle, width = rng.uniform(0, pi), style.scale * rng.uniform(10, 26)
-        line = _wandering(rng, shape, start, angle, 0.03)
-        normal = np.array([-sin(angle), cos(angle)])
-        for k in range(int(rng.integers(3, 10))):
-            canvas.stroke(line + normal * k * width, width * 1.25, CELL)
-            width *= rng.uniform(0.8, 1.25)
     for _ in range(rng.poisson(style.processes * area**0.5)):
         start = rng.uniform(0, 1, 2) * (shape[1], shape[0])
-        line = _wandering(rng, shape, start, rng.uniform(0, 2 * pi), 0.06)
-        canvas.stroke(line, style.scale * rng.uniform(40, 110), CELL if rng.random() < 0.8 else GLIA)
+        line = _wandering(rng, shape, start, rng.uniform(0, 2 * pi), 0.09)
+        width = _caliber(rng, len(line), style.scale * rng.uniform(30, 95), 0.4)
+        canvas.stroke(line, width, CELL if rng.random() < 0.8 else GLIA)
+    for _ in range(rng.poisson(style.bundles * area**0.5)):
+        start = rng.uniform(0, 1, 2) * (shape[1], shape[0])
+        angle, thick = rng.uniform(0, pi), style.scale * rng.uniform(12, 30)
+        line = _wandering(rng, shape, start, angle, 0.04)
+        normal = np.array([-sin(angle), cos(angle)])
+        for _k in range(int(rng.integers(3, 10))):
+            canvas.stroke(line, _caliber(rng, len(line), thick * 1.3, 0.2), CELL)
+            line = line + normal * thick
+            thick *= rng.uniform(0.8, 1.25)
 
 
 def _draw_bodies(canvas: _Canvas, rng: np.random.Generator, style: Style) -> None:
@@ -172,7 +203,7 @@ def _draw_axons(canvas: _Canvas, rng: np.random.Generator, style: Style) -> None
 def _displacement(shape: tuple[int, int], rng: np.random.Generator, style: Style) -> Plane:
     """Return smooth shifts of the plane, px, one axis; gradients stay below one so that nothing tears."""
     out = np.zeros(shape, np.float32)
-    for length, amount in ((150.0, 38.0), (45.0, 9.0), (14.0, 2.2)):
+    for length, amount in ((150.0, 36.0), (45.0, 10.0), (15.0, 3.2)):
         out += smooth_field(shape, rng, length * style.scale) * np.float32(amount * style.scale * style.wobble)
     return out
 
@@ -190,6 +221,7 @@ def _depth(label: NDArray[np.int32]) -> Plane:
     inner[:, :-1] &= label[:, :-1] == label[:, 1:]
     inner[:-1] &= label[:-1] == label[1:]
     depth = cv2.distanceTransform(inner, cv2.DIST_L2, cv2.DIST_MASK_5)
+    depth = np.minimum(depth, np.float32(sum(label.shape)))  # OpenCV's answer is huge where there is no border at all
     return np.asarray(cv2.GaussianBlur(depth, (0, 0), 0.8), np.float32)
 
 
@@ -199,7 +231,11 @@ def grow_tissue(shape: tuple[int, int], rng: np.random.Generator, style: Style) 
     seeded = np.ones(shape, np.uint8)
     seeded[seeds[:, 0], seeds[:, 1]] = 0
     _, label = cv2.distanceTransformWithLabels(seeded, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL)
+    number = label[seeds[:, 0], seeds[:, 1]]  # OpenCV numbers the seeds from 1 in its own order
     first = int(label.max()) + 1
+    owner = np.arange(first)
+    owner[number] = number[_merged(seeds, rng, style.merged)]
+    label = owner.astype(np.int32)[label]
     kind = np.where(rng.random(first) < style.glia, GLIA, CELL)
     canvas = _Canvas(np.ascontiguousarray(label, np.int32), first=first)
     for draw in (_draw_processes, _draw_bodies, _draw_axons):
