@@ -1,0 +1,137 @@
+"""Connected components, and what the stage says about them: their place, and the place of islands.
+
+Motions are (n, 2, 3) matrices G about each tile's centre: ``M(x) = c + G (x - c, 1)``, lengths in units
+(`demis_ij.solvers.measurements`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from demis_ij.solvers.measurements import Array, Rows, TileTable
+
+REACH = 5.0  # an island follows tiles whose centres are at most so many half diagonals away: two tiles and a gap
+NEIGHBOURS = 24  # and at most so many of them
+
+
+def label_components(tiles: int, fixed: Rows, moving: Rows) -> Rows:
+    """Return the component number of every tile, 0 the largest, ties in layout order."""
+    if tiles == 0:
+        return np.zeros(0, np.intp)
+    graph = coo_matrix((np.ones(len(fixed)), (fixed, moving)), shape=(tiles, tiles))
+    count, label = connected_components(graph, directed=False)
+    size = np.bincount(label, minlength=count)
+    first = np.full(count, tiles)
+    np.minimum.at(first, label, np.arange(tiles))
+    rank = np.empty(count, np.intp)
+    rank[np.lexsort((first, -size))] = np.arange(count)
+    return rank[label]
+
+
+def corner_offsets(tiles: TileTable) -> Array:
+    """Return (n, 4, 2) points about each tile's centre, as far out as its corners, whatever way the tile is turned."""
+    cross = np.array([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
+    return tiles.half[:, None, None] * cross
+
+
+def apply_motion(motion: Array, tiles: TileTable, offsets: Array) -> Array:
+    """Return where motions take points given about their tile's centre: (n, k, 2) offsets to (n, k, 2) world units."""
+    return offsets @ motion[:, :, :2].transpose(0, 2, 1) + motion[:, None, :, 2] + tiles.centre[:, None]
+
+
+def fit_motion(source: Array, target: Array, weight: Array, *, turn: bool) -> Array:
+    """Return the rigid (or shifting) (2, 3) matrix that takes (k, 2) points nearest to others, weights (k,)."""
+    x, y = source @ (1, 1j), target @ (1, 1j)
+    total = weight.sum()
+    mean_x, mean_y = (weight @ x) / total, (weight @ y) / total
+    product = complex((weight * (y - mean_y)) @ np.conj(x - mean_x))
+    z = product / abs(product) if turn and abs(product) > 0 else 1.0 + 0j
+    shift = mean_y - z * mean_x
+    return np.array([[z.real, -z.imag, shift.real], [z.imag, z.real, shift.imag]])
+
+
+def move_together(motion: Array, tiles: TileTable, rows: Rows, world: Array) -> Array:
+    """Return the motions with a (2, 3) world motion done after those of some tiles."""
+    out = motion.copy()
+    linear = world[:, :2]
+    out[rows, :, :2] = linear @ motion[rows, :, :2]
+    place = motion[rows, :, 2] + tiles.centre[rows]
+    out[rows, :, 2] = place @ linear.T + world[:, 2] - tiles.centre[rows]
+    return out
+
+
+def align_to_stage(motion: Array, tiles: TileTable, rows: Rows, *, turn: bool) -> Array:
+    """Return the motions with some tiles moved as one so that their corners lie nearest to where the stage had them."""
+    offsets = corner_offsets(tiles)
+    stage = (tiles.centre[:, None] + offsets)[rows].reshape(-1, 2)
+    solved = apply_motion(motion[rows], _part(tiles, rows), offsets[rows]).reshape(-1, 2)
+    back = fit_motion(solved, stage, np.ones(len(stage)), turn=turn)
+    return move_together(motion, tiles, rows, back)
+
+
+def place_islands(motion: Array, tiles: TileTable, component: Rows, *, turn: bool) -> Array:
+    """Return the motions with every island moved as the solved tiles around it moved.
+
+    Components that hold a locked tile stay. The largest of the others stays where the stage puts it; a smaller one is
+    moved as one, by the rigid motion (or shift) that the stage's corners of nearby tiles of larger or locked
+    components have undergone, near ones counting more. With nobody in reach the stage alone decides.
+    """
+    count = int(component.max(initial=-1)) + 1
+    if count < 2:
+        return motion
+    anchored = np.zeros(count, bool)
+    anchored[component[tiles.locked]] = True
+    size = np.bincount(component, minlength=count)
+    islands = [c for c in range(count) if not anchored[c] and not (c == 0 and size[0] > 1)]
+    voter = anchored[component] | (size[component] > 1)
+    if not voter.any():
+        return motion
+    voters = np.flatnonzero(voter)
+    tree = cKDTree(tiles.centre[voters])
+    members = np.split(np.argsort(component, kind="stable"), np.cumsum(size)[:-1])
+    out = motion
+    for c in islands:
+        near, weight = _around(tiles, members[c], voters, tree, component, c, anchored)
+        if len(near) == 0:
+            continue
+        out = move_together(out, tiles, members[c], _local_motion(out, tiles, members[c], near, weight, turn=turn))
+    return out
+
+
+def _around(
+    tiles: TileTable, rows: Rows, voters: Rows, tree: cKDTree, component: Rows, island: int, anchored: NDArray[np.bool_]
+) -> tuple[Rows, Array]:
+    """Return the tiles that an island follows, and how much each counts."""
+    reach = REACH * float(tiles.half[rows].max())
+    asked = min(len(voters), NEIGHBOURS + len(rows))
+    distance, found = tree.query(tiles.centre[rows], k=asked, distance_upper_bound=reach)
+    distance, found = np.reshape(distance, -1), np.reshape(found, -1)
+    inside = np.isfinite(distance)
+    distance, near = distance[inside], voters[found[inside]]
+    older = anchored[component[near]] | (component[near] < island)
+    distance, near = distance[older & (component[near] != island)], near[older & (component[near] != island)]
+    order = np.lexsort((near, distance))
+    first = np.unique(near[order], return_index=True)[1]
+    keep = order[np.sort(first)][:NEIGHBOURS]
+    distance, near = distance[keep], near[keep]
+    floor = 0.5 * float(tiles.half[rows].mean())
+    return near, 1 / np.maximum(distance, floor) ** 2
+
+
+def _local_motion(motion: Array, tiles: TileTable, rows: Rows, near: Rows, weight: Array, *, turn: bool) -> Array:
+    """Return the world motion for an island that does to its stage place what happened to its neighbours'."""
+    offsets = corner_offsets(tiles)
+    stage = (tiles.centre[:, None] + offsets)[near].reshape(-1, 2)
+    solved = apply_motion(motion[near], _part(tiles, near), offsets[near]).reshape(-1, 2)
+    local = fit_motion(stage, solved, np.repeat(weight, 4), turn=turn)
+    here = apply_motion(motion[rows], _part(tiles, rows), offsets[rows]).reshape(-1, 2)
+    wanted = (tiles.centre[:, None] + offsets)[rows].reshape(-1, 2) @ local[:, :2].T + local[:, 2]
+    return fit_motion(here, wanted, np.ones(len(here)), turn=turn)
+
+
+def _part(tiles: TileTable, rows: Rows) -> TileTable:
+    return TileTable(tiles.centre[rows], tiles.half[rows], tiles.locked[rows], tiles.unit_px)

@@ -1,0 +1,126 @@
+"""How far a solution is to be trusted: the spread of every tile and every seam, from the normal matrix.
+
+The covariance of the unknowns is the inverse N^-1 of the normal matrix, less what the matches cannot know: the shift
+and turn of a component as a whole. Small components are inverted exactly. Large ones are sampled: with g = J^T e, e
+white noise, N^-1 g has covariance N^-1, so `SAMPLES` solves give every standard deviation to one part in
+``sqrt(4 SAMPLES)``, at a cost that does not depend on which entries of the inverse are wanted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse.linalg import SuperLU
+
+from demis_ij.solvers.measurements import Array, PairTable, Rows, TileTable
+from demis_ij.solvers.normal_equations import TURN, Pattern, as_free, tangents
+
+EXACT_UNKNOWNS = 900
+SAMPLES = 64  # standard deviations to 6 %
+BATCH = 16
+
+
+def common_motions(motion: Array, tiles: TileTable, model: str, origin: Array) -> Array:
+    """Return (n, d, 2 or 3): the unknowns' change when everything is shifted along x, along y, and turned."""
+    basis = tangents(motion, model)
+    n, d = basis.shape[:2]
+    out = np.zeros((n, d, 2 if model == "translation" else 3))
+    out[:, d - 2, 0] = out[:, d - 1, 1] = 1
+    if model == "translation":
+        return out
+    out[:, d - 2 :, 2] = (motion[:, :, 2] + tiles.centre - origin) @ TURN.T
+    if model == "rigid":
+        out[:, 0, 2] = 1
+    else:
+        change = TURN @ motion[:, :, :2]
+        if model == "similarity":
+            out[:, 0, 2], out[:, 1, 2] = change[:, 0, 0], change[:, 1, 0]
+        else:
+            out[:, :4, 2] = change.reshape(n, 4)
+    return out
+
+
+def draw_steps(
+    pattern: Pattern, pairs: PairTable, motion: Array, moments: Array, model: str, factor: SuperLU, seed: int
+) -> Array:
+    """Return (n, d, SAMPLES) draws of what the noise of the matches does to the unknowns."""
+    rng = np.random.default_rng(seed)
+    basis = tangents(motion, model)
+    n, d = basis.shape[:2]
+    scale = np.trace(moments, axis1=1, axis2=2)[:, None, None]
+    values, vectors = np.linalg.eigh(moments / scale)
+    root = vectors * np.sqrt(np.maximum(values, 0) * scale[:, :, 0])[:, None, :]
+    out = np.zeros((n, d, SAMPLES))
+    inside = pattern.free >= 0
+    for start in range(0, SAMPLES, BATCH):
+        noise = rng.standard_normal((len(pairs), 2, 6, BATCH))
+        pull = np.einsum("kab,kxbs->kxas", root, noise)
+        push = np.zeros((n, d, BATCH))
+        np.add.at(push, pairs.fixed, np.einsum("kdxa,kxas->kds", basis[pairs.fixed], pull[:, :, :3]))
+        np.add.at(push, pairs.moving, np.einsum("kdxa,kxas->kds", basis[pairs.moving], pull[:, :, 3:]))
+        steps = factor.solve(as_free(push, pattern.free).reshape(-1, BATCH))
+        out[inside, :, start : start + BATCH] = steps.reshape(-1, d, BATCH)[pattern.free[inside]]
+    return out
+
+
+def exact_steps(pattern: Pattern, matrix: Array, free_motions: Array) -> Array:
+    """Return (n, d, unknowns) columns whose outer product is the covariance, the common motions left out.
+
+    Parameters
+    ----------
+    pattern : Pattern
+        Order of the unknowns.
+    matrix : ndarray of shape (unknowns, unknowns)
+        The normal matrix, dense.
+    free_motions : ndarray of shape (unknowns, k)
+        Directions that nothing fixes; none when a tile is locked.
+    """
+    if free_motions.shape[1]:
+        axis = np.linalg.qr(free_motions)[0]
+        matrix = matrix + np.trace(matrix) / len(matrix) * (axis @ axis.T)
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    values = np.maximum(values, values[-1] * 1e-14)
+    root = vectors / np.sqrt(values)
+    out = np.zeros((len(pattern.free), pattern.size, root.shape[1]))
+    inside = pattern.free >= 0
+    out[inside] = root.reshape(-1, pattern.size, root.shape[1])[pattern.free[inside]]
+    return out
+
+
+def without_common(steps: Array, motion: Array, tiles: TileTable, rows: Rows, model: str) -> Array:
+    """Return the steps (n, d, s) of some tiles less their common shift and turn (least squares on the tiles' corners).
+
+    The rest of the tiles are returned as they are.
+    """
+    part = motion[rows]
+    centre = tiles.centre[rows]
+    here = TileTable(centre, tiles.half[rows], tiles.locked[rows], tiles.unit_px)
+    common = common_motions(part, here, model, (centre + part[:, :, 2]).mean(0))
+    basis = tangents(part, model)
+    # metric: mean square of the corners' displacement
+    corner = np.einsum("ndxy,nexy->nde", basis[..., :2], basis[..., :2]) * (here.half**2)[:, None, None] / 2
+    shift = np.einsum("ndx,nex->nde", basis[..., 2], basis[..., 2])
+    weighted = (corner + shift) @ common
+    gram = np.einsum("ndk,ndl->kl", common, weighted)
+    amount = np.linalg.pinv(gram, hermitian=True) @ np.einsum("ndk,nds->ks", weighted, steps[rows])
+    out = steps.copy()
+    out[rows] -= common @ amount
+    return out
+
+
+def tile_spread(steps: Array, samples: int) -> Array:
+    """Return (n,) standard deviations of the tiles' centres along an axis, units; 1 sample when the columns are exact."""
+    return np.asarray(np.sqrt((steps[:, -2:] ** 2).sum((1, 2)) / (2 * samples)))
+
+
+def seam_spread(steps: Array, motion: Array, tiles: TileTable, pairs: PairTable, model: str, samples: int) -> Array:
+    """Return (m,) standard deviations, along an axis, of one tile against the other at the middle of the matches."""
+    basis = tangents(motion, model)
+    out = np.empty(len(pairs))
+    at = pairs.moments[:, :, 2] / pairs.count[:, None]  # (mean u, 1, -mean v, -1)
+    for start in range(0, len(pairs), 4096):
+        part = slice(start, start + 4096)
+        i, j = pairs.fixed[part], pairs.moving[part]
+        left = np.einsum("kdxy,ky,kds->kxs", basis[i], at[part, :3], steps[i])
+        right = np.einsum("kdxy,ky,kds->kxs", basis[j], at[part, 3:], steps[j])
+        out[part] = np.sqrt(((left + right) ** 2).sum((1, 2)) / (2 * samples))
+    return out
