@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demis_ij.errors import InputError
+from demis_ij.geometry import Box
 from demis_ij.records import Correspondences, Layout, PairMatch, Solution
 
 Image = NDArray[Any]
@@ -89,7 +90,9 @@ class LayoutFormat(Protocol):
 class Sink(Protocol):
     """Receives a mosaic block by block, in any order. A partial file never looks whole.
 
-    Blocks are (rows, cols) arrays of the dtype given at `open`; masks are bool, True where there is data.
+    Blocks are (rows, cols) arrays of the dtype given at `open`; masks are bool, True where there is data. A block that
+    never comes holds no data. A sink that cannot be written (a full disk) raises `OSError`; whoever drives it then calls
+    `abort`, which may be called at any time and more than once. `demis_ij.testing.sink_contract` tests all of this.
     """
 
     def open(
@@ -100,11 +103,11 @@ class Sink(Protocol):
         pixel_size: tuple[float, str] | None,
         block: int,
     ) -> None:
-        """Start a mosaic of ``shape`` (rows, cols), written in square blocks of side ``block``."""
+        """Start a mosaic of ``shape`` (rows, cols), written in square blocks of side ``block`` or parts of them."""
         ...
 
-    def write(self, pixels: Image, row: int, col: int) -> None:
-        """Take one block whose first pixel is (row, col)."""
+    def write(self, pixels: Image, mask: NDArray[np.bool_], box: Box) -> None:
+        """Take the pixels of ``box`` and where they are data; boxes do not overlap."""
         ...
 
     def close(self) -> None:

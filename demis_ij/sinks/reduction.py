@@ -1,0 +1,69 @@
+"""Images made smaller by whole factors: the mean of the data in each square, no-data left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+COVERAGE_FRAC = 0.5
+"""Share of a square that must be data for its mean to be data: half, so that masked areas keep their size."""
+
+
+def area_mean(
+    pixels: NDArray[Any], mask: NDArray[np.bool_] | None, factor: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the mean of the data in every ``factor`` x ``factor`` square, and where at least half of it is data.
+
+    Pixel i of the result has its centre at ``(i + 0.5) * factor - 0.5`` of the input. Squares that stick out at the
+    right and bottom hold no data outside.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (H, W)
+        Grey values.
+    mask : ndarray of shape (H, W), bool, or None
+        Where they are data; None means everywhere.
+    factor : int
+        At least 1.
+
+    Returns
+    -------
+    values : ndarray of shape (ceil(H / factor), ceil(W / factor)), float32
+        0 where there is no data.
+    mask : ndarray of the same shape, bool
+        Where there is data.
+    """
+    rows, cols = -(-pixels.shape[0] // factor), -(-pixels.shape[1] // factor)
+    down, right = rows * factor - pixels.shape[0], cols * factor - pixels.shape[1]
+    values = pixels.astype(np.float32)
+    if mask is None and not (down or right):
+        mean = cv2.resize(values, (cols, rows), interpolation=cv2.INTER_AREA)
+        return np.asarray(mean, np.float32), np.ones((rows, cols), bool)
+    share = np.ones(pixels.shape, np.float32) if mask is None else mask.astype(np.float32)
+    if mask is not None:
+        values[~mask] = 0
+    if down or right:
+        values = cv2.copyMakeBorder(values, 0, down, 0, right, cv2.BORDER_CONSTANT, value=0)
+        share = cv2.copyMakeBorder(share, 0, down, 0, right, cv2.BORDER_CONSTANT, value=0)
+    total = cv2.resize(values, (cols, rows), interpolation=cv2.INTER_AREA)
+    cover = cv2.resize(share, (cols, rows), interpolation=cv2.INTER_AREA)
+    inside = cover >= COVERAGE_FRAC - 1e-6
+    mean = np.zeros((rows, cols), np.float32)
+    np.divide(total, cover, out=mean, where=inside)
+    return mean, inside
+
+
+def to_dtype(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return grey values as ``dtype``: whole numbers are rounded and clipped to its range, floats are kept.
+
+    ``values`` may be changed.
+    """
+    if dtype.kind == "f":
+        return values.astype(dtype, copy=False)
+    info = np.iinfo(dtype)
+    np.rint(values, out=values)
+    np.clip(values, info.min, info.max, out=values)
+    return values.astype(dtype)
