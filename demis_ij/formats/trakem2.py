@@ -1,0 +1,421 @@
+"""TrakEM2 projects (``.xml``, ``.xml.gz``), read tolerantly and copied byte for byte.
+
+The solved copy differs from the user's file in the ``transform`` of the tiles that moved, and in nothing else.
+
+Pixel to world of a patch: ``A (CT(p) - box)``, with its coordinate transform CT on pixel centres (integers), the
+origin of the transformed image's box, and its matrix A. TrakEM2 draws A with integers at pixel *corners*; here world
+points are centres, so A is read as ``T(-1/2) A T(1/2)`` and written back the other way.
+
+A section is named by its layer's z ("3"), and by z and oid ("3_17") where several layers share a z.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from demis_ij.errors import FormatError, InputError
+from demis_ij.formats import trakem2_new
+from demis_ij.formats.document import Document
+from demis_ij.formats.files import (
+    URL,
+    WINDOWS_DRIVE,
+    ImageFinder,
+    digest,
+    finite,
+    read_head,
+    relative_or_absolute,
+    solved_path,
+    unpack,
+    write_new,
+)
+from demis_ij.formats.text_list import split_slice
+from demis_ij.formats.trakem2_bytes import (
+    StartTag,
+    declared_encoding,
+    escape,
+    replaced,
+    start_tags,
+    value,
+)
+from demis_ij.formats.trakem2_ct import (
+    Spec,
+    UnknownTransformError,
+    bounding_box,
+    nearest_affine,
+    parse_transforms,
+)
+from demis_ij.formats.trakem2_project import Patch, Project, parse_project
+from demis_ij.records import Affine, Layout, Tile
+
+MATRIX = re.compile(r"^\s*matrix\s*\(([^()]*)\)\s*$")
+HALF = Affine.translation(0.5, 0.5)
+MOVED_PX = 1e-9
+"""A tile whose corners all stay within this has not moved: its text stays as it was written."""
+
+
+def from_corner_frame(matrix: Affine) -> Affine:
+    """Return a patch matrix (integers at pixel corners) in the frame with integers at pixel centres."""
+    return HALF.inverse @ matrix @ HALF
+
+
+def to_corner_frame(affine: Affine) -> Affine:
+    """Return the matrix that TrakEM2 needs for an affine between pixel centres."""
+    return HALF @ affine @ HALF.inverse
+
+
+def parse_matrix(path: Path, patch: Patch) -> Affine:
+    """Return the ``transform`` of a patch, ``matrix(a,b,c,d,e,f)``: x' = a x + c y + e, y' = b x + d y + f.
+
+    Raises `FormatError` when it is not six finite numbers, or flattens the plane.
+    """
+    text = patch.attributes.get("transform", "matrix(1,0,0,1,0,0)")
+    found = MATRIX.match(text)
+    fields = re.split(r"[\s,]+", found[1].strip()) if found else []
+    if len(fields) != 6:
+        raise FormatError(path, f"transform {text!r}, 'matrix(a,b,c,d,e,f)' was needed", patch.where)
+    a, b, c, d, e, f = (finite(field, path, patch.where, "transform") for field in fields)
+    if a * d - b * c == 0:
+        raise FormatError(path, f"transform {text!r} flattens the tile", patch.where)
+    return Affine(a, c, b, d, e, f)
+
+
+def format_matrix(matrix: Affine) -> str:
+    """Return a matrix as TrakEM2 writes it."""
+    m = matrix
+    return "matrix(" + ",".join(repr(float(v) + 0.0) for v in (m.a, m.c, m.b, m.d, m.tx, m.ty)) + ")"
+
+
+def corner_displacement(tile: Tile, to_world: Affine) -> float:
+    """Return how far the farthest corner of a tile moves, world px."""
+    corners = tile.corners
+    return float(np.linalg.norm(to_world(corners) - tile.to_world(corners), axis=1).max())
+
+
+class TrakEM2Format:
+    """Reads TrakEM2 projects, writes solved copies and new projects."""
+
+    name = "trakem2"
+
+    def recognises(self, path: Path) -> bool:
+        """Return whether a file's first bytes are those of a TrakEM2 project; a damaged ``.xml.gz`` counts, too."""
+        head = read_head(path)
+        if b"\x00" in head[:64]:
+            head = head.replace(b"\x00", b"")
+        name = path.name.lower()
+        if not head.strip():
+            return name.endswith((".xml", ".xml.gz"))
+        return b"<trakem2" in head.lower() or b"trakem2_" in head[:4096]
+
+    def read(self, path: Path) -> list[Layout]:
+        """Return one layout a layer."""
+        return list(self.read_document(path, path.read_bytes(), None).layouts)
+
+    def read_document(self, path: Path, raw: bytes, relink: Path | None) -> Document:
+        """Return the layers of a project; `demis_ij.formats.read` says the rest."""
+        project = parse_project(path, unpack(path, raw))
+        if not any(layer.patches for layer in project.layers):
+            raise FormatError(path, "holds no tile: a t2_patch in a t2_layer was needed")
+        placer = _Placer(path, project, ImageFinder(path.parent, relink))
+        pixel_size = placer.pixel_size()
+        layouts = []
+        for i, section in project.sections().items():
+            tiles = tuple(placer.tile(patch, section) for patch in project.layers[i].patches)
+            if tiles:
+                layouts.append(Layout(tiles, section, pixel_size, path))
+        return Document(
+            tuple(layouts),
+            self.name,
+            path,
+            (*project.warnings, *placer.all_warnings()),
+            project.annotation_counts(),
+            digest(raw),
+            relink,
+        )
+
+    def losses(self, layouts: Sequence[Layout]) -> tuple[str, ...]:
+        """Return what a new TrakEM2 project cannot hold."""
+        return trakem2_new.losses(layouts)
+
+    def write(self, path: Path, layouts: Sequence[Layout]) -> None:
+        """Write a new project."""
+        self.write_new(path, layouts, overwrite=False)
+
+    def write_new(self, path: Path, layouts: Sequence[Layout], *, overwrite: bool) -> Path:
+        """Write a new project with a unuid of its own, one layer a layout."""
+        data = trakem2_new.project_xml(path, layouts, to_corner_frame, format_matrix)
+        return write_new(path, _packed(path, data), overwrite=overwrite)
+
+    def write_solved(
+        self, document: Document, raw: bytes, layouts: Sequence[Layout], out: Path | None, *, overwrite: bool
+    ) -> Path:
+        """Write the solved copy of a project; `demis_ij.formats.write_solved` says the rest."""
+        source = document.path
+        target = solved_path(source, out, solved_name(source.name))
+        if target.absolute() == source.absolute() or (target.exists() and target.samefile(source)):
+            msg = f"{target} is the original, which is never overwritten"
+            raise InputError(msg)
+        data = unpack(source, raw)
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise FormatError(source, "is UTF-16: save it as ISO-8859-1 (as TrakEM2 does) or UTF-8 first")
+        matrices = _new_matrices(document, parse_project(source, data), layouts)
+        return write_new(target, _packed(target, _Copy(document, data, target).edited(matrices)), overwrite=overwrite)
+
+
+def solved_name(name: str) -> str:
+    """Return ``p.demis.xml`` for ``p.xml`` and ``p.demis.xml.gz`` for ``p.xml.gz``."""
+    for suffix in (".xml.gz", ".gz", ".xml"):
+        if name.lower().endswith(suffix):
+            return f"{name[: -len(suffix)]}.demis{name[-len(suffix) :]}"
+    return f"{name}.demis.xml"
+
+
+def _packed(path: Path, data: bytes) -> bytes:
+    return gzip.compress(data, mtime=0) if path.name.lower().endswith(".gz") else data
+
+
+# --- reading: where a patch lies --------------------------------------------------------------------------------------
+
+
+class _Placer:
+    """Makes tiles of patches; equal coordinate transforms are worked out once."""
+
+    def __init__(self, path: Path, project: Project, finder: ImageFinder) -> None:
+        self.path = path
+        self.project = project
+        self.finder = finder
+        self.warnings: list[str] = []
+        self.notes: dict[str, list[str]] = {}
+        self.known: dict[tuple[tuple[Spec, ...], int, tuple[int, int]], tuple[Affine, float]] = {}
+
+    def note(self, kind: str, oid: str) -> None:
+        """Remember a tile for a warning that is given once for all of them."""
+        self.notes.setdefault(kind, []).append(oid)
+
+    def all_warnings(self) -> list[str]:
+        """Return one line for each kind of thing that was noticed."""
+        said = [f"{len(oids)} tile(s) {kind} (first: oid {oids[0]})" for kind, oids in self.notes.items()]
+        return [*self.warnings, *said, *self.finder.warnings()]
+
+    def pixel_size(self) -> tuple[float, str] | None:
+        """Return the calibration of the project, None when it is in pixels or missing."""
+        given = self.project.calibration
+        unit = given.get("unit", "").strip().replace("\\u00B5", "µ")
+        if not given or unit.lower() in {"", "pixel", "pixels", "null"}:
+            return None
+        width, height = (
+            finite(given.get(key, "1"), self.path, "t2_calibration", key) for key in ("pixelwidth", "pixelheight")
+        )
+        if width <= 0 or height <= 0:
+            self.warnings.append(f"t2_calibration: a pixel of {width} x {height} {unit} is none, and was left out")
+            return None
+        if abs(width - height) > 1e-6 * width:
+            self.warnings.append(f"t2_calibration: pixels are {width} x {height} {unit}; {width} is used")
+        return width, unit
+
+    def tile(self, patch: Patch, section: str) -> Tile:
+        """Return a patch as a tile. Raises `FormatError` naming line and oid."""
+        given = patch.attributes
+        name, page = split_slice(given.get("file_path", "").replace("^#^", '"'))
+        if not name:
+            raise FormatError(self.path, "a t2_patch without file_path", patch.where)
+        if URL.match(name):
+            self.note("are at a web address and are not fetched", patch.oid)
+        if "alpha_mask_id" in given and given["alpha_mask_id"] not in {"", "0"}:
+            self.note("have an alpha mask, which is not read", patch.oid)
+        if not re.fullmatch(r"-?\d+", patch.oid):
+            self.note("have an oid that is no number, which TrakEM2 itself refuses", patch.oid)
+        shape = self.shape(patch)
+        return Tile(
+            id=patch.oid,
+            path=self.finder.find(name),
+            shape=shape,
+            to_world=from_corner_frame(parse_matrix(self.path, patch)) @ self.image_to_box(patch, shape),
+            section=section,
+            page=page,
+            locked=given.get("locked", "").strip().lower() == "true",
+            visible=given.get("visible", "").strip().lower() != "false",
+        )
+
+    def shape(self, patch: Patch) -> tuple[int, int]:
+        """Return (rows, cols) of the raw image as the patch says, (0, 0) where it says nothing."""
+        out = []
+        for raw, drawn in (("o_height", "height"), ("o_width", "width")):
+            key = raw if raw in patch.attributes else drawn
+            size = finite(patch.attributes.get(key, "0"), self.path, patch.where, key)
+            if size < 0:
+                raise FormatError(self.path, f"{key}={size:g} is no size", patch.where)
+            out.append(round(size))
+        return out[0], out[1]
+
+    def image_to_box(self, patch: Patch, shape: tuple[int, int]) -> Affine:
+        """Return raw pixels to the pixels of the transformed image's box; the nearest affine where it is none."""
+        specs = patch.specs or self.side_file(patch)
+        if not specs:
+            return Affine()
+        if 0 in shape:
+            raise FormatError(self.path, "a coordinate transform, but no o_width and o_height", patch.where)
+        columns = int(finite(patch.attributes.get("mres", "32"), self.path, patch.where, "mres"))
+        key = (tuple(specs), columns, shape)
+        if key not in self.known:
+            self.known[key] = self.work_out(patch, specs, columns, shape)
+        affine, departure = self.known[key]
+        if departure > 0:
+            self.note(
+                f"have a coordinate transform that is not affine: inside, the nearest affine stands for it, up to"
+                f" {departure:.2g} px away; it is kept exactly in the project",
+                patch.oid,
+            )
+        return affine
+
+    def work_out(
+        self, patch: Patch, specs: Sequence[Spec], columns: int, shape: tuple[int, int]
+    ) -> tuple[Affine, float]:
+        """Return the affine from raw pixels to box pixels, and how far the transform departs from it."""
+        try:
+            transform = parse_transforms(specs)
+            x, y, _, _ = bounding_box(transform, columns, shape)
+            affine, departure = nearest_affine(transform, shape)
+        except UnknownTransformError as error:
+            self.warnings.append(f"{patch.where}: {error}; inside, a plain scaling to the patch's size stands for it")
+            return self.scaling(patch, shape), 0.0
+        except ValueError as error:
+            raise FormatError(self.path, f"coordinate transform: {error}", patch.where) from error
+        return Affine.translation(-x, -y) @ affine, departure
+
+    def scaling(self, patch: Patch, shape: tuple[int, int]) -> Affine:
+        """Return the stretch of the raw image to the patch's width and height."""
+        width = finite(patch.attributes.get("width", str(shape[1])), self.path, patch.where, "width")
+        height = finite(patch.attributes.get("height", str(shape[0])), self.path, patch.where, "height")
+        stretch = Affine(a=max(width, 1) / shape[1], d=max(height, 1) / shape[0])
+        return from_corner_frame(stretch)
+
+    def side_file(self, patch: Patch) -> list[Spec]:
+        """Return the transforms of the side file that ``ct_id`` names. Raises `FormatError` when it is not there."""
+        ct_id = patch.attributes.get("ct_id", "").strip()
+        if ct_id in {"", "0", "-1"}:
+            return []
+        unuid = self.project.attributes.get("unuid", "")
+        storage = self.finder.written(self.project.attributes.get("storage_folder", "") or ".")
+        pairs = "/".join(ct_id[i : i + 2] for i in range(0, len(ct_id), 2))
+        file = storage / f"trakem2.{unuid}" / "trakem2.cts" / f"{pairs}.{patch.oid}.ct"
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            problem = f"its coordinate transform (ct_id={ct_id}) is not in the project and not in {file}"
+            raise FormatError(self.path, problem, patch.where) from error
+        specs = [
+            (value(data, tag.attributes["class"], "latin-1"), value(data, tag.attributes["data"], "latin-1"))
+            for tag in start_tags(data, frozenset({"ict_transform", "iict_transform"}))
+            if {"class", "data"} <= tag.attributes.keys()
+        ]
+        if not specs:
+            raise FormatError(file, "holds no coordinate transform", patch.where)
+        return specs
+
+
+# --- the solved copy --------------------------------------------------------------------------------------------------
+
+
+def _new_matrices(document: Document, project: Project, layouts: Sequence[Layout]) -> dict[str, Affine]:
+    """Return the new matrix of every tile that moved and may move."""
+    old = {tile.id: tile for layout in document.layouts for tile in layout}
+    patches = {patch.oid: patch for layer in project.layers for patch in layer.patches}
+    out = {}
+    for tile in (tile for layout in layouts for tile in layout):
+        if tile.id not in old:
+            msg = f"{document.path}: tile {tile.id!r} of the solution is not in the project"
+            raise InputError(msg)
+        before = old[tile.id]
+        if before.locked or corner_displacement(before, tile.to_world) <= MOVED_PX:
+            continue
+        patch = patches[tile.id]
+        if patch.specs or patch.attributes.get("ct_id", "") not in {"", "0", "-1"}:
+            change = to_corner_frame(tile.to_world @ before.to_world.inverse)
+            out[tile.id] = change @ parse_matrix(document.path, patch)
+        else:
+            out[tile.id] = to_corner_frame(tile.to_world)
+    return out
+
+
+class _Copy:
+    """The user's bytes, and what must change in them."""
+
+    def __init__(self, document: Document, data: bytes, target: Path) -> None:
+        self.document = document
+        self.data = data
+        self.target = target
+        self.source_folder = document.path.parent
+        self.encoding = declared_encoding(data)
+        self.elsewhere = target.parent.absolute() != self.source_folder.absolute()
+        self.finder = ImageFinder(self.source_folder)
+        self.edits: dict[tuple[int, int], bytes] = {}
+
+    def edited(self, matrices: Mapping[str, Affine]) -> bytes:
+        """Return the bytes of the copy. Raises `FormatError` when a tile that moved is not found in them."""
+        tiles = {tile.id: tile for layout in self.document.layouts for tile in layout}
+        todo = dict(matrices)
+        for tag in start_tags(self.data, frozenset({"t2_patch", "t2_stack", "project"})):
+            if tag.name == "project":
+                self.keep_folders(tag)
+                continue
+            oid = self.text(tag, "oid").strip()
+            if tag.name == "t2_patch" and oid in todo:
+                self.put(tag, "transform", format_matrix(todo.pop(oid)))
+            self.keep_paths(tag, tiles.get(oid) if tag.name == "t2_patch" else None)
+        if todo:
+            raise FormatError(
+                self.document.path, f"{len(todo)} moved tile(s) not found as start tags, first oid {next(iter(todo))}"
+            )
+        return replaced(self.data, self.edits)
+
+    def text(self, tag: StartTag, name: str) -> str:
+        """Return an attribute's text, empty where it is missing."""
+        return value(self.data, tag.attributes[name], self.encoding) if name in tag.attributes else ""
+
+    def put(self, tag: StartTag, name: str, text: str) -> None:
+        """Replace an attribute's text, or add the attribute behind the tag's name."""
+        new = escape(text, self.encoding)
+        if name in tag.attributes:
+            at = tag.attributes[name]
+            self.edits[at.start, at.end] = new
+        else:
+            key = (tag.after_name, tag.after_name)
+            self.edits[key] = self.edits.get(key, b"") + b" " + name.encode() + b'="' + new + b'"'
+
+    def keep_paths(self, tag: StartTag, tile: Tile | None) -> None:
+        """Rewrite the paths of images that were relinked, and relative ones when the copy goes to another folder."""
+        for name in ("file_path", "original_path"):
+            if name not in tag.attributes:
+                continue
+            written, page = split_slice(self.text(tag, name))
+            path = self.finder.written(written)
+            relative = not (URL.match(written) or WINDOWS_DRIVE.match(written) or Path(written).is_absolute())
+            relinked = self.document.relink is not None and name == "file_path" and tile is not None
+            if relinked and tile is not None and tile.path.absolute() != path.absolute():
+                path = tile.path.absolute()
+                relative = relative or path.is_relative_to(self.target.parent.absolute())
+            elif not (self.elsewhere and relative):
+                continue
+            text = relative_or_absolute(path, self.target.parent) if relative else path.as_posix()
+            self.put(tag, name, text if page is None else f"{text}-----#slice={page + 1}")
+
+    def keep_folders(self, tag: StartTag) -> None:
+        """Let a copy in another folder share the original's storage: mipmaps, masks and coordinate transforms."""
+        if not self.elsewhere or tag.start != self.first_project():
+            return
+        for name in ("mipmaps_folder", "storage_folder"):
+            written = self.text(tag, name)
+            if URL.match(written) or WINDOWS_DRIVE.match(written) or Path(written).is_absolute():
+                continue
+            if name == "storage_folder" or written:
+                folder = self.finder.written(written or ".").absolute()
+                self.put(tag, name, folder.as_posix().rstrip("/") + "/")
+
+    def first_project(self) -> int:
+        """Return where the project's own tag starts; a template may use the same name further down."""
+        return next(tag.start for tag in start_tags(self.data, frozenset({"project"})))
