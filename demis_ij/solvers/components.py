@@ -29,18 +29,19 @@ def label_components(tiles: int, fixed: Rows, moving: Rows) -> Rows:
     np.minimum.at(first, label, np.arange(tiles))
     rank = np.empty(count, np.intp)
     rank[np.lexsort((first, -size))] = np.arange(count)
-    return rank[label]
+    return np.asarray(rank[label])
 
 
 def corner_offsets(tiles: TileTable) -> Array:
     """Return (n, 4, 2) points about each tile's centre, as far out as its corners, whatever way the tile is turned."""
     cross = np.array([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
-    return tiles.half[:, None, None] * cross
+    return np.asarray(tiles.half[:, None, None] * cross)
 
 
 def apply_motion(motion: Array, tiles: TileTable, offsets: Array) -> Array:
     """Return where motions take points given about their tile's centre: (n, k, 2) offsets to (n, k, 2) world units."""
-    return offsets @ motion[:, :, :2].transpose(0, 2, 1) + motion[:, None, :, 2] + tiles.centre[:, None]
+    place = offsets @ motion[:, :, :2].transpose(0, 2, 1) + motion[:, None, :, 2] + tiles.centre[:, None]
+    return np.asarray(place)
 
 
 def fit_motion(source: Array, target: Array, weight: Array, *, turn: bool) -> Array:
@@ -54,23 +55,43 @@ def fit_motion(source: Array, target: Array, weight: Array, *, turn: bool) -> Ar
     return np.array([[z.real, -z.imag, shift.real], [z.imag, z.real, shift.imag]])
 
 
-def move_together(motion: Array, tiles: TileTable, rows: Rows, world: Array) -> Array:
-    """Return the motions with a (2, 3) world motion done after those of some tiles."""
-    out = motion.copy()
+def move_together(motion: Array, tiles: TileTable, world: Array) -> Array:
+    """Return the motions of tiles with a (2, 3) world motion done after them."""
     linear = world[:, :2]
-    out[rows, :, :2] = linear @ motion[rows, :, :2]
-    place = motion[rows, :, 2] + tiles.centre[rows]
-    out[rows, :, 2] = place @ linear.T + world[:, 2] - tiles.centre[rows]
-    return out
+    place = (motion[:, :, 2] + tiles.centre) @ linear.T + world[:, 2] - tiles.centre
+    return np.concatenate([linear @ motion[:, :, :2], place[:, :, None]], axis=2)
 
 
-def align_to_stage(motion: Array, tiles: TileTable, rows: Rows, *, turn: bool) -> Array:
-    """Return the motions with some tiles moved as one so that their corners lie nearest to where the stage had them."""
+def align_to_stage(motion: Array, tiles: TileTable, *, turn: bool) -> Array:
+    """Return the motions of tiles moved as one so that their corners lie nearest to where the stage had them."""
     offsets = corner_offsets(tiles)
-    stage = (tiles.centre[:, None] + offsets)[rows].reshape(-1, 2)
-    solved = apply_motion(motion[rows], _part(tiles, rows), offsets[rows]).reshape(-1, 2)
+    stage = (tiles.centre[:, None] + offsets).reshape(-1, 2)
+    solved = apply_motion(motion, tiles, offsets).reshape(-1, 2)
     back = fit_motion(solved, stage, np.ones(len(stage)), turn=turn)
-    return move_together(motion, tiles, rows, back)
+    return move_together(motion, tiles, back)
+
+
+def place_components(motion: Array, tiles: TileTable, component: Rows, *, turn: bool) -> Array:
+    """Return the motions with every component in its place, each moved as one (turned, too, if ``turn``).
+
+    One that holds a locked tile stays. The others first lie as near as they can to where the stage had them; then
+    all but the largest follow what happened to the tiles around them (`place_islands`). A tile alone starts unmoved.
+    """
+    if len(tiles) == 0:
+        return motion
+    out = motion.copy()
+    size = np.bincount(component)
+    anchored = np.zeros(len(size), bool)
+    anchored[component[tiles.locked]] = True
+    order = np.argsort(component, kind="stable")
+    for c, rows in enumerate(np.split(order, np.cumsum(size)[:-1])):
+        if anchored[c]:
+            continue
+        if size[c] == 1:
+            out[rows] = np.eye(2, 3)
+        else:
+            out[rows] = align_to_stage(motion[rows], tiles.where(rows), turn=turn)
+    return place_islands(out, tiles, component, turn=turn)
 
 
 def place_islands(motion: Array, tiles: TileTable, component: Rows, *, turn: bool) -> Array:
@@ -91,14 +112,16 @@ def place_islands(motion: Array, tiles: TileTable, component: Rows, *, turn: boo
     if not voter.any():
         return motion
     voters = np.flatnonzero(voter)
+    out = motion.copy()
     tree = cKDTree(tiles.centre[voters])
     members = np.split(np.argsort(component, kind="stable"), np.cumsum(size)[:-1])
-    out = motion
     for c in islands:
         near, weight = _around(tiles, members[c], voters, tree, component, c, anchored)
         if len(near) == 0:
             continue
-        out = move_together(out, tiles, members[c], _local_motion(out, tiles, members[c], near, weight, turn=turn))
+        rows = members[c]
+        world = _local_motion(out, tiles, rows, near, weight, turn=turn)
+        out[rows] = move_together(out[rows], tiles.where(rows), world)
     return out
 
 
@@ -126,12 +149,8 @@ def _local_motion(motion: Array, tiles: TileTable, rows: Rows, near: Rows, weigh
     """Return the world motion for an island that does to its stage place what happened to its neighbours'."""
     offsets = corner_offsets(tiles)
     stage = (tiles.centre[:, None] + offsets)[near].reshape(-1, 2)
-    solved = apply_motion(motion[near], _part(tiles, near), offsets[near]).reshape(-1, 2)
+    solved = apply_motion(motion[near], tiles.where(near), offsets[near]).reshape(-1, 2)
     local = fit_motion(stage, solved, np.repeat(weight, 4), turn=turn)
-    here = apply_motion(motion[rows], _part(tiles, rows), offsets[rows]).reshape(-1, 2)
+    here = apply_motion(motion[rows], tiles.where(rows), offsets[rows]).reshape(-1, 2)
     wanted = (tiles.centre[:, None] + offsets)[rows].reshape(-1, 2) @ local[:, :2].T + local[:, 2]
     return fit_motion(here, wanted, np.ones(len(here)), turn=turn)
-
-
-def _part(tiles: TileTable, rows: Rows) -> TileTable:
-    return TileTable(tiles.centre[rows], tiles.half[rows], tiles.locked[rows], tiles.unit_px)

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from demis_ij.solvers.measurements import Array, Rows
+from demis_ij.solvers.measurements import Array, Complex, Rows
 
-Complex = NDArray[np.complex128]
 MAX_DEGREE = 12  # a tile's pairs beyond so many are not combined with each other
 TOLERANCE = 4.0  # a loop closes when its error is below so many typical ones
 

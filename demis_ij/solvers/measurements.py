@@ -14,7 +14,7 @@ by `TileTable.unit_px` (about half a tile), which keeps the numbers near one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from demis_ij.errors import InputError
 from demis_ij.records import Affine, Layout, PairMatch, Points
 
 Array = NDArray[np.float64]
+Complex = NDArray[np.complex128]
 Rows = NDArray[np.intp]
 
 POINTS_AT_ONCE = 2_000_000  # bounds the memory while pairs are reduced
@@ -52,6 +53,10 @@ class TileTable:
     def __len__(self) -> int:
         return len(self.centre)
 
+    def where(self, rows: Rows) -> TileTable:
+        """Return some of the tiles."""
+        return TileTable(self.centre[rows], self.half[rows], self.locked[rows], self.unit_px)
+
 
 @dataclass(frozen=True, eq=False)
 class PairTable:
@@ -78,15 +83,11 @@ class PairTable:
     def __len__(self) -> int:
         return len(self.fixed)
 
-    def where(self, rows: Rows) -> PairTable:
-        """Return some of the pairs."""
-        return PairTable(
-            self.fixed[rows],
-            self.moving[rows],
-            self.count[rows],
-            self.moments[rows],
-            tuple(self.keys[r] for r in rows),
-        )
+    def renumbered(self, rows: Rows) -> PairTable:
+        """Return the same pairs for a table that holds the tiles ``rows`` only; they must hold every pair's tiles."""
+        number = np.full(int(rows.max(initial=-1)) + 1, -1)
+        number[rows] = np.arange(len(rows))
+        return replace(self, fixed=number[self.fixed], moving=number[self.moving])
 
 
 def _check(layout: Layout, matches: Sequence[PairMatch]) -> None:
@@ -173,10 +174,10 @@ def _about_centre(points: list[Points], tile: Rows, linear: Array, shift: Array,
     """Return the world position of tile points about their tile's centre, in units."""
     xy = np.concatenate(points)
     world = np.einsum("nij,nj->ni", linear[tile], xy) + shift[tile]
-    return world / tiles.unit_px - tiles.centre[tile]
+    return np.asarray(world / tiles.unit_px - tiles.centre[tile])
 
 
-def own_motion(pairs: PairTable, tiles: TileTable, *, scale: bool, turn: bool) -> tuple[Array, Array, Array]:
+def own_motion(pairs: PairTable, tiles: TileTable, *, scale: bool, turn: bool) -> tuple[Complex, Complex, Array]:
     """Return what each pair alone says: moving tile's world to fixed tile's world, about the middle of the two tiles.
 
     Closed form of the 2-D Procrustes problem, in complex numbers: ``x -> z x + shift``, x = X + iY.
@@ -211,8 +212,8 @@ def own_motion(pairs: PairTable, tiles: TileTable, *, scale: bool, turn: bool) -
         z[usable] = product[usable] / (np.maximum(vv, 1e-12)[usable] if scale else size[usable])
     squares = np.maximum(0, uu - 2 * (np.conj(z) * product).real + np.abs(z) ** 2 * vv)
     from_fixed, from_moving = mean_u - middle, mean_v + middle
-    shift = (from_fixed @ (1, 1j)) - z * (from_moving @ (1, 1j))
-    return z, shift, squares
+    shift = from_fixed[:, 0] + 1j * from_fixed[:, 1] - z * (from_moving[:, 0] + 1j * from_moving[:, 1])
+    return z, shift, np.asarray(squares)
 
 
 def own_squares(pairs: PairTable, tiles: TileTable, model: str) -> Array:

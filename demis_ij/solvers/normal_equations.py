@@ -40,7 +40,7 @@ def tangents(motion: Array, model: str) -> Array:
         free = np.zeros((n, 4, 2, 3))
         for a in range(4):
             free[:, a, a // 2, a % 2] = 1
-    return np.concatenate([free, np.broadcast_to(shifts, (n, 2, 2, 3))], axis=1)
+    return np.asarray(np.concatenate([free, np.broadcast_to(shifts, (n, 2, 2, 3))], axis=1))
 
 
 def stepped(motion: Array, basis: Array, step: Array, model: str) -> Array:

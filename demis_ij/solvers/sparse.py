@@ -13,32 +13,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse.linalg import SuperLU
 
 from demis_ij.errors import InputError, SolveError
 from demis_ij.geometry import DEGREES_OF_FREEDOM, MODELS
 from demis_ij.records import Layout, PairMatch, Solution
-from demis_ij.solvers.components import align_to_stage, label_components, place_islands
-from demis_ij.solvers.loops import closure_errors, confirmed_pairs, find_loops
-from demis_ij.solvers.measurements import (
-    Array,
-    PairTable,
-    Rows,
-    TileTable,
-    motions_to_world,
-    own_motion,
-    own_squares,
-    pair_table,
-    tile_table,
-)
+from demis_ij.solvers.beliefs import Beliefs, form_beliefs
+from demis_ij.solvers.measurements import Array, PairTable, TileTable, pair_table, tile_table
 from demis_ij.solvers.normal_equations import (
-    Equations,
-    Pattern,
-    as_free,
     build_equations,
     conjugate_gradients,
     factorise,
@@ -49,67 +33,12 @@ from demis_ij.solvers.normal_equations import (
     stepped,
     tangents,
 )
-from demis_ij.solvers.uncertainty import (
-    EXACT_UNKNOWNS,
-    SAMPLES,
-    common_motions,
-    draw_steps,
-    exact_steps,
-    seam_spread,
-    tile_spread,
-    without_common,
-)
+from demis_ij.solvers.outcome import conclude
 
 WIDTH = 4.0  # a pair counts little when it is off by more than so many typical seams
 FIRST_WIDTH = 8.0  # times WIDTH at the first step
-DOUBTED = 1e-3  # first weight of a pair whose loops all fail
-BELIEVED = 0.05  # final weight below which a pair no longer ties its tiles together
-STAGE_LIMIT = 6.0  # a pair that no loop speaks for is not believed further from the stage than so many sigmas
-STAGE_OPINIONS = 8.0  # the given stage sigma counts like so many pairs when the real one is learnt
 MAX_STEPS = 60
 SETTLED_PX = 1e-3
-
-
-@dataclass(frozen=True, eq=False)
-class Beliefs:
-    """What is known of the pairs before the layout is solved; lengths in units.
-
-    Attributes
-    ----------
-    noise_squared : ndarray of shape (m,)
-        Variance of a match along an axis.
-    own : ndarray of shape (m,)
-        Sum of squares that is left when a pair is fitted alone.
-    weight : ndarray of shape (m,)
-        First weights in [0, 1].
-    barred : ndarray of shape (m,), bool
-        Pairs that must not be believed: too far from the stage, and nothing else speaks for them.
-    stage_sigma : float
-        What the stage is wrong by between neighbours.
-    """
-
-    noise_squared: Array
-    own: Array
-    weight: Array
-    barred: NDArray[np.bool_]
-    stage_sigma: float
-
-    def where(self, rows: Rows) -> Beliefs:
-        """Return what is known of some of the pairs."""
-        return Beliefs(self.noise_squared[rows], self.own[rows], self.weight[rows], self.barred[rows], self.stage_sigma)
-
-
-def learn_noise(pairs: PairTable, own: Array, unknowns: int, unit_px: float) -> Array:
-    """Return each pair's variance of a match along an axis, drawn towards the layout's typical one.
-
-    A pair's own residuals count by their degrees of freedom, the typical pair (the median) like ten more. Where no
-    pair has points to spare, 1 px is taken.
-    """
-    spare = np.maximum(0, 2 * pairs.count - unknowns)
-    known = spare > 0
-    floor = (1e-3 / unit_px) ** 2
-    typical = float(np.median(own[known] / spare[known])) if known.any() else 1 / unit_px**2
-    return np.asarray(np.maximum(floor, (10 * max(typical, floor) + own) / (10 + spare)))
 
 
 class SparseSolver:
@@ -161,116 +90,28 @@ class SparseSolver:
         """Return the solved layout. Raises `InputError` for pairs that do not fit the layout."""
         tiles = tile_table(layout)
         pairs = pair_table(layout, matches, tiles)
+        beliefs = form_beliefs(tiles, pairs, self.model, self.stage_sigma_px, robust=self.robust)
+        used = np.zeros(len(tiles), bool)
+        used[pairs.fixed] = used[pairs.moving] = True
+        rows = np.flatnonzero(used)
         motion = np.tile(np.eye(2, 3), (len(tiles), 1, 1))
-        beliefs = self._beliefs(tiles, pairs)
-        weight = np.ones(len(pairs))
-        connected = label_components(len(tiles), pairs.fixed, pairs.moving)
-        solved: list[_Solved] = []
-        for rows, pair_rows in _groups(connected, pairs):
-            one = _Component(self, _tiles_of(tiles, rows), _pairs_of(pairs, pair_rows, rows), beliefs.where(pair_rows))
-            motion[rows], weight[pair_rows] = one.solve()
-            solved.append(_Solved(rows, pair_rows, one))
-        believed = weight > BELIEVED
-        component = label_components(len(tiles), pairs.fixed[believed], pairs.moving[believed])
-        placed = self._placed(motion, tiles, component)
-        sigma, seam = self._spread(tiles, pairs, component, solved)
-        residual = np.sqrt(squares(joined(placed, pairs, tiles), pairs.moments) / pairs.count) * tiles.unit_px
-        return Solution(
-            layout=layout.moved(motions_to_world(layout, tiles, placed)),
-            component=dict(zip(layout.ids, component.tolist(), strict=True)),
-            sigma_px=dict(zip(layout.ids, sigma.tolist(), strict=True)) if self.uncertainty else {},
-            pair_residual_px=dict(zip(pairs.keys, residual.tolist(), strict=True)),
-            pair_sigma_px=dict(zip(pairs.keys, seam.tolist(), strict=True)) if self.uncertainty else {},
-            pair_weight=dict(zip(pairs.keys, weight.tolist(), strict=True)),
+        solve = _Solve(self, tiles.where(rows), pairs.renumbered(rows), beliefs)
+        motion[rows] = solve.run()
+        return conclude(
+            layout,
+            tiles,
+            pairs,
+            motion,
+            solve.weight,
+            solve.moments(),
+            self.model,
+            1 / self.deformation_frac**2,
+            uncertainty=self.uncertainty,
         )
 
-    def _beliefs(self, tiles: TileTable, pairs: PairTable) -> Beliefs:
-        """Return first weights from loops and stage, and what a match is worth."""
-        own = own_squares(pairs, tiles, self.model)
-        noise = learn_noise(pairs, own, DEGREES_OF_FREEDOM[self.model], tiles.unit_px)
-        turn, shift, _ = own_motion(
-            pairs, tiles, scale=self.model in {"similarity", "affine"}, turn=self.model != "translation"
-        )
-        lever = np.minimum(tiles.half[pairs.fixed], tiles.half[pairs.moving]) / 2
-        off = np.sqrt(np.abs(shift) ** 2 + (lever * np.abs(turn - 1)) ** 2)
-        given = self.stage_sigma_px / tiles.unit_px
-        typical = float(np.median(off)) / 1.1774 if len(off) else given  # of a 2-D normal law
-        sigma = float(np.sqrt((STAGE_OPINIONS * given**2 + len(off) * typical**2) / (STAGE_OPINIONS + len(off))))
-        if not self.robust:
-            return Beliefs(noise, own, np.ones(len(pairs)), np.zeros(len(pairs), bool), sigma)
-        loops = find_loops(len(tiles), pairs.fixed, pairs.moving)
-        centre = tiles.centre @ (1, 1j)
-        middle = (centre[pairs.fixed] + centre[pairs.moving]) / 2
-        error = closure_errors(loops, pairs.fixed, turn, shift, middle, centre, float(np.median(tiles.half)))
-        closes, looped = confirmed_pairs(len(pairs), loops, error, floor=1e-6)
-        near_stage = (9 / (9 + (off / sigma) ** 2)) ** 2
-        weight = np.where(closes, 1.0, np.where(looped, DOUBTED, 1.0) * near_stage)
-        barred = ~closes & (off > STAGE_LIMIT * sigma)
-        return Beliefs(noise, own, np.where(barred, 0.0, weight), barred & ~looped, sigma)
 
-    def _placed(self, motion: Array, tiles: TileTable, component: Rows) -> Array:
-        """Return the motions with every component in its place."""
-        turn = self.model != "translation"
-        size = np.bincount(component) if len(component) else np.zeros(0, int)
-        anchored = np.zeros(len(size), bool)
-        anchored[component[tiles.locked]] = True
-        order = np.argsort(component, kind="stable")
-        for c, rows in enumerate(np.split(order, np.cumsum(size)[:-1]) if len(size) else []):
-            if anchored[c]:
-                continue
-            if size[c] == 1:
-                motion[rows] = np.eye(2, 3)
-            else:
-                motion = align_to_stage(motion, tiles, rows, turn=turn)
-        return place_islands(motion, tiles, component, turn=turn)
-
-    def _spread(
-        self, tiles: TileTable, pairs: PairTable, component: Rows, solved: list[_Solved]
-    ) -> tuple[Array, Array]:
-        """Return sigma of every tile (relative to its component) and of every seam, px."""
-        sigma = np.full(len(tiles), np.inf)
-        seam = np.full(len(pairs), np.inf)
-        if not self.uncertainty:
-            return sigma, seam
-        for part in solved:
-            sigma[part.rows], seam[part.pair_rows] = part.component.spread(component[part.rows])
-        alone = np.bincount(component, minlength=1)[component] == 1 if len(component) else np.zeros(0, bool)
-        sigma[alone] = np.inf
-        return sigma * tiles.unit_px, seam * tiles.unit_px
-
-
-@dataclass(frozen=True, eq=False)
-class _Solved:
-    rows: Rows
-    pair_rows: Rows
-    component: _Component
-
-
-def _groups(component: Rows, pairs: PairTable) -> list[tuple[Rows, Rows]]:
-    """Return (tiles, pairs) of every component of at least two tiles."""
-    if len(pairs) == 0:
-        return []
-    tile_order = np.argsort(component, kind="stable")
-    tile_parts = np.split(tile_order, np.cumsum(np.bincount(component))[:-1])
-    of_pair = component[pairs.fixed]
-    pair_order = np.argsort(of_pair, kind="stable")
-    pair_parts = np.split(pair_order, np.cumsum(np.bincount(of_pair, minlength=len(tile_parts)))[:-1])
-    return [(t, p) for t, p in zip(tile_parts, pair_parts, strict=True) if len(t) > 1]
-
-
-def _tiles_of(tiles: TileTable, rows: Rows) -> TileTable:
-    return TileTable(tiles.centre[rows], tiles.half[rows], tiles.locked[rows], tiles.unit_px)
-
-
-def _pairs_of(pairs: PairTable, pair_rows: Rows, rows: Rows) -> PairTable:
-    part = pairs.where(pair_rows)
-    number = np.full(int(rows.max()) + 1, -1)
-    number[rows] = np.arange(len(rows))
-    return PairTable(number[part.fixed], number[part.moving], part.count, part.moments, part.keys)
-
-
-class _Component:
-    """One connected component while it is solved."""
+class _Solve:
+    """The layout while it is solved: all components at once, which are independent blocks of one matrix."""
 
     def __init__(self, settings: SparseSolver, tiles: TileTable, pairs: PairTable, beliefs: Beliefs) -> None:
         self.model = settings.model
@@ -283,15 +124,15 @@ class _Component:
         self.stage = stage_moments(pairs, tiles) / beliefs.stage_sigma**2
         self.motion = np.tile(np.eye(2, 3), (len(tiles), 1, 1))
         self.weight = beliefs.weight.copy()
-        self.misfit = 0.0  # squared, of a pair as a whole
-        self.pattern: Pattern | None = None
+        self.misfit = 0.0  # squared: how far a right pair as a whole is off, beyond the noise of its points
         self.factor: SuperLU | None = None
 
-    def solve(self) -> tuple[Array, Array]:
-        """Return the motions (n, 2, 3) and the final weights (m,)."""
+    def run(self) -> Array:
+        """Return the motions (n, 2, 3); the final weights stay in ``weight``."""
         if self.tiles.locked.all():
-            self._reweigh(1.0)
-            return self.motion, self.weight
+            if len(self.pairs) and self.robust:
+                self._reweigh(1.0)
+            return self.motion
         self.pattern = make_pattern(self.tiles, self.pairs, self.unknowns)
         width = FIRST_WIDTH if self.robust else 1.0
         for _ in range(MAX_STEPS):
@@ -303,35 +144,31 @@ class _Component:
             if width == 1.0 and moved * self.tiles.unit_px < SETTLED_PX and change < 1e-3:
                 break
             width = max(1.0, width / 2)
-        return self.motion, self.weight
+        return self.motion
 
-    def _equations(self) -> Equations:
-        if self.pattern is None:
-            self.pattern = make_pattern(self.tiles, self.pairs, self.unknowns)
-        return build_equations(
-            self.pattern, self.pairs, self.tiles, self.motion, self._moments(), self.model, self.strain_weight
-        )
-
-    def _moments(self) -> Array:
+    def moments(self) -> Array:
+        """Return the pairs' moments times what they are worth, the stage's opinion included."""
         precision = self.weight / (self.beliefs.noise_squared + self.pairs.count * self.misfit)
         return np.asarray(precision[:, None, None] * self.pairs.moments + self.stage)
 
     def _step(self) -> float:
         """Do one Gauss-Newton step; return how far a corner moved at most, units."""
-        equations = self._equations()
+        equations = build_equations(
+            self.pattern, self.pairs, self.tiles, self.motion, self.moments(), self.model, self.strain_weight
+        )
         reached = False
         if self.factor is not None:
             step, reached = conjugate_gradients(equations.matrix, -equations.gradient, self.factor, most=12)
         if not reached:
             self.factor = factorise(equations.matrix)
             step = self.factor.solve(-equations.gradient)
-        spread = equations.spread(step)
-        if not np.isfinite(spread).all():
+        if not np.isfinite(step).all():
             msg = f"the solve of {len(self.tiles)} tiles diverged"
             raise SolveError(msg)
-        from_basis = tangents(self.motion, self.model)
-        change = np.einsum("nd,ndij->nij", spread, from_basis)
-        self.motion = stepped(self.motion, from_basis, spread, self.model)
+        spread = equations.spread(step)
+        basis = tangents(self.motion, self.model)
+        change = np.einsum("nd,ndij->nij", spread, basis)
+        self.motion = stepped(self.motion, basis, spread, self.model)
         return float((np.abs(change[:, :, :2]).sum(2) * self.tiles.half[:, None] + np.abs(change[:, :, 2])).max())
 
     def _reweigh(self, width: float) -> None:
@@ -345,25 +182,3 @@ class _Component:
         scale = np.maximum(2.2 * typical, expected)  # 1.4826 squared: as a standard deviation
         limit = (WIDTH * width) ** 2 * scale
         self.weight = np.where(self.beliefs.barred, 0.0, (limit / (limit + excess)) ** 2)
-
-    def spread(self, component: Rows) -> tuple[Array, Array]:
-        """Return sigma of every tile and seam, units, relative to the components that are believed in the end."""
-        if self.tiles.locked.all():
-            return np.zeros(len(self.tiles)), np.zeros(len(self.pairs))
-        equations = self._equations()
-        pattern = equations.pattern
-        if equations.matrix.shape[0] <= EXACT_UNKNOWNS:
-            common = common_motions(self.motion, self.tiles, self.model, self.tiles.centre.mean(0))
-            free = np.zeros((equations.matrix.shape[0], 0))
-            if not self.tiles.locked.any():
-                free = as_free(common, pattern.free).reshape(equations.matrix.shape[0], -1)
-            steps, samples = exact_steps(pattern, equations.matrix.toarray(), free), 1
-        else:
-            factor = factorise(equations.matrix)
-            steps = draw_steps(pattern, self.pairs, self.motion, self._moments(), self.model, factor, seed=0)
-            samples = SAMPLES
-        for number in np.unique(component):
-            rows = np.flatnonzero(component == number)
-            if not self.tiles.locked[rows].any():
-                steps = without_common(steps, self.motion, self.tiles, rows, self.model)
-        return tile_spread(steps, samples), seam_spread(steps, self.motion, self.tiles, self.pairs, self.model, samples)

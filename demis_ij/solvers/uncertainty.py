@@ -8,15 +8,110 @@ white noise, N^-1 g has covariance N^-1, so `SAMPLES` solves give every standard
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.sparse.linalg import SuperLU
 
+from demis_ij.solvers.components import label_components
 from demis_ij.solvers.measurements import Array, PairTable, Rows, TileTable
-from demis_ij.solvers.normal_equations import TURN, Pattern, as_free, tangents
+from demis_ij.solvers.normal_equations import (
+    TURN,
+    Pattern,
+    as_free,
+    build_equations,
+    factorise,
+    make_pattern,
+    tangents,
+)
 
 EXACT_UNKNOWNS = 900
 SAMPLES = 64  # standard deviations to 6 %
 BATCH = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """Standard deviations along an axis, units.
+
+    Attributes
+    ----------
+    tile : ndarray of shape (n,)
+        Of the tiles' centres, relative to their component; inf for a tile alone.
+    seam : ndarray of shape (m,)
+        Of one tile against the other, at the middle of the pair's matches.
+    """
+
+    tile: Array
+    seam: Array
+
+    @classmethod
+    def unknown(cls) -> Spread:
+        """Return nothing."""
+        return cls(np.zeros(0), np.zeros(0))
+
+
+def estimate_spread(
+    tiles: TileTable,
+    pairs: PairTable,
+    motion: Array,
+    moments: Array,
+    model: str,
+    strain_weight: float,
+    component: Rows,
+) -> Spread:
+    """Return the spread of tiles and seams at a solution.
+
+    Parameters
+    ----------
+    tiles, pairs, motion
+        The solved layout.
+    moments : ndarray of shape (m, 6, 6)
+        The pairs' moments times what they are worth.
+    model, strain_weight
+        As they were solved.
+    component : ndarray of shape (n,)
+        Component each tile is judged in.
+    """
+    used = np.zeros(len(tiles), bool)
+    used[pairs.fixed] = used[pairs.moving] = True
+    rows = np.flatnonzero(used)
+    tile = np.full(len(tiles), np.inf)
+    if len(rows) == 0:
+        return Spread(tile, np.zeros(0))
+    tiles, pairs, motion, component = tiles.where(rows), pairs.renumbered(rows), motion[rows], component[rows]
+    if tiles.locked.all():
+        tile[rows] = 0
+        return Spread(tile, np.zeros(len(pairs)))
+    pattern = make_pattern(tiles, pairs, tangents(motion[:1], model).shape[1])
+    equations = build_equations(pattern, pairs, tiles, motion, moments, model, strain_weight)
+    if equations.matrix.shape[0] <= EXACT_UNKNOWNS:
+        free = _free_motions(tiles, pairs, motion, model, pattern)
+        steps, samples = exact_steps(pattern, equations.matrix.toarray(), free), 1
+    else:
+        factor = factorise(equations.matrix)
+        steps, samples = draw_steps(pattern, pairs, motion, moments, model, factor, seed=0), SAMPLES
+    order = np.argsort(component, kind="stable")
+    for part in np.split(order, np.cumsum(np.bincount(component))[:-1]):
+        if len(part) > 1 and not tiles.locked[part].any():
+            steps = without_common(steps, motion, tiles, part, model)
+    alone = np.bincount(component)[component] == 1
+    tile[rows] = np.where(alone, np.inf, tile_spread(steps, samples))
+    return Spread(tile, seam_spread(steps, motion, tiles, pairs, model, samples))
+
+
+def _free_motions(tiles: TileTable, pairs: PairTable, motion: Array, model: str, pattern: Pattern) -> Array:
+    """Return (unknowns, k): the shift and turn of every component that holds no locked tile."""
+    connected = label_components(len(tiles), pairs.fixed, pairs.moving)
+    columns = []
+    for number in range(int(connected.max()) + 1):
+        inside = connected == number
+        if not tiles.locked[inside].any():
+            common = common_motions(motion, tiles, model, tiles.centre[inside].mean(0))
+            columns.append(as_free(common * inside[:, None, None], pattern.free))
+    if not columns:
+        return np.zeros((pattern.unknowns * pattern.size, 0))
+    return np.concatenate(columns, axis=2).reshape(pattern.unknowns * pattern.size, -1)
 
 
 def common_motions(motion: Array, tiles: TileTable, model: str, origin: Array) -> Array:
@@ -93,7 +188,7 @@ def without_common(steps: Array, motion: Array, tiles: TileTable, rows: Rows, mo
     """
     part = motion[rows]
     centre = tiles.centre[rows]
-    here = TileTable(centre, tiles.half[rows], tiles.locked[rows], tiles.unit_px)
+    here = tiles.where(rows)
     common = common_motions(part, here, model, (centre + part[:, :, 2]).mean(0))
     basis = tangents(part, model)
     # metric: mean square of the corners' displacement
@@ -108,7 +203,7 @@ def without_common(steps: Array, motion: Array, tiles: TileTable, rows: Rows, mo
 
 
 def tile_spread(steps: Array, samples: int) -> Array:
-    """Return (n,) standard deviations of the tiles' centres along an axis, units; 1 sample when the columns are exact."""
+    """Return (n,) standard deviations of the tiles' centres along an axis, units; 1 sample when exact."""
     return np.asarray(np.sqrt((steps[:, -2:] ** 2).sum((1, 2)) / (2 * samples)))
 
 
