@@ -1,0 +1,100 @@
+"""Layouts on the command line: how one is read (files and plain grids), and ``convert``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from demis_ij import formats
+from demis_ij.errors import InputError
+from demis_ij.formats import Document
+from demis_ij.images import with_shapes
+from demis_ij.stitch import AXES, with_axes
+
+GRID = "Plain grid (LAYOUT is a folder)"
+
+Layout_ = Annotated[Path, typer.Argument(metavar="LAYOUT", help="A layout file, or a folder of tiles (a plain grid).")]
+Format_ = Annotated[str | None, typer.Option("--format", help="trakem2, tileconfig, render or text; found by itself.")]
+Relink_ = Annotated[Path | None, typer.Option("--relink", help="Folder where moved images are found by their names.")]
+Rows_ = Annotated[int | None, typer.Option("--rows", min=1, help=f"{GRID}: rows.", rich_help_panel=GRID)]
+Cols_ = Annotated[int | None, typer.Option("--cols", min=1, help=f"{GRID}: columns.")]
+Overlap_ = Annotated[float, typer.Option("--overlap", help=f"{GRID}: fraction of the tile that neighbours share.")]
+Order_ = Annotated[str, typer.Option("--order", help=f"{GRID}: row, column, snake-row or snake-column.")]
+Start_ = Annotated[str, typer.Option("--start", help=f"{GRID}: corner of the first tile, e.g. top-left.")]
+Pattern_ = Annotated[
+    str | None, typer.Option("--pattern", help=f"{GRID}: file names, e.g. 'tile_{{row}}_{{col}}.tif' or '{{i}}.png'.")
+]
+Axes_ = Annotated[
+    str | None, typer.Option("--stage-axes", help=f"Flips and swaps of the positions: {', '.join(AXES)}; tried if not given.")
+]
+
+
+def read_layout(
+    path: Path,
+    *,
+    format_name: str | None = None,
+    relink: Path | None = None,
+    rows: int | None = None,
+    cols: int | None = None,
+    overlap: float = 0.1,
+    order: str = "row",
+    start: str = "top-left",
+    pattern: str | None = None,
+) -> Document:
+    """Return what a user means by LAYOUT: a layout file, or a folder with a grid's description."""
+    if path.is_dir():
+        if rows is None and cols is None and pattern is None:
+            msg = f"{path} is a folder: say how the tiles lie, with --rows and --cols, or with --pattern"
+            raise InputError(msg)
+        from demis_ij.formats.grid import grid_layout
+
+        layout = grid_layout(
+            path, rows=rows, cols=cols, overlap=overlap, order=order, start=start, pattern=pattern
+        )
+        return Document((layout,), "grid", path)
+    if not path.exists():
+        msg = f"{path}: no such file or folder"
+        raise InputError(msg)
+    return formats.read(path, format=format_name, relink=relink)
+
+
+def convert(
+    layout: Layout_,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New layout file; its name says the format.")],
+    to: Annotated[str | None, typer.Option("--to", help="Format of OUT: trakem2, tileconfig, render or text.")] = None,
+    lossy: Annotated[bool, typer.Option("--lossy", help="Write even what OUT's format cannot hold.")] = False,
+    format: Format_ = None,  # noqa: A002
+    relink: Relink_ = None,
+    rows: Rows_ = None,
+    cols: Cols_ = None,
+    overlap: Overlap_ = 0.1,
+    order: Order_ = "row",
+    start: Start_ = "top-left",
+    pattern: Pattern_ = None,
+    stage_axes: Axes_ = None,
+) -> None:
+    """Convert a layout from any format to any other. OUT must not exist."""
+    document = read_layout(
+        layout, format_name=format, relink=relink, rows=rows, cols=cols, overlap=overlap, order=order, start=start,
+        pattern=pattern,
+    )
+    warnings = list(document.warnings)
+    ready = []
+    for section in document.layouts:
+        known, found, bad = with_shapes(section)
+        warnings += found
+        if bad:
+            known = replace(known, tiles=tuple(section[t.id] if t.id in bad else t for t in known))
+        ready.append(with_axes(known, stage_axes) if stage_axes else known)
+    written = formats.write(out, ready, format=to, allow_lossy=lossy)
+    for line in warnings:
+        typer.echo(f"warning: {line}", err=True)
+    typer.echo(f"{written}: {sum(map(len, ready))} tiles in {len(ready)} sections")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(convert)

@@ -1,0 +1,57 @@
+"""Progress for people: bars with rate and time left, on standard error, only where somebody looks."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class Bars:
+    """Shows one bar for each thing being done; quiet when ``shown`` is False.
+
+    On a terminal the bars live; elsewhere (a log file) one line is written when a stage ends.
+    """
+
+    def __init__(self, shown: bool = True) -> None:
+        self._console = Console(stderr=True)
+        self._live = shown and self._console.is_terminal
+        self._plain = shown and not self._live
+        self._bars = Progress(
+            TextColumn("{task.description:<28}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:>10}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._live,
+            transient=False,
+        )
+        self._tasks: dict[str, tuple[TaskID, float]] = {}
+        self._said: set[str] = set()
+        self.prefix = ""
+
+    def __enter__(self) -> Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` are done."""
+        name = f"{self.prefix}{what}"
+        now = time.perf_counter()
+        if name not in self._tasks:
+            self._tasks[name] = (self._bars.add_task(name, total=total, rate=""), now)
+            self._said.discard(name)
+        task, began = self._tasks[name]
+        rate = f"{done / (now - began):.1f}/s" if done and now > began + 0.2 else ""
+        self._bars.update(task, completed=done, total=total, rate=rate)
+        if self._plain and done >= total and name not in self._said:
+            self._said.add(name)
+            self._console.print(f"{name}: {done} of {total}, {now - began:.1f} s", highlight=False, markup=False)

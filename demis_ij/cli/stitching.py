@@ -1,0 +1,333 @@
+"""``stitch``, ``compare``, ``render`` and ``report``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from demis_ij import jobs
+from demis_ij.cli.layouts import (
+    Axes_,
+    Cols_,
+    Format_,
+    Layout_,
+    Order_,
+    Overlap_,
+    Pattern_,
+    Relink_,
+    Rows_,
+    Start_,
+    read_layout,
+)
+from demis_ij.cli.progress import Bars
+from demis_ij.config import (
+    MATCHER_CHOICES,
+    SOLVER_CHOICES,
+    RenderConfig,
+    StitchConfig,
+    from_dict,
+    read_toml,
+    to_dict,
+)
+from demis_ij.errors import InputError
+from demis_ij.formats import Document
+from demis_ij.geometry import MODELS
+from demis_ij.records import Layout
+from demis_ij.runs import read_json, read_solution
+
+Out_ = Annotated[Path, typer.Option("--out", help="Run folder: new, empty, or one to go on with.")]
+Matcher_ = Annotated[str | None, typer.Option("--matcher", help=f"{', '.join(MATCHER_CHOICES)} (default auto).")]
+Model_ = Annotated[str | None, typer.Option("--model", help=f"What a tile may do: {', '.join(MODELS)} (default rigid).")]
+Solver_ = Annotated[str | None, typer.Option("--solver", help=f"{', '.join(SOLVER_CHOICES)} (default sparse).")]
+Weights_ = Annotated[
+    str | None, typer.Option("--weights", help="LoFTR weights: shipped, a checkpoint, outdoor or indoor_new.")
+]
+Device_ = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Config_ = Annotated[Path | None, typer.Option("--config", help="TOML with tables [stitch] and [render].")]
+Set_ = Annotated[list[str] | None, typer.Option("--set", help="One setting, e.g. --set max_error_px=6. Repeatable.")]
+Mosaic_ = Annotated[
+    list[str] | None, typer.Option("--mosaic", help="ome-tiff, ome-zarr, png or none. Repeatable (default ome-tiff, png).")
+]
+Section_ = Annotated[list[str] | None, typer.Option("--section", help="Only this section. Repeatable.")]
+Json_ = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")]
+Quiet_ = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+Strict_ = Annotated[bool, typer.Option("--strict", help="Exit with 3 when there is any warning.")]
+
+
+def configs(
+    config: Path | None, settings: list[str] | None, mosaic: list[str] | None, **named: Any  # noqa: ANN401
+) -> tuple[StitchConfig, RenderConfig]:
+    """Return the configs: defaults, then the TOML file, then ``--set``, then the named options."""
+    tables = read_toml(config) if config else {}
+    unknown = set(tables) - {"stitch", "render"}
+    if unknown:
+        msg = f"{config}: unknown table [{sorted(unknown)[0]}]; known: [stitch], [render]"
+        raise InputError(msg)
+    values = {"stitch": dict(tables.get("stitch", {})), "render": dict(tables.get("render", {}))}
+    render_keys = to_dict(RenderConfig())
+    for item in settings or []:
+        key, equals, text = item.partition("=")
+        if not equals:
+            msg = f"--set {item}: needed NAME=VALUE"
+            raise InputError(msg)
+        values["render" if key in render_keys else "stitch"][key] = _value(text)
+    values["stitch"] |= {k: v for k, v in named.items() if v is not None}
+    if mosaic:
+        values["render"]["formats"] = () if mosaic == ["none"] else tuple(mosaic)
+    return from_dict(StitchConfig, values["stitch"]), from_dict(RenderConfig, values["render"])
+
+
+def _value(text: str) -> Any:  # noqa: ANN401
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def stitch(
+    layout: Layout_,
+    out: Out_,
+    matcher: Matcher_ = None,
+    model: Model_ = None,
+    solver: Solver_ = None,
+    weights: Weights_ = None,
+    device: Device_ = None,
+    section: Section_ = None,
+    mosaic: Mosaic_ = None,
+    images_only: Annotated[
+        bool, typer.Option("--images-only", help="Move tiles although annotations stay behind (TrakEM2).")
+    ] = False,
+    include_hidden: Annotated[bool, typer.Option("--include-hidden", help="Take hidden tiles in.")] = False,
+    project_out: Annotated[
+        Path | None, typer.Option("--project-out", help="Folder or file of the solved layout; paths in it stay true.")
+    ] = None,
+    config: Config_ = None,
+    setting: Set_ = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
+    as_json: Json_ = False,
+    quiet: Quiet_ = False,
+    strict: Strict_ = False,
+    format: Format_ = None,  # noqa: A002
+    relink: Relink_ = None,
+    rows: Rows_ = None,
+    cols: Cols_ = None,
+    overlap: Overlap_ = 0.1,
+    order: Order_ = "row",
+    start: Start_ = "top-left",
+    pattern: Pattern_ = None,
+    stage_axes: Axes_ = None,
+) -> int:
+    """Stitch the tiles of LAYOUT: solved layout, mosaic and report.
+
+    A TrakEM2 project gets its solved copy NAME.demis.xml beside it; the original is never changed.
+    """
+    stitch_config, render_config = configs(
+        config,
+        setting,
+        mosaic,
+        matcher=matcher,
+        model=model,
+        solver=solver,
+        weights=weights,
+        device=device,
+        include_hidden=include_hidden or None,
+    )
+    options: dict[str, Any] = {
+        "format_name": format,
+        "rows": rows,
+        "cols": cols,
+        "overlap": overlap,
+        "order": order,
+        "start": start,
+        "pattern": pattern,
+    }
+    document = read_layout(layout, relink=relink, **options)
+    job = jobs.StitchJob(
+        config=stitch_config,
+        render=render_config,
+        sections=tuple(section or ()),
+        stage_axes=stage_axes,
+        images_only=images_only,
+        project_out=project_out,
+        relink=relink,
+        write_mosaic=bool(render_config.formats),
+        read_options=options,
+    )
+    if dry_run:
+        _say_plan(jobs.plan(document, job), as_json)
+        return 0
+    with Bars(not (quiet or as_json)) as bars:
+        result = _run(document, out, job, bars)
+    say_result(result, as_json)
+    return 3 if strict and result.warnings else 0
+
+
+def _run(document: Document, out: Path, job: jobs.StitchJob, bars: Bars, truth: Layout | None = None) -> jobs.JobResult:
+    many = len(document.layouts) > 1
+
+    def begin(name: str) -> None:
+        bars.prefix = f"section {name}: " if many else ""
+
+    return jobs.run_stitch(document, out, job, progress=bars, on_section=begin, truth=truth)
+
+
+def _say_plan(entries: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"dry_run": True, "sections": entries}))
+        return
+    for e in entries:
+        wide, high = e["mosaic_px"]
+        typer.echo(f"section {e['section']}: {e['tiles']} tiles, {e['pairs']} pairs, mosaic about {wide} x {high} px")
+        for line in e["warnings"]:
+            typer.echo(f"warning: {line}", err=True)
+    typer.echo("dry run: nothing was written")
+
+
+def say_result(result: jobs.JobResult, as_json: bool) -> None:
+    """Say what came out, for people or for programs."""
+    facts = jobs.summary(result)
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    for line in result.warnings:
+        typer.echo(f"warning: {line}", err=True)
+    how = ", ".join(f"{n} by {name}" for name, n in facts["placed_by"].items())
+    residual = facts["median_residual_px"]
+    seams = f", median residual {residual:.2f} px" if residual is not None else ""
+    typer.echo(f"{facts['tiles']} tiles ({how}); {facts['pairs_accepted']} of {facts['pairs']} pairs agree{seams}")
+    width = max(map(len, facts["files"]))
+    for name, path in facts["files"].items():
+        typer.echo(f"  {name:<{width}}  {path}")
+
+
+def compare(
+    layout: Layout_,
+    out: Out_,
+    matcher: Annotated[
+        list[str] | None, typer.Option("--matcher", help="Repeatable; default loftr and sift.")
+    ] = None,
+    model: Model_ = None,
+    solver: Solver_ = None,
+    weights: Weights_ = None,
+    device: Device_ = None,
+    section: Section_ = None,
+    config: Config_ = None,
+    setting: Set_ = None,
+    as_json: Json_ = False,
+    quiet: Quiet_ = False,
+    format: Format_ = None,  # noqa: A002
+    relink: Relink_ = None,
+    rows: Rows_ = None,
+    cols: Cols_ = None,
+    overlap: Overlap_ = 0.1,
+    order: Order_ = "row",
+    start: Start_ = "top-left",
+    pattern: Pattern_ = None,
+    stage_axes: Axes_ = None,
+) -> None:
+    """Stitch the same layout by several matchers and show them side by side. Nothing is written outside --out."""
+    document = read_layout(
+        layout, format_name=format, relink=relink, rows=rows, cols=cols, overlap=overlap, order=order, start=start,
+        pattern=pattern,
+    )
+    names = matcher or ["loftr", "sift"]
+    ready = [
+        configs(config, setting, ["none"], matcher=n, model=model, solver=solver, weights=weights, device=device)[0]
+        for n in names
+    ]
+    with Bars(not (quiet or as_json)) as bars:
+        facts = jobs.run_compare(
+            document,
+            out,
+            [jobs.StitchJob(config=c, sections=tuple(section or ()), stage_axes=stage_axes, relink=relink) for c in ready],
+            progress=bars,
+            on_matcher=lambda name: setattr(bars, "prefix", f"{name}: "),
+        )
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    say_table(facts["table"])
+    typer.echo(f"report  {facts['report']}")
+
+
+def say_table(rows: list[dict[str, Any]]) -> None:
+    """Print rows of equal keys as a plain table."""
+    if not rows:
+        return
+    heads = list(rows[0])
+    text = [[_cell(r[h]) for h in heads] for r in rows]
+    widths = [max(len(h), *(len(t[k]) for t in text)) for k, h in enumerate(heads)]
+    for line in [heads, *text]:
+        typer.echo("  ".join(f"{c:<{w}}" if k == 0 else f"{c:>{w}}" for k, (c, w) in enumerate(zip(line, widths, strict=True))))
+
+
+def _cell(value: Any) -> str:  # noqa: ANN401
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def render(
+    source: Annotated[Path, typer.Argument(metavar="RUN_OR_LAYOUT", help="A run folder, a solution.json or a layout.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the mosaics.")],
+    mosaic: Mosaic_ = None,
+    replace_text: Annotated[
+        str | None,
+        typer.Option("--replace", help="OLD=NEW in the tiles' paths: the same solution for another channel."),
+    ] = None,
+    section: Section_ = None,
+    config: Config_ = None,
+    setting: Set_ = None,
+    quiet: Quiet_ = False,
+    relink: Relink_ = None,
+) -> None:
+    """Draw the mosaic of a solved run (or of any layout as it stands), also with another channel's images."""
+    _, render_config = configs(config, setting, mosaic)
+    is_run = source.is_dir() or source.name == "solution.json"
+    found = read_solution(source)[0] if is_run else list(read_layout(source, relink=relink).layouts)
+    chosen = [s for s in found if not section or s.section in section]
+    if not chosen:
+        msg = f"{source}: no section {', '.join(section or [])}; there are {', '.join(s.section for s in found)}"
+        raise InputError(msg)
+    if replace_text:
+        chosen = [_replaced(s, replace_text) for s in chosen]
+    with Bars(not quiet) as bars:
+        files = jobs.run_render(chosen, out, render_config, progress=bars, keep_frame=is_run)
+    for path in files:
+        typer.echo(str(path))
+
+
+def _replaced(layout: Layout, text: str) -> Layout:
+    old, equals, new = text.partition("=")
+    if not equals or not old:
+        msg = f"--replace {text}: needed OLD=NEW"
+        raise InputError(msg)
+    if not any(old in str(t.path) for t in layout):
+        msg = f"--replace {text}: no tile's path holds {old!r}; for instance {layout.tiles[0].path}"
+        raise InputError(msg)
+    return replace(layout, tiles=tuple(replace(t, path=Path(str(t.path).replace(old, new))) for t in layout))
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder made by stitch.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The page (default: report.html in RUN).")] = None,
+) -> None:
+    """Write the report of a finished run anew."""
+    settings = read_json(run / "run.json")
+    path = jobs.rebuild_report(run, settings, out or run / "report.html", read_layout)
+    typer.echo(str(path))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(stitch)
+    app.command()(compare)
+    app.command()(render)
+    app.command()(report)
+
+
+__all__ = ["add_to", "compare", "configs", "render", "report", "say_result", "say_table", "stitch"]

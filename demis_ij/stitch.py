@@ -1,0 +1,384 @@
+"""The story of stitching: a layout goes in, a solved layout comes out, with a reason for every pair.
+
+::
+
+    neighbours ─▶ match (loftr, else sift, else correlation) ─▶ solve ─▶ second pass: search wider, where the
+    solved neighbours say, and at the neighbours nobody expected ─▶ solve
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from demis_ij.config import StitchConfig
+from demis_ij.errors import InputError, WeightsError
+from demis_ij.images import TileStore, with_shapes
+from demis_ij.pairs import match_pairs, neighbours
+from demis_ij.protocols import MATCHERS, SOLVERS, Matcher
+from demis_ij.records import Affine, Layout, PairMatch, Rejected, Solution
+
+log = logging.getLogger(__name__)
+
+Pair = tuple[str, str]
+Outcome = PairMatch | Rejected
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being done, how many are done, how many there are)."""
+
+AUTO: tuple[str, ...] = ("loftr", "sift", "correlation")
+"""The order in which ``auto`` asks; then the stage."""
+
+
+@dataclass(frozen=True, eq=False)
+class StitchResult:
+    """One solved section.
+
+    Attributes
+    ----------
+    layout : Layout
+        As read (stage positions), shapes filled in, without the tiles that cannot be read.
+    solution : Solution
+        Where the tiles lie.
+    pairs : tuple of PairMatch or Rejected
+        Every pair that was looked at, once.
+    placed_by : mapping of str to str
+        Tile id to the matcher that holds it, or ``stage``.
+    warnings : tuple of str
+        One line each.
+    timings_s : mapping of str to float
+        Stage of the work to seconds.
+    config : StitchConfig
+        How it was done.
+    """
+
+    layout: Layout
+    solution: Solution
+    pairs: tuple[Outcome, ...]
+    placed_by: Mapping[str, str]
+    warnings: tuple[str, ...]
+    timings_s: Mapping[str, float]
+    config: StitchConfig
+
+
+class Memory:
+    """Remembers outcomes of pairs, so that an interrupted run goes on. This one forgets at the end of the process."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str, str], Outcome] = {}
+
+    def get(self, stage: str, pair: Pair) -> Outcome | None:
+        """Return what a stage of the work made of a pair, None when it has not come to it."""
+        return self._kept.get((stage, *pair))
+
+    def put(self, stage: str, outcomes: Iterable[Outcome]) -> None:
+        """Keep outcomes."""
+        for o in outcomes:
+            self._kept[(stage, o.fixed, o.moving)] = o
+
+
+@contextmanager
+def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        timings[name] = timings.get(name, 0.0) + time.perf_counter() - began
+
+
+def make_matcher(name: str, config: StitchConfig) -> Matcher:
+    """Return a matcher by name, set up as the config says."""
+    kind = MATCHERS[name]
+    if name == "loftr":
+        return kind(resolution=config.resolution, weights=config.weights, device=config.device)  # type: ignore[no-any-return]
+    if name == "sift":
+        return kind(resolution=config.resolution)  # type: ignore[no-any-return]
+    return kind()  # type: ignore[no-any-return]
+
+
+def stitch(
+    layout: Layout,
+    config: StitchConfig | None = None,
+    *,
+    store: TileStore | None = None,
+    memory: Memory | None = None,
+    progress: Progress | None = None,
+) -> StitchResult:
+    """Return where the tiles of one section lie.
+
+    Parameters
+    ----------
+    layout : Layout
+        Expected positions.
+    config : StitchConfig, optional
+        How to work.
+    store : TileStore, optional
+        Where images come from.
+    memory : Memory, optional
+        Outcomes of an earlier run.
+    progress : callable, optional
+        Told how far the work is.
+
+    Raises
+    ------
+    InputError
+        When no tile can be read. A single unreadable tile is a warning; it is left out.
+    """
+    config = config or StitchConfig()
+    store = store or TileStore()
+    memory = memory or Memory()
+    tell = progress or (lambda _what, _done, _all: None)
+    timings: dict[str, float] = {}
+    with _timed(timings, "read"):
+        layout, warnings = usable(layout, config)
+    work = _Work(layout, config, store, memory, tell, timings)
+    with _timed(timings, "match"):
+        outcomes = work.match(layout, neighbours(layout), "first", config.stage_error_frac)
+    solution = work.solve(layout, outcomes)
+    with _timed(timings, "second pass"):
+        outcomes, searched = work.search(layout, solution, outcomes)
+    if searched:
+        solution = work.solve(layout, outcomes)
+    if config.largest_graph_only:
+        solution = _only_largest(layout, solution)
+    placed = _placed_by(solution, outcomes)
+    warnings += _warnings(layout, solution, outcomes, placed)
+    return StitchResult(layout, solution, tuple(outcomes), placed, tuple(warnings), timings, config)
+
+
+def usable(layout: Layout, config: StitchConfig) -> tuple[Layout, list[str]]:
+    """Return the layout with shapes filled in, without hidden and unreadable tiles, and a warning for each of those."""
+    hidden = [t for t in layout if not t.visible]
+    warnings: list[str] = []
+    if hidden and not config.include_hidden:
+        layout = replace(layout, tiles=tuple(t for t in layout if t.visible))
+        warnings.append(f"{len(hidden)} hidden tiles are left alone (--include-hidden takes them in)")
+    if not len(layout):
+        msg = f"section {layout.section!r} has no tile to stitch"
+        raise InputError(msg)
+    layout, found, bad = with_shapes(layout)
+    warnings += found
+    if bad:
+        layout = replace(layout, tiles=tuple(t for t in layout if t.id not in bad))
+    if not len(layout):
+        msg = f"section {layout.section!r}: no tile can be read; the first: {found[0] if found else '?'}"
+        raise InputError(msg)
+    return layout, warnings
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What every step of one section needs."""
+
+    layout: Layout
+    config: StitchConfig
+    store: TileStore
+    memory: Memory
+    tell: Progress
+    timings: dict[str, float]
+
+    def chain(self) -> tuple[str, ...]:
+        return AUTO if self.config.matcher == "auto" else (self.config.matcher,)
+
+    def match(self, layout: Layout, pairs: Sequence[Pair], stage: str, stage_error_frac: float) -> list[Outcome]:
+        """Return one outcome a pair: each matcher is asked only about what the one before could not match."""
+        outcome: dict[Pair, Outcome] = {}
+        pending = list(pairs)
+        for name in self.chain():
+            if not pending:
+                break
+            known = {p: o for p in pending if (o := self.memory.get(f"{stage}-{name}", p)) is not None}
+            missing = [p for p in pending if p not in known]
+            if missing:
+                known |= self._ask(layout, missing, name, stage, stage_error_frac, outcome)
+            outcome |= known
+            pending = [p for p in pending if isinstance(outcome[p], Rejected)]
+        return [outcome[p] for p in pairs]
+
+    def _ask(
+        self, layout: Layout, pairs: list[Pair], name: str, stage: str, stage_error_frac: float, before: dict[Pair, Outcome]
+    ) -> dict[Pair, Outcome]:
+        try:
+            matcher = make_matcher(name, self.config)
+        except WeightsError as error:
+            if self.config.matcher != "auto" or self.config.weights != "shipped":
+                raise
+            log.warning("loftr cannot be used: %s", error)
+            return {p: Rejected(*p, reason=f"loftr cannot be used: {error}", matcher=name) for p in pairs}
+        found: dict[Pair, Outcome] = {}
+        label = name if stage == "first" else f"{name}, searching wider"
+        self.tell(label, 0, len(pairs))
+        step = 16
+        for start in range(0, len(pairs), step):
+            some = pairs[start : start + step]
+            tried = {p: _history(before[p]) for p in some if p in before}
+            new = match_pairs(
+                self.store, layout, some, matcher, self.config, stage_error_frac=stage_error_frac, tried=tried
+            )
+            self.memory.put(f"{stage}-{name}", new)
+            found |= {(o.fixed, o.moving): o for o in new}
+            self.tell(label, min(start + step, len(pairs)), len(pairs))
+        return found
+
+    def solve(self, layout: Layout, outcomes: Sequence[Outcome]) -> Solution:
+        """Return the solved layout."""
+        with _timed(self.timings, "solve"):
+            self.tell("solve", 0, 1)
+            frac = self.config.stage_error_frac
+            sigma = frac * max((max(t.shape) for t in layout), default=1) / 2
+            solver = SOLVERS[self.config.solver](model=self.config.model, stage_sigma_px=max(sigma, 1.0))
+            solution: Solution = solver(layout, [o for o in outcomes if isinstance(o, PairMatch)])
+            self.tell("solve", 1, 1)
+        return solution
+
+    def search(
+        self, layout: Layout, solution: Solution, outcomes: Sequence[Outcome]
+    ) -> tuple[list[Outcome], bool]:
+        """Return the outcomes after a wider look at what failed, and whether anything new was believed.
+
+        Pairs that failed are looked at again from where the solution puts their tiles, within
+        ``stage_search_frac``; so are pairs that overlap in the solution but were not expected to.
+        """
+        seen = {(o.fixed, o.moving): o for o in outcomes}
+        failed = [p for p, o in seen.items() if isinstance(o, Rejected)]
+        fresh = [p for p in neighbours(solution.layout) if p not in seen and p[::-1] not in seen]
+        far = self.config.stage_search_frac
+        todo = fresh + [p for p in failed if far > self.config.stage_error_frac and _may_be_lost(p, solution)]
+        if not todo:
+            return list(outcomes), False
+        again = self.match(solution.layout, todo, "second", far)
+        found = False
+        for new in again:
+            pair = (new.fixed, new.moving)
+            if isinstance(new, PairMatch):
+                seen[pair], found = replace(new, tried=_first(seen.get(pair)) + new.tried), True
+            elif pair not in seen:
+                continue  # it was not expected to overlap, and does not
+            else:
+                seen[pair] = replace(new, tried=_first(seen[pair]) + new.tried)
+        return list(seen.values()), found
+
+
+def _may_be_lost(pair: Pair, solution: Solution) -> bool:
+    """Whether a failed pair could still teach something: its tiles are not already tied by others, firmly."""
+    same = solution.component[pair[0]] == solution.component[pair[1]]
+    return not same
+
+
+def _history(outcome: Outcome) -> tuple[tuple[str, str], ...]:
+    if isinstance(outcome, Rejected):
+        return (*outcome.tried, (outcome.matcher, outcome.reason))
+    return outcome.tried
+
+
+def _first(outcome: Outcome | None) -> tuple[tuple[str, str], ...]:
+    return () if outcome is None else _history(outcome)
+
+
+def _only_largest(layout: Layout, solution: Solution) -> Solution:
+    stay = {t.id: t.to_world for t in layout if solution.component[t.id] != 0}
+    return replace(solution, layout=solution.layout.moved(stay))
+
+
+def _placed_by(solution: Solution, outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """Return for each tile the matcher with most weight among its believed pairs, else ``stage``."""
+    votes: dict[str, Counter[str]] = {t.id: Counter() for t in solution.layout}
+    for o in outcomes:
+        if isinstance(o, PairMatch):
+            weight = solution.pair_weight.get((o.fixed, o.moving), 1.0)
+            if weight > 0.05:
+                for tile in (o.fixed, o.moving):
+                    votes[tile][o.matcher] += weight  # type: ignore[assignment]
+    return {tile: (v.most_common(1)[0][0] if v else "stage") for tile, v in votes.items()}
+
+
+def _warnings(
+    layout: Layout, solution: Solution, outcomes: Sequence[Outcome], placed: Mapping[str, str]
+) -> list[str]:
+    """Return what a user must know about the result, one line each."""
+    lines = []
+    if not outcomes and len(layout) > 1:
+        lines.append("no two tiles overlap where the layout puts them: nothing was matched, all stay at the stage")
+    for tile, how in placed.items():
+        if how == "stage" and len(layout) > 1:
+            lines.append(f"tile {tile}: matched with no neighbour, placed by the stage")
+    sizes = solution.component_sizes
+    islands = [n for n in sizes[1:] if n > 1]
+    if islands:
+        lines.append(f"{len(islands) + 1} groups of tiles are not connected; the smaller ones are placed by the stage")
+    for o in outcomes:
+        weight = solution.pair_weight.get((o.fixed, o.moving), 1.0)
+        if isinstance(o, PairMatch) and weight <= 0.05:
+            lines.append(f"pair {o.fixed} - {o.moving}: contradicts its neighbours and was not believed")
+    return lines
+
+
+AXES: tuple[str, ...] = ("+x+y", "-x+y", "+x-y", "-x-y", "+y+x", "-y+x", "+y-x", "-y-x")
+"""What a stage may call right and down: the world's x, then y, in terms of the stage's."""
+
+
+def with_axes(layout: Layout, axes: str) -> Layout:
+    """Return the layout with its positions flipped or swapped, the images as they are.
+
+    Parameters
+    ----------
+    layout : Layout
+        Positions of tiles' centres count.
+    axes : str
+        For instance ``+x-y``: the stage's y points up; ``+y+x``: x and y are exchanged.
+
+    Raises
+    ------
+    InputError
+        When the name of the axes is not one of the eight.
+    """
+    if axes not in AXES:
+        msg = f"stage axes {axes!r}: needed one of {', '.join(AXES)}"
+        raise InputError(msg)
+    sign = {"+": 1.0, "-": -1.0}
+    rows = {"x": (1.0, 0.0), "y": (0.0, 1.0)}
+    (a, b), (c, d) = (tuple(sign[axes[k]] * v for v in rows[axes[k + 1]]) for k in (0, 2))
+    turn = Affine(a, b, c, d)
+    moved = {}
+    for t in layout:
+        middle = ((t.shape[1] - 1) / 2, (t.shape[0] - 1) / 2)
+        here = t.to_world(middle)
+        there = turn(here)
+        moved[t.id] = Affine.translation(*(there - here)) @ t.to_world
+    return layout.moved(moved)
+
+
+def find_axes(
+    layout: Layout, config: StitchConfig, store: TileStore, *, sample: int = 8, progress: Progress | None = None
+) -> tuple[str, dict[str, float]]:
+    """Return the axes under which neighbouring tiles agree best, and the share of agreeing pairs of those tried.
+
+    The axes as given are kept when at least half of a sample of pairs agrees.
+
+    Parameters
+    ----------
+    layout : Layout
+        With shapes.
+    sample : int
+        Pairs tried for each of the eight.
+    """
+    scores: dict[str, float] = {}
+    quick = replace(config, matcher="sift", stage_error_frac=max(config.stage_error_frac, 0.1), refine=False)
+    matcher = make_matcher("sift", quick)
+    for n, axes in enumerate(AXES):
+        there = with_axes(layout, axes)
+        pairs = neighbours(there)
+        step = max(1, len(pairs) // sample)
+        some = pairs[::step][:sample]
+        if progress:
+            progress("stage axes", n, len(AXES))
+        found = match_pairs(store, there, some, matcher, quick, stage_error_frac=quick.stage_error_frac, tried={})
+        agree = sum(isinstance(o, PairMatch) for o in found)
+        scores[axes] = agree / len(some) if some else 0.0
+        if axes == AXES[0] and (scores[axes] >= 0.5 or not some):
+            break
+    best = max(scores, key=lambda a: (scores[a], a == AXES[0]))
+    return (best if scores[best] >= 0.25 and scores[best] > 2 * scores[AXES[0]] else AXES[0]), scores
