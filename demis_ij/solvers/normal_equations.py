@@ -70,7 +70,7 @@ def stage_moments(pairs: PairTable, tiles: TileTable) -> Array:
         out[:, a + 3, a + 3] += spread**2
         out[:, a, a + 3] -= spread**2
         out[:, a + 3, a] -= spread**2
-    return out
+    return np.asarray(out)
 
 
 def joined(motion: Array, pairs: PairTable, tiles: TileTable) -> Array:
