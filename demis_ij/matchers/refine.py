@@ -8,7 +8,8 @@ each cell of a grid is read off, the transform is fitted anew, and the views are
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -32,9 +33,9 @@ class _Scale:
 
 
 _FINE = _Scale(1.0, 31, 32)
-_COARSE = _Scale(2.5, 61, 40)
+_COARSE = _Scale(3.0, 81, 56)
 _MAX_STEP_PX = 3.0  # a point that wants to go farther is on something else
-_MAX_SIGMA_PX = 0.5  # a point whose own noise leaves it less certain is left out
+_MAX_SIGMA_PX = 0.7  # a point whose own noise leaves it less certain is left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +70,11 @@ def refine(fixed: View, moving: View, start: Correspondences, *, rounds: int = 3
     """
     if len(start) < 2:
         return Correspondences.none()
-    for scale in (_FINE, _COARSE):
+    for scale, first in ((_FINE, replace(_FINE, sigma=2 * _FINE.sigma)), (_COARSE, _COARSE)):
         points = start
         for round_ in range(rounds):
             # a wider look first: it draws points in from farther away
-            look = _Scale(2 * scale.sigma, scale.window, scale.spacing) if round_ == 0 else scale
+            look = first if round_ == 0 else scale
             middle = _half_way(fixed, moving, _first_transform(points), look)
             points = Correspondences.none() if middle is None else _exact_points(middle, look)
             if len(points) < 6:
@@ -123,10 +124,10 @@ def _half_way(fixed: View, moving: View, to_fixed: Affine, scale: _Scale) -> _Mi
     for seen, pull in ((fixed, pull_f), (moving, pull_m)):
         smooth = cv2.GaussianBlur(seen.image.astype(np.float32), (0, 0), scale.sigma)
         flags = cv2.WARP_INVERSE_MAP
-        planes.append(cv2.warpAffine(smooth, pull.matrix[:2], (cols, rows), flags=flags | cv2.INTER_CUBIC))
+        planes.append(cv2.warpAffine(smooth, pull.matrix[:2], (cols, rows), flags=flags | cv2.INTER_LINEAR))
         inside: NDArray[Any] = seen.mask.astype(np.uint8)
-        if not seen.mask.all():
-            inside = cv2.erode(inside, np.ones((int(4 * scale.sigma) | 1,) * 2, np.uint8))
+        reach = 2 * math.ceil(2.5 * scale.sigma) + 3  # what the low-pass and the interpolation mix with the outside
+        inside = cv2.erode(inside, np.ones((reach, reach), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
         valid = np.minimum(
             valid, cv2.warpAffine(inside, pull.matrix[:2], (cols, rows), flags=flags | cv2.INTER_NEAREST)
         )
@@ -178,7 +179,7 @@ def _read_off(middle: _Middle, scale: _Scale, strength: _Plane, sums: tuple[_Pla
     dx, dy = -(yy * bx - xy * by) / det, -(xx * by - xy * bx) / det
     left = np.maximum(noise - (xx * dx * dx + 2 * xy * dx * dy + yy * dy * dy), 1e-6)
     independent = scale.window**2 / max(1.0, 4 * np.pi * scale.sigma**2)  # pixels the low-pass left independent
-    sigma = np.sqrt(left * (xx + yy) / det / independent)
+    sigma = np.sqrt(np.where(good, left * (xx + yy) / det / independent, np.inf))
     good &= (sigma < _MAX_SIGMA_PX) & (np.hypot(dx, dy) < _MAX_STEP_PX) & (likeness > 0.1)
     u = np.stack([col, row], 1)[good].astype(np.float64)
     d = np.stack([dx, dy], 1)[good] / 2
