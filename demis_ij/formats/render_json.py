@@ -7,38 +7,30 @@ that is part of its ``to_world``. World px stay those of level 0.
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from demis_ij.errors import FormatError, InputError
+from demis_ij.errors import FormatError
 from demis_ij.formats.document import Document
 from demis_ij.formats.files import (
     GZIP_MAGIC,
     URL,
     ImageFinder,
     digest,
-    encoding_of,
     finite,
     heights,
     read_head,
     section_of,
     solved_path,
-    unpack,
     write_new,
 )
+from demis_ij.formats.render_specs import Json, dumped, keep_urls, move, new_spec, parse, set_bounds
 from demis_ij.formats.tileconfig import geometry_losses
 from demis_ij.formats.trakem2_ct import CoordinateTransform, Spec, nearest_affine, parse_transforms
 from demis_ij.records import Affine, Layout, Tile
-
-AFFINE_CLASS = "mpicbg.trakem2.transform.AffineModel2D"
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -54,60 +46,6 @@ class Level:
         """Pixels of the level to level-0 pixels."""
         scale = float(2**self.number)
         return Affine(a=scale, d=scale, tx=(scale - 1) / 2, ty=(scale - 1) / 2)
-
-
-@dataclass(frozen=True)
-class Specs:
-    """A parsed file: the whole of it, the tile specs in it (not copies), and the transforms that have an id."""
-
-    whole: Any
-    tiles: tuple[Json, ...]
-    shared: Mapping[str, Json]
-
-
-def parse(path: Path, raw: bytes) -> Specs:
-    """Return the tile specs of a file: a list, one object, or Render's collections with maps of specs.
-
-    Raises
-    ------
-    FormatError
-        When it is no JSON (with the line), or holds no tile spec.
-    """
-    data = unpack(path, raw)
-    try:
-        whole = json.loads(data.decode(encoding_of(data)))
-    except json.JSONDecodeError as error:
-        cut = " (truncated?)" if error.pos >= len(error.doc.rstrip()) - 1 else ""
-        raise FormatError(path, f"no JSON{cut}: {error.msg}", f"line {error.lineno}") from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise FormatError(path, f"no JSON: {error}") from error
-    items = _items(whole)
-    tiles = tuple(item for item in items if "tileId" in item)
-    if not tiles:
-        raise FormatError(path, "holds no tile: a list of tile specs with tileId was needed")
-    shared = {str(i["id"]): i for i in items if "id" in i and ("className" in i or "specList" in i)}
-    return Specs(whole, tiles, shared)
-
-
-def _items(whole: Any) -> list[Json]:
-    if isinstance(whole, list):
-        return [item for item in whole if isinstance(item, dict)]
-    if not isinstance(whole, dict):
-        return []
-    if "tileId" in whole:
-        return [whole]
-    out: list[Json] = []
-    for key in ("tileIdToSpecMap", "transformIdToSpecMap", "tileSpecs", "transformSpecs", "transforms", "tiles"):
-        part = whole.get(key)
-        if isinstance(part, dict):
-            for name, item in part.items():
-                if isinstance(item, dict):
-                    if "className" in item or "specList" in item:
-                        item.setdefault("id", name)
-                    out.append(item)
-        elif isinstance(part, list):
-            out += [item for item in part if isinstance(item, dict)]
-    return out
 
 
 class RenderJsonFormat:
@@ -163,8 +101,8 @@ class RenderJsonFormat:
         for layout, z in zip(layouts, heights(layouts), strict=True):
             for tile in layout:
                 tile_id = tile.id if unique else f"{layout.section}:{tile.id}"
-                out.append(_new_spec(tile, tile_id, z))
-        return write_new(path, _dumped(path, out), overwrite=overwrite)
+                out.append(new_spec(tile, tile_id, z))
+        return write_new(path, dumped(path, out), overwrite=overwrite)
 
     def write_solved(
         self, document: Document, raw: bytes, layouts: Sequence[Layout], out: Path | None, *, overwrite: bool
@@ -174,12 +112,13 @@ class RenderJsonFormat:
         specs = parse(source, raw)
         old = {t.id: t for layout in document.layouts for t in layout}
         new = {t.id: t for layout in layouts for t in layout}
-        for spec in specs.tiles:
+        reader = _Reader(source, specs.shared, ImageFinder(source.parent))
+        for i, spec in enumerate(specs.tiles):
             before = old[str(spec["tileId"])]
             after = new.get(before.id, before)
-            if after.to_world != before.to_world and not before.locked:
-                _move(spec, after.to_world @ before.to_world.inverse)
-                _set_bounds(spec, after, document)
+            if after.to_world != before.to_world:
+                move(spec, after.to_world @ before.to_world.inverse)
+                set_bounds(spec, *reader.full_to_world(spec, i))
         stem, suffix = (
             (source.name[:-8], source.name[-8:])
             if source.name.endswith(".json.gz")
@@ -191,9 +130,9 @@ class RenderJsonFormat:
         target = solved_path(source, out, f"{stem}.demis{suffix}")
         elsewhere = target.parent.absolute() != source.parent.absolute()
         if document.relink is not None or elsewhere:
-            _keep_urls(specs.tiles, source, document, elsewhere=elsewhere)
+            keep_urls(specs.tiles, source, document, elsewhere=elsewhere)
         packed = raw.startswith(GZIP_MAGIC)
-        return write_new(target, _dumped(target, specs.whole, packed=packed), overwrite=overwrite)
+        return write_new(target, dumped(target, specs.whole, packed=packed), overwrite=overwrite)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -217,9 +156,9 @@ class _Reader:
         """Return a tile spec as a tile. Raises `FormatError` naming the spec."""
         tile_id = str(spec["tileId"])
         where = f"tile spec {index}, tileId {tile_id}"
-        full = (self.size(spec, "height", where), self.size(spec, "width", where))
         level = self.level(spec, tile_id, where)
-        to_world = self.to_world(spec, full, tile_id, where) @ level.to_full
+        full_to_world, full = self.full_to_world(spec, index)
+        to_world = full_to_world @ level.to_full
         if level.number:
             self.note(f"have no level 0 image: level {level.number} stands for it", tile_id)
         if _number(spec, "minIntensity", 0) > _number(spec, "maxIntensity", 1):
@@ -295,8 +234,14 @@ class _Reader:
             self.note("have a mask that is not there: all of their pixels are used", tile_id)
         return found
 
-    def to_world(self, spec: Json, full: tuple[int, int], tile_id: str, where: str) -> Affine:
-        """Return level-0 px to world px; the nearest affine, with a note, where the transforms are not affine."""
+    def full_to_world(self, spec: Json, index: int) -> tuple[Affine, tuple[int, int]]:
+        """Return level-0 px to world px, and the (rows, cols) of level 0.
+
+        The nearest affine, with a note, where the transforms are not affine.
+        """
+        tile_id = str(spec["tileId"])
+        where = f"tile spec {index}, tileId {tile_id}"
+        full = (self.size(spec, "height", where), self.size(spec, "width", where))
         leaves = self.leaves(spec.get("transforms"), where, ())
         try:
             transform: CoordinateTransform = parse_transforms(leaves)
@@ -315,7 +260,7 @@ class _Reader:
             )
         if affine.determinant == 0:
             raise FormatError(self.path, "transforms flatten the tile", where)
-        return affine
+        return affine, full
 
     def leaves(self, node: Any, where: str, within: tuple[str, ...]) -> list[Spec]:
         """Return the (class, data) pairs of a transform in order of application, references resolved."""
@@ -347,92 +292,3 @@ class _Reader:
 def _number(spec: Json, key: str, default: float) -> float:
     value = spec.get(key, default)
     return float(value) if isinstance(value, int | float) and isfinite(value) else default
-
-
-# --- writing ----------------------------------------------------------------------------------------------------------
-
-
-def _data_string(affine: Affine) -> str:
-    return " ".join(repr(float(v)) for v in (affine.a, affine.c, affine.b, affine.d, affine.tx, affine.ty))
-
-
-def _leaf(affine: Affine) -> Json:
-    return {"type": "leaf", "className": AFFINE_CLASS, "dataString": _data_string(affine)}
-
-
-def _url(path: Path) -> str:
-    text = path.absolute().as_posix()
-    return f"file:{text}" if text.startswith("/") else f"file:/{text}"
-
-
-def _new_spec(tile: Tile, tile_id: str, z: float) -> Json:
-    level: Json = {"imageUrl": _url(tile.path)}
-    if tile.mask_path is not None:
-        level["maskUrl"] = _url(tile.mask_path)
-    spec: Json = {"tileId": tile_id, "layout": {"sectionId": section_of(z)}, "z": z}
-    if 0 not in tile.shape:
-        spec |= {"width": float(tile.shape[1]), "height": float(tile.shape[0])}
-        spec |= _bounds(tile.to_world, tile.shape)
-    spec["mipmapLevels"] = {"0": level}
-    spec["transforms"] = {"type": "list", "specList": [_leaf(tile.to_world)]}
-    return spec
-
-
-def _bounds(to_world: Affine, shape: tuple[int, int]) -> Json:
-    """Return minX ... maxY of a tile: the world px of its corner pixels' centres, as Render's mesh has it."""
-    h, w = shape
-    corners = to_world(np.array([[0, 0], [w - 1, 0], [w - 1, h - 1], [0, h - 1]], float))
-    (x0, y0), (x1, y1) = corners.min(0), corners.max(0)
-    return {"minX": float(x0), "minY": float(y0), "maxX": float(x1), "maxY": float(y1)}
-
-
-def _move(spec: Json, change: Affine) -> None:
-    """Put a change of the world behind a tile's transforms: into its last affine leaf, or as a new one."""
-    transforms = spec.get("transforms")
-    if isinstance(transforms, dict) and (transforms.get("type") == "list" or "specList" in transforms):
-        specs = transforms.setdefault("specList", [])
-    elif isinstance(transforms, list):
-        specs = transforms
-    else:
-        specs = [] if transforms is None else [transforms]
-        spec["transforms"] = {"type": "list", "specList": specs}
-    last = specs[-1] if specs else None
-    if isinstance(last, dict) and str(last.get("className", "")).rpartition(".")[2] == "AffineModel2D":
-        m = [float(v) for v in str(last["dataString"]).split()]
-        last["dataString"] = _data_string(change @ Affine(m[0], m[2], m[1], m[3], m[4], m[5]))
-    else:
-        specs.append(_leaf(change))
-
-
-def _set_bounds(spec: Json, tile: Tile, document: Document) -> None:
-    if 0 in tile.shape:
-        for key in ("minX", "minY", "maxX", "maxY"):
-            spec.pop(key, None)
-        return
-    spec.update(_bounds(tile.to_world, tile.shape))
-
-
-def _keep_urls(specs: Sequence[Json], source: Path, document: Document, *, elsewhere: bool) -> None:
-    """Rewrite the image urls: relinked ones, and relative ones when the copy goes to another folder."""
-    finder = ImageFinder(source.parent, document.relink)
-    for spec in specs:
-        holders = [spec, *(c for c in spec.get("channels", []) if isinstance(c, dict))]
-        for entry in (e for h in holders for e in (h.get("mipmapLevels") or {}).values() if isinstance(e, dict)):
-            for key in ("imageUrl", "maskUrl"):
-                url = entry.get(key)
-                if not isinstance(url, str) or URL.match(url):
-                    continue
-                found = finder.find(url) if document.relink is not None else finder.written(url)
-                if found != finder.written(url) or (elsewhere and not url.startswith(("/", "file:"))):
-                    entry[key] = _url(found)
-
-
-def _dumped(path: Path, whole: Any, *, packed: bool | None = None) -> bytes:
-    try:
-        data = (json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
-    except ValueError as error:
-        msg = f"{path}: a number in the tile specs is not finite and cannot stand in JSON"
-        raise InputError(msg) from error
-    if packed if packed is not None else path.name.lower().endswith(".gz"):
-        return gzip.compress(data, mtime=0)
-    return data

@@ -13,35 +13,16 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats import trakem2_new
 from demis_ij.formats.document import Document
-from demis_ij.formats.files import (
-    URL,
-    WINDOWS_DRIVE,
-    ImageFinder,
-    digest,
-    finite,
-    read_head,
-    relative_or_absolute,
-    solved_path,
-    unpack,
-    write_new,
-)
+from demis_ij.formats.files import URL, ImageFinder, digest, finite, read_head, solved_path, unpack, write_new
 from demis_ij.formats.text_list import split_slice
-from demis_ij.formats.trakem2_bytes import (
-    StartTag,
-    declared_encoding,
-    escape,
-    replaced,
-    start_tags,
-    value,
-)
+from demis_ij.formats.trakem2_bytes import start_tags, value
+from demis_ij.formats.trakem2_copy import Copy, new_matrices
 from demis_ij.formats.trakem2_ct import (
     Spec,
     UnknownTransformError,
@@ -49,51 +30,9 @@ from demis_ij.formats.trakem2_ct import (
     nearest_affine,
     parse_transforms,
 )
+from demis_ij.formats.trakem2_matrix import from_corner_frame, parse_matrix
 from demis_ij.formats.trakem2_project import Patch, Project, parse_project
 from demis_ij.records import Affine, Layout, Tile
-
-MATRIX = re.compile(r"^\s*matrix\s*\(([^()]*)\)\s*$")
-HALF = Affine.translation(0.5, 0.5)
-MOVED_PX = 1e-9
-"""A tile whose corners all stay within this has not moved: its text stays as it was written."""
-
-
-def from_corner_frame(matrix: Affine) -> Affine:
-    """Return a patch matrix (integers at pixel corners) in the frame with integers at pixel centres."""
-    return HALF.inverse @ matrix @ HALF
-
-
-def to_corner_frame(affine: Affine) -> Affine:
-    """Return the matrix that TrakEM2 needs for an affine between pixel centres."""
-    return HALF @ affine @ HALF.inverse
-
-
-def parse_matrix(path: Path, patch: Patch) -> Affine:
-    """Return the ``transform`` of a patch, ``matrix(a,b,c,d,e,f)``: x' = a x + c y + e, y' = b x + d y + f.
-
-    Raises `FormatError` when it is not six finite numbers, or flattens the plane.
-    """
-    text = patch.attributes.get("transform", "matrix(1,0,0,1,0,0)")
-    found = MATRIX.match(text)
-    fields = re.split(r"[\s,]+", found[1].strip()) if found else []
-    if len(fields) != 6:
-        raise FormatError(path, f"transform {text!r}, 'matrix(a,b,c,d,e,f)' was needed", patch.where)
-    a, b, c, d, e, f = (finite(field, path, patch.where, "transform") for field in fields)
-    if a * d - b * c == 0:
-        raise FormatError(path, f"transform {text!r} flattens the tile", patch.where)
-    return Affine(a, c, b, d, e, f)
-
-
-def format_matrix(matrix: Affine) -> str:
-    """Return a matrix as TrakEM2 writes it."""
-    m = matrix
-    return "matrix(" + ",".join(repr(float(v) + 0.0) for v in (m.a, m.c, m.b, m.d, m.tx, m.ty)) + ")"
-
-
-def corner_displacement(tile: Tile, to_world: Affine) -> float:
-    """Return how far the farthest corner of a tile moves, world px."""
-    corners = tile.corners
-    return float(np.linalg.norm(to_world(corners) - tile.to_world(corners), axis=1).max())
 
 
 class TrakEM2Format:
@@ -147,7 +86,7 @@ class TrakEM2Format:
 
     def write_new(self, path: Path, layouts: Sequence[Layout], *, overwrite: bool) -> Path:
         """Write a new project with a unuid of its own, one layer a layout."""
-        data = trakem2_new.project_xml(path, layouts, to_corner_frame, format_matrix)
+        data = trakem2_new.project_xml(path, layouts)
         return write_new(path, _packed(path, data), overwrite=overwrite)
 
     def write_solved(
@@ -162,8 +101,8 @@ class TrakEM2Format:
         data = unpack(source, raw)
         if data.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise FormatError(source, "is UTF-16: save it as ISO-8859-1 (as TrakEM2 does) or UTF-8 first")
-        matrices = _new_matrices(document, parse_project(source, data), layouts)
-        return write_new(target, _packed(target, _Copy(document, data, target).edited(matrices)), overwrite=overwrite)
+        matrices = new_matrices(document, parse_project(source, data), layouts)
+        return write_new(target, _packed(target, Copy(document, data, target).edited(matrices)), overwrite=overwrite)
 
 
 def solved_name(name: str) -> str:
@@ -220,7 +159,7 @@ class _Placer:
     def tile(self, patch: Patch, section: str) -> Tile:
         """Return a patch as a tile. Raises `FormatError` naming line and oid."""
         given = patch.attributes
-        name, page = split_slice(given.get("file_path", "").replace("^#^", '"'))
+        name, page = split_slice(given.get("file_path", ""))
         if not name:
             raise FormatError(self.path, "a t2_patch without file_path", patch.where)
         if URL.match(name):
@@ -316,106 +255,3 @@ class _Placer:
         if not specs:
             raise FormatError(file, "holds no coordinate transform", patch.where)
         return specs
-
-
-# --- the solved copy --------------------------------------------------------------------------------------------------
-
-
-def _new_matrices(document: Document, project: Project, layouts: Sequence[Layout]) -> dict[str, Affine]:
-    """Return the new matrix of every tile that moved and may move."""
-    old = {tile.id: tile for layout in document.layouts for tile in layout}
-    patches = {patch.oid: patch for layer in project.layers for patch in layer.patches}
-    out = {}
-    for tile in (tile for layout in layouts for tile in layout):
-        if tile.id not in old:
-            msg = f"{document.path}: tile {tile.id!r} of the solution is not in the project"
-            raise InputError(msg)
-        before = old[tile.id]
-        if before.locked or corner_displacement(before, tile.to_world) <= MOVED_PX:
-            continue
-        patch = patches[tile.id]
-        if patch.specs or patch.attributes.get("ct_id", "") not in {"", "0", "-1"}:
-            change = to_corner_frame(tile.to_world @ before.to_world.inverse)
-            out[tile.id] = change @ parse_matrix(document.path, patch)
-        else:
-            out[tile.id] = to_corner_frame(tile.to_world)
-    return out
-
-
-class _Copy:
-    """The user's bytes, and what must change in them."""
-
-    def __init__(self, document: Document, data: bytes, target: Path) -> None:
-        self.document = document
-        self.data = data
-        self.target = target
-        self.source_folder = document.path.parent
-        self.encoding = declared_encoding(data)
-        self.elsewhere = target.parent.absolute() != self.source_folder.absolute()
-        self.finder = ImageFinder(self.source_folder)
-        self.edits: dict[tuple[int, int], bytes] = {}
-
-    def edited(self, matrices: Mapping[str, Affine]) -> bytes:
-        """Return the bytes of the copy. Raises `FormatError` when a tile that moved is not found in them."""
-        tiles = {tile.id: tile for layout in self.document.layouts for tile in layout}
-        todo = dict(matrices)
-        for tag in start_tags(self.data, frozenset({"t2_patch", "t2_stack", "project"})):
-            if tag.name == "project":
-                self.keep_folders(tag)
-                continue
-            oid = self.text(tag, "oid").strip()
-            if tag.name == "t2_patch" and oid in todo:
-                self.put(tag, "transform", format_matrix(todo.pop(oid)))
-            self.keep_paths(tag, tiles.get(oid) if tag.name == "t2_patch" else None)
-        if todo:
-            raise FormatError(
-                self.document.path, f"{len(todo)} moved tile(s) not found as start tags, first oid {next(iter(todo))}"
-            )
-        return replaced(self.data, self.edits)
-
-    def text(self, tag: StartTag, name: str) -> str:
-        """Return an attribute's text, empty where it is missing."""
-        return value(self.data, tag.attributes[name], self.encoding) if name in tag.attributes else ""
-
-    def put(self, tag: StartTag, name: str, text: str) -> None:
-        """Replace an attribute's text, or add the attribute behind the tag's name."""
-        new = escape(text, self.encoding)
-        if name in tag.attributes:
-            at = tag.attributes[name]
-            self.edits[at.start, at.end] = new
-        else:
-            key = (tag.after_name, tag.after_name)
-            self.edits[key] = self.edits.get(key, b"") + b" " + name.encode() + b'="' + new + b'"'
-
-    def keep_paths(self, tag: StartTag, tile: Tile | None) -> None:
-        """Rewrite the paths of images that were relinked, and relative ones when the copy goes to another folder."""
-        for name in ("file_path", "original_path"):
-            if name not in tag.attributes:
-                continue
-            written, page = split_slice(self.text(tag, name))
-            path = self.finder.written(written)
-            relative = not (URL.match(written) or WINDOWS_DRIVE.match(written) or Path(written).is_absolute())
-            relinked = self.document.relink is not None and name == "file_path" and tile is not None
-            if relinked and tile is not None and tile.path.absolute() != path.absolute():
-                path = tile.path.absolute()
-                relative = relative or path.is_relative_to(self.target.parent.absolute())
-            elif not (self.elsewhere and relative):
-                continue
-            text = relative_or_absolute(path, self.target.parent) if relative else path.as_posix()
-            self.put(tag, name, text if page is None else f"{text}-----#slice={page + 1}")
-
-    def keep_folders(self, tag: StartTag) -> None:
-        """Let a copy in another folder share the original's storage: mipmaps, masks and coordinate transforms."""
-        if not self.elsewhere or tag.start != self.first_project():
-            return
-        for name in ("mipmaps_folder", "storage_folder"):
-            written = self.text(tag, name)
-            if URL.match(written) or WINDOWS_DRIVE.match(written) or Path(written).is_absolute():
-                continue
-            if name == "storage_folder" or written:
-                folder = self.finder.written(written or ".").absolute()
-                self.put(tag, name, folder.as_posix().rstrip("/") + "/")
-
-    def first_project(self) -> int:
-        """Return where the project's own tag starts; a template may use the same name further down."""
-        return next(tag.start for tag in start_tags(self.data, frozenset({"project"})))

@@ -119,7 +119,7 @@ def value(data: bytes, attribute: Attribute, encoding: str) -> str:
 
 
 def replaced(data: bytes, edits: Mapping[tuple[int, int], bytes]) -> bytes:
-    """Return the bytes with ``data[start:end]`` replaced for every (start, end) of ``edits``, which must not overlap."""
+    """Return the bytes with ``data[start:end]`` replaced for each (start, end) of ``edits``, which must not overlap."""
     out, last = [], 0
     for (start, end), new in sorted(edits.items()):
         out += [data[last:start], new]

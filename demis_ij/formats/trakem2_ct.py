@@ -141,7 +141,7 @@ def _polynomial(fields: Sequence[str]) -> Map:
 
 
 def _nonlinear(fields: Sequence[str]) -> Map:
-    """Return a lens correction (Kaynig 2010, doi:10.1016/j.jsb.2010.04.012): normalised powers, and 100 as the constant."""
+    """Return a lens correction (Kaynig 2010, doi:10.1016/j.jsb.2010.04.012): normalised powers; the constant is 100."""
     order = int(fields[0])
     terms = int(fields[1])
     if order < 1 or terms != (order + 1) * (order + 2) // 2:
@@ -201,12 +201,13 @@ def _fit_each(model: str, p: Points, q: Points, weight: NDArray[np.float64], poi
     if model == "affine":
         left = np.einsum("nk,nki,nkj->nij", weight, dp, dp)
         right = np.einsum("nk,nki,nkj->nij", weight, dp, dq)
-        return np.einsum("ni,nij->nj", away, np.linalg.solve(left, right)) + qc
+        return np.asarray(np.einsum("ni,nij->nj", away, np.linalg.solve(left, right)) + qc)
     cos = np.einsum("nk,nki,nki->n", weight, dp, dq)
     sin = np.einsum("nk,nk->n", weight, dp[..., 0] * dq[..., 1] - dp[..., 1] * dq[..., 0])
     size = np.hypot(cos, sin) if model == "rigid" else np.einsum("nk,nki,nki->n", weight, dp, dp)
     c, s = cos / size, sin / size
-    return np.stack([c * away[:, 0] - s * away[:, 1], s * away[:, 0] + c * away[:, 1]], axis=1) + qc
+    turned = np.stack([c * away[:, 0] - s * away[:, 1], s * away[:, 0] + c * away[:, 1]], axis=1)
+    return np.asarray(turned + qc)
 
 
 PARSERS: dict[str, Callable[[Sequence[str]], Map]] = {

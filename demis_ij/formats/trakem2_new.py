@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from demis_ij import images
 from demis_ij.errors import InputError
 from demis_ij.formats.files import heights, relative_or_absolute, section_of
 from demis_ij.formats.trakem2_bytes import escape
-from demis_ij.records import Affine, Layout, Tile
+from demis_ij.formats.trakem2_matrix import format_matrix, to_corner_frame
+from demis_ij.records import Layout, Tile
 
 ENCODING = "iso-8859-1"
 GRAY8, GRAY16, GRAY32, RGB = 0, 1, 2, 4
@@ -80,12 +81,7 @@ def losses(layouts: Sequence[Layout]) -> tuple[str, ...]:
     return tuple(out)
 
 
-def project_xml(
-    path: Path,
-    layouts: Sequence[Layout],
-    to_corner_frame: Callable[[Affine], Affine],
-    format_matrix: Callable[[Affine], str],
-) -> bytes:
+def project_xml(path: Path, layouts: Sequence[Layout]) -> bytes:
     """Return a whole new project as ISO-8859-1 bytes.
 
     Tiles keep their ids as oids where all of them are numbers above the ones the project itself needs; else they are
