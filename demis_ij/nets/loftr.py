@@ -63,7 +63,8 @@ class Architecture:
 
 def build(config: Mapping[str, Any] = COMPACT) -> LoFTR:
     """Return a LoFTR with random weights, in evaluation mode."""
-    return LoFTR(pretrained=None, config=dict(config)).eval()
+    resolution = tuple(config["resolution"])  # a list where it comes from JSON
+    return LoFTR(pretrained=None, config={**config, "resolution": resolution}).eval()
 
 
 def infer_architecture(state: Mapping[str, torch.Tensor]) -> Architecture:
