@@ -9,6 +9,6 @@
 
 from demis_ij.render.canvas import Canvas
 from demis_ij.render.intensity import solve_intensity
-from demis_ij.render.mosaic import Rendered, blocks, common_dtype, preview, render, stretched
+from demis_ij.render.mosaic import Rendered, blocks, common_dtype, preview, render
 
-__all__ = ["Canvas", "Rendered", "blocks", "common_dtype", "preview", "render", "solve_intensity", "stretched"]
+__all__ = ["Canvas", "Rendered", "blocks", "common_dtype", "preview", "render", "solve_intensity"]

@@ -26,7 +26,7 @@ from demis_ij.render.intensity import Intensity, solve_intensity
 from demis_ij.render.reduced import ReducedStore, reduced
 from demis_ij.render.sampling import MaskDistances, Placed, TileSource, sample
 from demis_ij.sinks.calibration import to_metres
-from demis_ij.sinks.reduction import to_dtype
+from demis_ij.sinks.reduction import stretched, to_dtype
 
 Block = tuple[Box, NDArray[Any], NDArray[np.bool_]]
 Progress = Callable[[int, int], None]
@@ -80,10 +80,13 @@ class _Drawing:
     def block(self, box: Box) -> Block:
         """Return the pixels of a block and where they are data."""
         pixels, mask = np.zeros(box.shape, self.dtype), np.zeros(box.shape, bool)
-        near = self._readable(self.touching(box))
         whole = Box.of_shape(self.canvas.shape)
-        for y in range(box.y0 // CELL_PX * CELL_PX, box.y1, CELL_PX):
-            for x in range(box.x0 // CELL_PX * CELL_PX, box.x1, CELL_PX):
+        left, top = box.x0 // CELL_PX * CELL_PX, box.y0 // CELL_PX * CELL_PX
+        # whole cells: a cell's pixels must not depend on which part of it a block asks for
+        cells = Box(left, top, -(-box.x1 // CELL_PX) * CELL_PX, -(-box.y1 // CELL_PX) * CELL_PX)
+        near = self._readable(self.touching(cells))
+        for y in range(top, box.y1, CELL_PX):
+            for x in range(left, box.x1, CELL_PX):
                 cell = Box(x, y, x + CELL_PX, y + CELL_PX) & whole
                 found = (sample(p, cell, self.source, self.distances, self.style.interpolation) for p in near)
                 patches = [p for p in found if p is not None]
@@ -432,16 +435,3 @@ def preview(
     for box, pixels, inside in drawn:
         values[box.slices], mask[box.slices] = pixels, inside
     return stretched(values, mask, low, high), scale
-
-
-def stretched(values: NDArray[Any], mask: NDArray[np.bool_], low: float, high: float) -> NDArray[np.uint8]:
-    """Return grey values for viewing: percentiles ``low`` to ``high`` of the data become 1 to 255, no data 0."""
-    data = values[mask]
-    if not data.size:
-        return np.zeros(values.shape, np.uint8)
-    lo, hi = np.percentile(data[:: max(1, data.size >> 20)], (low, high))
-    if not hi > lo:
-        return np.where(mask, np.uint8(128), np.uint8(0))
-    shown = np.clip(np.rint((values.astype(np.float32) - lo) * (254 / (hi - lo))) + 1, 1, 255).astype(np.uint8)
-    shown[~mask] = 0
-    return shown

@@ -67,3 +67,18 @@ def to_dtype(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
     np.rint(values, out=values)
     np.clip(values, info.min, info.max, out=values)
     return values.astype(dtype)
+
+
+def stretched(values: NDArray[Any], mask: NDArray[np.bool_], low: float, high: float) -> NDArray[np.uint8]:
+    """Return grey values for viewing: percentiles ``low`` to ``high`` of the data become 1 to 255, no data 0."""
+    data = values[mask]
+    if not data.size:
+        return np.zeros(values.shape, np.uint8)
+    lo, hi = np.percentile(data[:: max(1, data.size >> 20)], (low, high))
+    if not hi > lo:
+        return np.where(mask, np.uint8(128), np.uint8(0)).astype(np.uint8)
+    scaled = np.rint((values.astype(np.float32) - np.float32(lo)) * np.float32(254 / (hi - lo))) + 1
+    shown: NDArray[np.uint8] = np.clip(np.where(mask, scaled, 0), 0, 255).astype(np.uint8)
+    np.maximum(shown, 1, out=shown)
+    shown[~mask] = 0
+    return shown
