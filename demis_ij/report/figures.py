@@ -131,7 +131,9 @@ def mosaic_map(
         )
         for key, label in layers
     ]
-    return el("div", *switches, _zoom_buttons(), svg, _scale_note(result.layout), class_="map")
+    # lines keep their width on the screen; among many small tiles they are drawn finer
+    width = f"--w:{min(1.0, max(0.5, _side(layout) * plan.unit / 75)):.2f}"
+    return el("div", *switches, _zoom_buttons(), svg, _scale_note(result.layout), class_="map", style=width)
 
 
 def _zoom_buttons() -> Html:
@@ -167,14 +169,19 @@ def _mosaic_image(preview: Preview | None, plan: _Plan, max_bytes: int) -> Html 
     )
 
 
+def _side(layout: Layout) -> float:
+    """Return the shorter side of a typical tile in world px."""
+    return float(np.median([np.ptp(t.world_corners, axis=0).min() for t in layout]))
+
+
 def _exaggeration(stage: Layout, solved: Layout) -> float:
     """Return how much longer moves are drawn, so that typical ones can be seen and the longest stay near their tile."""
-    moves, sides = [], []
-    for before, after in zip(stage, solved, strict=True):
-        moves.append(float(np.linalg.norm(after.world_corners.mean(0) - before.world_corners.mean(0))))
-        sides.append(float(np.ptp(after.world_corners, axis=0).min()))
+    moves = [
+        float(np.linalg.norm(after.world_corners.mean(0) - before.world_corners.mean(0)))
+        for before, after in zip(stage, solved, strict=True)
+    ]
     longest = float(np.quantile(moves, 0.95))
-    room = 0.35 * float(np.median(sides))
+    room = 0.35 * _side(solved)
     return next((k for k in (100.0, 50.0, 20.0, 10.0, 5.0, 2.0) if k * longest <= room), 1.0)
 
 
@@ -187,14 +194,14 @@ def _outlines(result: StitchResult, plan: _Plan) -> list[Html]:
     layout, alone = result.solution.layout, set(stage_tiles(result))
     largest = set(parts_of(result)[0]) if parts_of(result) else set(layout.ids)
     parts = {i: n for i, n in result.solution.component.items() if i not in largest and i not in alone}
-    size = plan.unit * float(np.median([np.ptp(t.world_corners, axis=0).min() for t in layout]))
+    size = plan.unit * _side(layout)
     out = []
     for row, tile in enumerate(layout):
         part = f"part {parts[tile.id] + 1}" if tile.id in parts else ""
         kind = "alone" if tile.id in alone else "other" if part else None
         said = f"{tile.id}: placed by {result.placed_by.get(tile.id, 'stage')}" + (f", {part}" if part else "")
         out.append(el("polygon", el("title", said), points=_numbers(plan(tile.world_corners)), class_=kind))
-        if size > 28:
+        if size > 40:
             # between the corner and the centre: clear of the seams, and of the arrow that ends in the centre
             x, y = plan(tile.world_corners.min(0) * 0.72 + tile.world_corners.max(0) * 0.28)
             font = min(20.0, size / 8)
@@ -327,7 +334,7 @@ def matches_on_pair(views: tuple[Strip, Strip], fixed: Tile, moving: Tile, seam:
         *pictures,
         *lines,
         viewBox=f"-2 -2 {width + 4:.0f} {height + 4:.0f}",
-        style=f"max-width:{max(width, 120) * 1.5:.0f}px",
+        style=f"max-width:{36 if stacked else max(7.0, 24 * width / height):.1f}rem",
         role="img",
         aria_label="Matches between the two tiles",
         class_="matches",

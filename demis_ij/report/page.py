@@ -182,7 +182,7 @@ def _section(run: _Run, preview: Preview | None, store: TileStore | None, truth:
     result = run.result
     parts: list[Html | None] = [el("h2", f"Run {run.name}" if runs > 1 else "The mosaic", id=run.anchor), _cards(run)]
     if runs == 1 and truth is not None:
-        parts += [el("h3", "Against the truth"), tables.run_table({run.name: result}, truth)]
+        parts += [el("h3", "Against the truth"), tables.truth_table(result, truth)]
     if result.layout.tiles:
         parts.append(_map(run, preview, MOSAIC_BYTES // runs))
     parts.append(_warnings(result))
@@ -210,13 +210,13 @@ def _total(result: StitchResult) -> str:
 
 def _cards(run: _Run) -> Html:
     result, seams = run.result, run.seams
-    residuals = [s.after_px for s in seams if math.isfinite(s.after_px)]
+    residuals = [s.after_px for s in seams if math.isfinite(s.after_px) and not s.is_overruled]
     held = len(result.layout) - len(stage_tiles(result))
     cards = [
         (f"{held} of {len(result.layout)}", "tiles held by a seam"),
         (f"{len(seams)} of {len(result.pairs)}", "pairs matched"),
-        (f"{px(float(np.median(residuals)))} px" if residuals else "–", "residual of a seam, median"),
-        (f"{px(max(residuals))} px" if residuals else "–", "residual of a seam, worst"),
+        (f"{px(float(np.median(residuals)))} px" if residuals else "–", "residual of a believed seam, median"),
+        (f"{px(max(residuals))} px" if residuals else "–", "residual of a believed seam, worst"),
         (str(len(parts_of(result))), "connected part" if len(parts_of(result)) == 1 else "connected parts"),
         (_total(result), "computing time"),
     ]

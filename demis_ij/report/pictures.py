@@ -160,7 +160,7 @@ def close_up(store: TileStore, layout: Layout, pair: tuple[str, str], at_world: 
 
 
 def _stretched(values: NDArray[np.float32], common: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return grey values with one mean and one spread where both tiles are seen, so that red and cyan add up to grey."""
+    """Return grey values of one mean and spread where both tiles are seen, so that red and cyan add up to grey."""
     seen = values[common]
     spread = max(float(seen.std()), 1e-6)
     return np.asarray(np.clip((values - seen.mean()) * (45 / spread) + 115, 1, 255), np.float32)

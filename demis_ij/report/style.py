@@ -12,7 +12,7 @@ _GRADES = "".join(
     f"i.g{n},.bar .g{n}{{background:{c}}} line.g{n}{{stroke:{c}}} circle.g{n}{{fill:{c}}}\n"
     for n, c in enumerate(GRADE_COLOURS)
 )
-_WIDTHS = "".join(f".seams line.g{n}{{stroke-width:{w}px}}\n" for n, w in enumerate((3, 3, 4, 5.5, 7)))
+_WIDTHS = "".join(f".seams line.g{n}{{stroke-width:calc({w}px*var(--w,1))}}\n" for n, w in enumerate((3, 3, 4, 5.5, 7)))
 _SWITCHES = "".join(
     f".map .on-{key}:not(:checked)~svg {shown}{{display:none}}\n"
     for key, shown in (
@@ -59,7 +59,7 @@ tbody th{font-weight:500}
 tbody tr:last-child>*{border-bottom:0}
 tr:hover td{background:var(--panel)}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-th.n{text-align:right}
+th.n{text-align:right;white-space:normal}
 .n .bar{min-width:9rem}
 .id{overflow-wrap:anywhere;min-width:8.5rem;white-space:pre-wrap}
 .notes{overflow-wrap:anywhere;min-width:9rem;max-width:26rem} td.alone{color:var(--check);font-weight:600}
@@ -67,14 +67,14 @@ th.n{text-align:right}
 .sortable thead th{cursor:pointer}
 th[aria-sort=ascending]::after{content:" \\2191"} th[aria-sort=descending]::after{content:" \\2193"}
 .legend{display:inline-flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.87rem;margin:.3rem 0}
-.key{white-space:nowrap}
+.key{white-space:nowrap;margin-right:.6rem}
 .swatch{display:inline-block;width:.85em;height:.85em;border-radius:2px;margin-right:.4em;vertical-align:-.06em;
 border:1px solid rgba(0,0,0,.35)}
 .swatch.dash{background:repeating-linear-gradient(90deg,#fff 0 4px,#222 4px 7px)}
 .swatch.hatch{background:repeating-linear-gradient(45deg,#fff 0 2px,#c77700 2px 5px)}
 .bar{display:flex;height:1.5rem;border-radius:3px;overflow:hidden;font-size:.82rem;font-weight:600;color:#14171b}
 .bar span{flex:1 1 auto;text-align:center;min-width:1.5rem;line-height:1.5rem}
-.map,.overlay{position:relative}
+.map,.overlay{position:relative} .map{margin-top:1rem}
 .map>svg{display:block;width:100%;max-height:88vh;background:var(--plate);border-radius:4px;margin-top:.4rem}
 .map input,.overlay input{position:absolute;opacity:0;pointer-events:none}
 .map label,.overlay label,.zoom button{display:inline-block;padding:.1rem .65rem;margin:0 .3rem .3rem 0;cursor:pointer;
@@ -83,17 +83,19 @@ border:1px solid var(--line);border-radius:99px;font:inherit;font-size:.84rem;ba
 input:focus-visible+label,a:focus-visible,button:focus-visible,.scroll:focus-visible{outline:3px solid var(--link);
 outline-offset:1px}
 .map line,.map polygon,.map path{vector-effect:non-scaling-stroke}
-.tiles polygon{fill:transparent;stroke:#fff;stroke-opacity:.75;stroke-width:1px}
+.tiles polygon{fill:transparent;stroke:#fff;stroke-opacity:.75;stroke-width:calc(1px*var(--w,1))}
 .tiles polygon.alone{fill:url(#hatch);stroke:#ffb52e;stroke-opacity:1;stroke-width:2px}
 .tiles polygon.other{stroke:#7fd6ff;stroke-opacity:1;stroke-dasharray:7 4;stroke-width:1.6px}
 .tiles polygon:hover{fill:rgba(255,255,255,.14)}
 .tiles text{fill:#fff;stroke:#000;stroke-width:3px;paint-order:stroke;text-anchor:middle;
 font-weight:600;pointer-events:none}
-.moves path{fill:none;stroke:#fff;stroke-width:1.8px;filter:drop-shadow(0 0 1.2px #000) drop-shadow(0 0 .6px #000)}
+.moves path{fill:none;stroke:#fff;stroke-width:calc(1.8px*var(--w,1));
+filter:drop-shadow(0 0 1.2px #000) drop-shadow(0 0 .6px #000)}
 .seams line,.lost line{stroke-linecap:round}
-.seams .under,.lost .under{stroke:#000;stroke-opacity:.65;stroke-width:8px}
+.seams .under,.lost .under{stroke:#000;stroke-opacity:.65;stroke-width:calc(8px*var(--w,1))}
 .seams line.overruled{stroke-dasharray:2 8}
-.lost .under{stroke-width:5px;stroke-opacity:.8} .lost .dashed{stroke:#fff;stroke-width:2.4px;stroke-dasharray:5 6}
+.lost .under{stroke-width:calc(5px*var(--w,1));stroke-opacity:.8}
+.lost .dashed{stroke:#fff;stroke-width:calc(2.4px*var(--w,1));stroke-dasharray:5 6}
 .seams g:hover .under,.lost g:hover .under{stroke:#fff;stroke-opacity:1;stroke-width:11px}
 .letter circle{fill:#fff;stroke:#000;stroke-width:1.5} .letter text{fill:#000;font-size:14px;font-weight:700;
 text-anchor:middle;text-decoration:none}
@@ -112,7 +114,8 @@ margin:.5rem 0 1rem}
 .overlay .as-blink:checked~svg .moving{animation:blink 1.2s steps(1,end) infinite}
 .overlay .as-first:checked~svg .moving{display:none}
 @keyframes blink{0%{opacity:1}50%{opacity:0}}
-.matches{width:100%;background:#20242a;max-height:26rem;border-radius:3px} .matches line{stroke-width:1;stroke-opacity:.8}
+.matches{width:100%;background:#20242a;max-height:26rem;border-radius:3px}
+.matches line{stroke-width:1;stroke-opacity:.8}
 .matches circle{stroke:#000;stroke-width:.4}
 summary{cursor:pointer;margin:1.2rem 0 .4rem;font-weight:600}
 .defs{position:absolute;width:0;height:0}

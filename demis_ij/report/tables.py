@@ -26,7 +26,7 @@ def table(head: Sequence[tuple[str, str]], rows: Sequence[Sequence[Html]], *, so
     Parameters
     ----------
     head : sequence of (str, str)
-        Heading and the explanation that hovers over it.
+        Heading and the explanation that hovers over it; no heading is drawn when all are empty.
     rows : sequence of sequence of Html
         Whole ``td`` elements.
     sortable : bool
@@ -39,7 +39,8 @@ def table(head: Sequence[tuple[str, str]], rows: Sequence[Sequence[Html]], *, so
         for (label, why), kind in zip(head, kinds, strict=True)
     ]
     body = el("tbody", *[el("tr", *row) for row in rows])
-    made = el("table", el("thead", el("tr", *headings)), body, class_="sortable" if sortable else None)
+    top = el("thead", el("tr", *headings)) if any(label for label, _ in head) else None
+    made = el("table", top, body, class_="sortable" if sortable else None)
     return el("div", made, class_="scroll" if sortable else "scroll whole", tabindex=0)
 
 
@@ -276,6 +277,14 @@ def _plain(value: float) -> str:
 
 def _unit(value: float) -> str:
     return f"{px(value)} px" if math.isfinite(value) else "–"
+
+
+def truth_table(result: StitchResult, truth: Layout) -> Html:
+    """Return the errors of one run against the truth."""
+    rows = [
+        [el("th", what, scope="row"), *[cell(v, "n") for v in values]] for what, values in _truth_lines([result], truth)
+    ]
+    return table((("", ""), ("", "")), rows, sortable=False)
 
 
 def _truth_lines(runs: Sequence[StitchResult], truth: Layout) -> list[tuple[str, list[object]]]:

@@ -15,7 +15,7 @@ from demis_ij.stitch import StitchResult
 
 SIDE = 160
 STEP = 130
-REASON = "5 of 31 matches agree, 8 are needed <resin & \"blank\">"
+REASON = '5 of 31 matches agree, 8 are needed <resin & "blank">'
 TRIED = (("loftr", "3 matches, 8 are needed"), ("sift", "no match at all"))
 
 
@@ -67,7 +67,7 @@ def made_up_run(
             where[name(r, c)] = (r, c)
     true, expected = Layout(tuple(truth), pixel_size=(4.0, "nm")), Layout(tuple(stage), pixel_size=(4.0, "nm"))
     pairs = []
-    for (r, c) in list(where.values()):
+    for r, c in list(where.values()):
         for other in ((r, c + 1), (r + 1, c)):
             if other[0] < rows and other[1] < cols:
                 pairs.append(_pair(true, (r, c), other, lost, wrong, noise_px, matches, matcher, rng, name))
@@ -87,14 +87,25 @@ def _pair(true, one, other, lost, wrong, noise_px, matches, matcher, rng, name):
     to_fixed = (Affine.translation(*-shift) @ fixed.to_world.inverse @ moving.to_world).matrix
     residual = noise_px * np.sqrt(2)
     return PairMatch(
-        fixed.id, moving.id, fixed_xy, moving_xy, to_fixed, "rigid", np.eye(3) * 1e-3, residual, matcher, matches + 9,
+        fixed.id,
+        moving.id,
+        fixed_xy,
+        moving_xy,
+        to_fixed,
+        "rigid",
+        np.eye(3) * 1e-3,
+        residual,
+        matcher,
+        matches + 9,
         TRIED[:1] if matcher == "sift" else (),
     )
 
 
 def _result(true, expected, pairs, lost, rng):
     found = [p for p in pairs if isinstance(p, PairMatch)]
-    solved = expected.moved({t.id: Affine.translation(*rng.normal(0, 0.02, 2)) @ t.to_world for t in true if t.id not in lost})
+    solved = expected.moved(
+        {t.id: Affine.translation(*rng.normal(0, 0.02, 2)) @ t.to_world for t in true if t.id not in lost}
+    )
     residual, weight = {}, {}
     for m in found:
         d = solved[m.fixed].to_world(m.fixed_xy) - solved[m.moving].to_world(m.moving_xy)
@@ -103,13 +114,19 @@ def _result(true, expected, pairs, lost, rng):
     component = components([t.id for t in true], [k for k in residual if weight[k] > 0.05])
     alone = {i for i, n in component.items() if list(component.values()).count(n) == 1}
     solution = Solution(
-        solved, component, {t.id: np.inf if t.id in alone else 0.03 for t in true}, residual,
-        {k: 0.05 for k in residual}, weight,
+        solved,
+        component,
+        {t.id: np.inf if t.id in alone else 0.03 for t in true},
+        residual,
+        dict.fromkeys(residual, 0.05),
+        weight,
     )
     used = next((m.matcher for m in found), "stage")
     placed = {t.id: "stage" if t.id in alone else used for t in true}
     warnings = tuple(f"tile {i}: matched with no neighbour, placed by the stage" for i in sorted(alone))
-    return StitchResult(expected, solution, tuple(pairs), placed, warnings, {"match": 3.2, "solve": 0.04}, StitchConfig())
+    return StitchResult(
+        expected, solution, tuple(pairs), placed, warnings, {"match": 3.2, "solve": 0.04}, StitchConfig()
+    )
 
 
 def components(ids, edges) -> dict[str, int]:
