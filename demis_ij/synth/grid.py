@@ -70,7 +70,7 @@ class GridSpec:
     source_blur_px: float = 0.0
     resin: tuple[Position, ...] = ()
     missing: tuple[Position, ...] = ()
-    resin_sd: float = 3.0
+    resin_sd: float = 2.5
     decoy: bool = False
     style: str | Style | None = "tem"
 
@@ -96,7 +96,7 @@ class GridSpec:
             msg = f"all {self.rows * self.cols} tiles of the grid are missing: at least one is needed"
             raise InputError(msg)
         if len(self.positions) > 1 and self.overlap <= 2 * self.shift_frac:
-            msg = f"shifts of {self.shift_frac} can part neighbours that overlap by {self.overlap}: keep below half of it"
+            msg = f"shifts of {self.shift_frac} can part neighbours that overlap by {self.overlap}: keep below half"
             raise InputError(msg)
         if self.decoy and self.decoy_positions is None:
             msg = "a decoy needs two neighbours in one row that are neither resin nor missing"

@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from demis_ij import formats as layouts
 from demis_ij.errors import FormatError, InputError
 from demis_ij.geometry import apply, fit_rigid
 from demis_ij.records import Affine, Layout, Points, Tile
@@ -37,13 +38,34 @@ class Truth:
     textured_pairs: frozenset[Pair]
     decoy_pair: Pair | None
 
+    def named_as(self, layout: Layout) -> Truth:
+        """Return the truth under the ids of a layout that was read from one of the scene's files.
 
-def _tile_configuration(layout: Layout, folder: Path) -> str:
-    lines = ["# Define the number of dimensions we are working on", "dim = 2", "", "# Define the image coordinates"]
-    for tile in layout:
-        where = tile.path.relative_to(folder).as_posix()
-        lines.append(f"{where}; ; ({tile.to_world.tx!r}, {tile.to_world.ty!r})")
-    return "\n".join(lines) + "\n"
+        Formats name tiles in their own way (TrakEM2 by number, a tile configuration by path); the image file tells
+        which is which. Tiles that the layout lacks are left out, and their pairs with them.
+
+        Raises
+        ------
+        InputError
+            When a tile of the layout is not of this scene.
+        """
+        mine = {t.path.name: t.id for t in self.truth}
+        strange = [t.path.name for t in layout if t.path.name not in mine]
+        if strange:
+            msg = f"tile {strange[0]!r} is not of this scene"
+            raise InputError(msg)
+        new = {mine[t.path.name]: t.id for t in layout}
+
+        def renamed(tiles: Layout) -> Layout:
+            return replace(tiles, tiles=tuple(replace(tiles[old], id=name) for old, name in new.items()))
+
+        def kept(pairs: frozenset[Pair]) -> frozenset[Pair]:
+            return frozenset((new[a], new[b]) for a, b in pairs if a in new and b in new)
+
+        decoy = next(iter(kept(frozenset([self.decoy_pair]))), None) if self.decoy_pair else None
+        return Truth(
+            renamed(self.layout), renamed(self.truth), kept(self.resin_pairs), kept(self.textured_pairs), decoy
+        )
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -82,21 +104,13 @@ def write_scene(scene: Scene, folder: Path | str, *, formats: tuple[str, ...] = 
         (folder / "tiles").mkdir()
         for tile in placed:
             tifffile.imwrite(tile.path, scene.images[tile.id], photometric="minisblack")
-        if "tileconfig" in formats:
-            _write_text(folder / _FILES["tileconfig"], _tile_configuration(placed, folder))
-        if "trakem2" in formats:
-            _write_trakem2(placed, folder / _FILES["trakem2"])
+        for name in formats:
+            layouts.write(folder / _FILES[name], [placed], format=name)
         _write_text(folder / TRUTH_FILE, json.dumps(_remembered(scene), indent=1) + "\n")
     except OSError as error:
         msg = f"{folder} cannot be written: {error.strerror or error}"
         raise InputError(msg) from error
     return folder
-
-
-def _write_trakem2(layout: Layout, path: Path) -> None:
-    from demis_ij import formats  # here: only this function needs the shelf of formats
-
-    formats.write(path, [layout], format="trakem2")
 
 
 def _remembered(scene: Scene) -> dict[str, object]:
