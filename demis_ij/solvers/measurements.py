@@ -83,6 +83,11 @@ class PairTable:
     def __len__(self) -> int:
         return len(self.fixed)
 
+    def only(self, rows: Rows) -> PairTable:
+        """Return some of the pairs."""
+        keys = tuple(self.keys[r] for r in rows)
+        return PairTable(self.fixed[rows], self.moving[rows], self.count[rows], self.moments[rows], keys)
+
     def renumbered(self, rows: Rows) -> PairTable:
         """Return the same pairs for a table that holds the tiles ``rows`` only; they must hold every pair's tiles."""
         number = np.full(int(rows.max(initial=-1)) + 1, -1)
@@ -172,9 +177,10 @@ def pair_table(layout: Layout, matches: Sequence[PairMatch], tiles: TileTable) -
 
 def _about_centre(points: list[Points], tile: Rows, linear: Array, shift: Array, tiles: TileTable) -> Array:
     """Return the world position of tile points about their tile's centre, in units."""
-    xy = np.concatenate(points)
-    world = np.einsum("nij,nj->ni", linear[tile], xy) + shift[tile]
-    return np.asarray(world / tiles.unit_px - tiles.centre[tile])
+    x, y = np.concatenate(points).T
+    whole = np.concatenate([linear.reshape(-1, 4) / tiles.unit_px, shift / tiles.unit_px - tiles.centre], axis=1)
+    a, b, c, d, tx, ty = whole[tile].T
+    return np.stack([a * x + b * y + tx, c * x + d * y + ty], axis=1)
 
 
 def own_motion(pairs: PairTable, tiles: TileTable, *, scale: bool, turn: bool) -> tuple[Complex, Complex, Array]:

@@ -220,8 +220,8 @@ def build_equations(
     slope = joint @ moments
     bi, bj = basis[pairs.fixed], basis[pairs.moving]
     gradient = np.zeros((len(tiles), d))
-    gi = np.einsum("kdxy,kxy->kd", bi, slope[:, :, :3])
-    gj = np.einsum("kdxy,kxy->kd", bj, slope[:, :, 3:])
+    gi = (bi.reshape(-1, d, 6) @ slope[:, :, :3].reshape(-1, 6, 1))[..., 0]
+    gj = (bj.reshape(-1, d, 6) @ slope[:, :, 3:].reshape(-1, 6, 1))[..., 0]
     if model in {"similarity", "affine"}:
         scatter = slope @ joint.transpose(0, 2, 1)
         gi = gi - np.einsum("kdxy,kxy->kd", bi[..., :2], scatter) / 2

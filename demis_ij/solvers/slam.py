@@ -8,9 +8,11 @@ code leaves its first tile in place). There is no robust kernel: one wrong pair 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.sparse import SparseEfficiencyWarning
 
 from demis_ij.errors import MissingPart, SolveError
 from demis_ij.records import Layout, PairMatch, Solution
@@ -93,7 +95,9 @@ class SlamSolver:
         ]
         graph = Graph(graph_edges, vertices)
         nothing_locked = not bool(tiles.locked[tile_rows].any())
-        graph.optimize(tol=TOLERANCE, max_iter=MOST_STEPS, fix_first_pose=nothing_locked, verbose=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SparseEfficiencyWarning)  # graphslam hands scipy a list-of-lists matrix
+            graph.optimize(tol=TOLERANCE, max_iter=MOST_STEPS, fix_first_pose=nothing_locked, verbose=False)
         out = poses[tile_rows].copy()
         out[:, :size] = [np.asarray(v.pose.to_array())[:size] for v in graph._vertices]
         if not np.isfinite(out).all():

@@ -5,9 +5,10 @@
 3. Gauss-Newton on the tiles' motions with weights a pair: Geman-McClure on how far the seam lies from what the pair
    alone says, its width learnt from all pairs and narrowed step by step (graduated non-convexity, Yang 2020,
    doi:10.1109/LRA.2020.2965893).
-4. A component keeps the stage's place and turn as a whole; tiles that no believed pair holds, and small components,
+4. Tiles that a wrong pair may have got hold of are looked at once more (`contested`).
+5. A component keeps the stage's place and turn as a whole; tiles that no believed pair holds, and small components,
    follow their neighbours (`components`).
-5. Spread of tiles and seams from the normal matrix (`uncertainty`).
+6. Spread of tiles and seams from the normal matrix (`uncertainty`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from demis_ij.errors import InputError, SolveError
 from demis_ij.geometry import DEGREES_OF_FREEDOM, MODELS
 from demis_ij.records import Layout, PairMatch, Solution
 from demis_ij.solvers.beliefs import Beliefs, form_beliefs
+from demis_ij.solvers.contested import reconsider
 from demis_ij.solvers.measurements import Array, PairTable, TileTable, pair_table, tile_table
 from demis_ij.solvers.normal_equations import (
     build_equations,
@@ -38,7 +40,8 @@ from demis_ij.solvers.outcome import conclude
 WIDTH = 4.0  # a pair counts little when it is off by more than so many typical seams
 FIRST_WIDTH = 8.0  # times WIDTH at the first step
 MAX_STEPS = 60
-SETTLED_PX = 1e-3
+MAX_RECONSIDERATIONS = 4
+SETTLED_PX = 3e-3
 
 
 class SparseSolver:
@@ -134,17 +137,28 @@ class _Solve:
                 self._reweigh(1.0)
             return self.motion
         self.pattern = make_pattern(self.tiles, self.pairs, self.unknowns)
-        width = FIRST_WIDTH if self.robust else 1.0
+        self._settle(FIRST_WIDTH if self.robust else 1.0)
+        for _ in range(MAX_RECONSIDERATIONS if self.robust else 0):
+            other = reconsider(self.tiles, self.pairs, self.beliefs, self.motion, self.weight, self._limit(1.0)[0])
+            if other is None:
+                break
+            self.weight = other
+            for _ in range(2):  # the tile has to get there before its pairs are judged
+                self._step()
+            self._settle(1.0)
+        return self.motion
+
+    def _settle(self, width: float) -> None:
+        """Step and reweigh until neither motions nor weights change, the kernel narrowing to a width of one."""
         for _ in range(MAX_STEPS):
             moved = self._step()
             before = self.weight
             if self.robust:
                 self._reweigh(width)
             change = float(np.abs(self.weight - before).max())
-            if width == 1.0 and moved * self.tiles.unit_px < SETTLED_PX and change < 1e-3:
+            if width == 1.0 and moved * self.tiles.unit_px < SETTLED_PX and change < 1e-2:
                 break
             width = max(1.0, width / 2)
-        return self.motion
 
     def moments(self) -> Array:
         """Return the pairs' moments times what they are worth, the stage's opinion included."""
@@ -171,8 +185,8 @@ class _Solve:
         self.motion = stepped(self.motion, basis, spread, self.model)
         return float((np.abs(change[:, :, :2]).sum(2) * self.tiles.half[:, None] + np.abs(change[:, :, 2])).max())
 
-    def _reweigh(self, width: float) -> None:
-        """Set the weights from how far each seam lies from what its pair alone says."""
+    def _limit(self, width: float) -> tuple[Array, Array]:
+        """Return the kernel's squared width for each pair, and how far off each seam is, squared."""
         now = squares(joined(self.motion, self.pairs, self.tiles), self.pairs.moments)
         excess = np.maximum(0, now - self.beliefs.own) / self.pairs.count
         expected = self.unknowns * self.beliefs.noise_squared / self.pairs.count
@@ -180,5 +194,9 @@ class _Solve:
         typical = float(np.median(excess[trusted])) if trusted.any() else 0.0
         self.misfit = max(0.0, typical - float(np.median(expected)))
         scale = np.maximum(2.2 * typical, expected)  # 1.4826 squared: as a standard deviation
-        limit = (WIDTH * width) ** 2 * scale
+        return (WIDTH * width) ** 2 * scale, excess
+
+    def _reweigh(self, width: float) -> None:
+        """Set the weights from how far each seam lies from what its pair alone says."""
+        limit, excess = self._limit(width)
         self.weight = np.where(self.beliefs.barred, 0.0, (limit / (limit + excess)) ** 2)

@@ -1,0 +1,162 @@
+"""A second look at tiles for which at least as many pairs were disbelieved as believed.
+
+The robust solve ends in one consistent reading of the pairs; where a wrong pair got hold of a tile (a corner tile
+with one right and one wrong pair), another reading may explain as many pairs and agree better with the stage. Each
+such tile is tried at every place one of its pairs would put it, and at the stage's. A place counts `EVIDENCE` for
+every pair that agrees with it, less half its squared distance from the stage in sigmas, where the stage's place is
+taken relative to the tiles around it and the sigmas are learnt from all tiles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demis_ij.solvers.beliefs import DOUBTED, STAGE_LIMIT, Beliefs
+from demis_ij.solvers.measurements import Array, PairTable, Rows, TileTable
+from demis_ij.solvers.normal_equations import joined, squares
+
+EVIDENCE = STAGE_LIMIT**2 / 2  # a pair alone is believed up to STAGE_LIMIT sigmas from the stage
+AGREES = 4.0  # a pair agrees with a place up to so many widths of the robust kernel: places come from one pair only
+
+
+@dataclass(frozen=True, eq=False)
+class _Half:
+    """Every pair seen from both of its tiles, sorted by tile: ``tile`` is put somewhere by ``pair`` and ``other``."""
+
+    tile: Rows
+    other: Rows
+    pair: Rows
+    first: Rows  # (n + 1,) where each tile's rows begin
+
+    @classmethod
+    def of(cls, tiles: int, pairs: PairTable) -> _Half:
+        tile = np.concatenate([pairs.fixed, pairs.moving])
+        other = np.concatenate([pairs.moving, pairs.fixed])
+        pair = np.tile(np.arange(len(pairs)), 2)
+        order = np.lexsort((other, tile))
+        first = np.searchsorted(tile[order], np.arange(tiles + 1))
+        return cls(tile[order], other[order], pair[order], first)
+
+
+def reconsider(
+    tiles: TileTable, pairs: PairTable, beliefs: Beliefs, motion: Array, weight: Array, limit: Array
+) -> Array | None:
+    """Return weights to solve with again, None when every tile is where its pairs and the stage put it best.
+
+    Parameters
+    ----------
+    tiles, pairs, beliefs
+        The problem.
+    motion, weight
+        Its robust solution.
+    limit : ndarray of shape (m,)
+        Squared width of the robust kernel of each pair, units squared.
+    """
+    half = _Half.of(len(tiles), pairs)
+    believed = weight > 0.5
+    rejected = (weight < 0.05) & ~beliefs.barred
+    for_it = np.bincount(half.tile, weights=believed[half.pair], minlength=len(tiles))
+    against = np.bincount(half.tile, weights=rejected[half.pair], minlength=len(tiles))
+    contested = (against > 0) & (against >= for_it) & ~tiles.locked
+    if not contested.any():
+        return None
+    expected, spread = _stage_law(half, (~contested & (for_it >= 2))[half.other], motion)
+    readings = []
+    for tile in np.flatnonzero(contested):
+        found = _best_reading(int(tile), half, tiles, pairs, beliefs, motion, weight, limit, expected[tile], spread)
+        if found is not None:
+            readings.append((found[0], int(tile), found[1]))
+    out = weight.copy()
+    touched: set[int] = set()
+    for _, where, agree in sorted(readings, key=lambda r: (-r[0], r[1])):
+        part = slice(half.first[where], half.first[where + 1])
+        around: set[int] = set(half.other[part].tolist())
+        if where in touched or around & touched:
+            continue  # its neighbours change now; it is looked at again when they have settled
+        touched |= {where} | around
+        out[half.pair[part]] = np.where(agree, 1.0, DOUBTED**2)
+    return out if touched else None
+
+
+def _place(motion: Array) -> Array:
+    """Return (..., 3): shift x, y and turn of motions."""
+    turn = np.arctan2(motion[..., 1, 0] - motion[..., 0, 1], motion[..., 0, 0] + motion[..., 1, 1])
+    return np.stack([motion[..., 0, 2], motion[..., 1, 2], turn], axis=-1)
+
+
+def _stage_law(half: _Half, sound: NDArray[np.bool_], motion: Array) -> tuple[Array, Array]:
+    """Return where the neighbours of each tile say the stage puts it (n, 3), and the sigma of such a saying (3,)."""
+    place = _place(motion)
+    count = np.bincount(half.tile, weights=sound, minlength=len(motion))
+    mean = (
+        np.stack(
+            [np.bincount(half.tile, weights=sound * place[half.other, a], minlength=len(motion)) for a in range(3)], 1
+        )
+        / np.maximum(count, 1)[:, None]
+    )
+    off = (place - mean)[count >= 2]
+    if len(off) < 8:
+        return mean, np.full(3, np.inf)
+    spread = 1.4826 * np.median(np.abs(off), axis=0)
+    spread[:2] = spread[:2].mean()
+    return mean, np.maximum(spread, 1e-6)
+
+
+def _best_reading(
+    tile: int,
+    half: _Half,
+    tiles: TileTable,
+    pairs: PairTable,
+    beliefs: Beliefs,
+    motion: Array,
+    weight: Array,
+    limit: Array,
+    expected: Array,
+    spread: Array,
+) -> tuple[float, NDArray[np.bool_]] | None:
+    """Return (gain, which of the tile's pairs agree) of a better place than the present one, None if there is none."""
+    part = slice(half.first[tile], half.first[tile + 1])
+    rows, others = half.pair[part], half.other[part]
+    usable = ~beliefs.barred[rows]
+    places = [_implied(tile, int(r), int(o), tiles, pairs, beliefs, motion) for r, o in zip(rows, others, strict=True)]
+    stage = motion[tile].copy()
+    c, s = np.cos(expected[2]), np.sin(expected[2])
+    stage[:] = [[c, -s, expected[0]], [s, c, expected[1]]]
+    now = (weight[rows] > 0.5) & usable
+    best, gain = now, 0.0
+    present = EVIDENCE * now.sum() - _distance(motion[tile], expected, spread)
+    trial = motion.copy()
+    local = pairs.only(rows)
+    for place in [*places, stage]:
+        trial[tile] = place
+        off = np.maximum(0, squares(joined(trial, local, tiles), local.moments) - beliefs.own[rows]) / local.count
+        agree = (off < AGREES**2 * limit[rows]) & usable
+        better = EVIDENCE * agree.sum() - _distance(place, expected, spread) - present
+        if better > gain + 0.1 and (agree != now).any():
+            best, gain = agree, float(better)
+    return (gain, best) if gain > 0 else None
+
+
+def _distance(place: Array, expected: Array, spread: Array) -> float:
+    off = (_place(place) - expected) / spread
+    return float(off @ off) / 2
+
+
+def _implied(
+    tile: int, row: int, other: int, tiles: TileTable, pairs: PairTable, beliefs: Beliefs, motion: Array
+) -> Array:
+    """Return the motion that a pair and the tile at its other end imply for a tile."""
+    z, shift = beliefs.turn[row], beliefs.shift[row]
+    if pairs.fixed[row] == tile:  # the pair's motion leads from moving to fixed: M_fixed = M_moving E^-1
+        z, shift = 1 / z, -shift / z
+    linear = np.array([[z.real, -z.imag], [z.imag, z.real]])
+    half = (tiles.centre[tile] - tiles.centre[other]) / 2
+    # the tile's points, carried by the pair about the middle of the two tiles, then moved with the other tile
+    start = linear @ half + (shift.real, shift.imag) + half  # of the tile's centre, from the other's
+    out = np.empty((2, 3))
+    out[:, :2] = motion[other, :, :2] @ linear
+    out[:, 2] = motion[other, :, :2] @ start + motion[other, :, 2] + tiles.centre[other] - tiles.centre[tile]
+    return out
