@@ -68,22 +68,35 @@ class Style:
 STYLES: dict[str, Style] = {
     "tem": Style(),
     "sem": Style(cleft_px=0.6, membrane_px=1.6, membrane=0.75, grain=0.065, light=205, dark=40, scale=0.75),
-    "low_contrast": Style(membrane=0.6, cytoplasm=0.3, grain=0.06, light=180, dark=55, blur_px=1.2, glia=0.12),
+    "low_contrast": Style(membrane=0.6, cytoplasm=0.3, grain=0.06, light=190, dark=45, blur_px=1.2, glia=0.12),
     "fib_sem": Style(
-        cleft_px=0.3, membrane_px=1.8, membrane=0.8, grain=0.035, filaments=0.03, scale=0.6, blur_px=1.3, light=185,
-        dark=30, mitochondria=34,
+        cleft_px=0.3, membrane_px=1.8, membrane=0.8, grain=0.035, filaments=0.03, scale=0.6, blur_px=1.3, light=205,
+        dark=15, mitochondria=34,
     ),
     "bse_inverted": Style(cleft_px=0.5, membrane_px=1.7, grain=0.07, light=45, dark=225, scale=0.8, blur_px=1.0),
     "axons": Style(
-        scale=0.8, axons=700, cell_px=22, merged=0.3, cytoplasm=0.34, membrane=0.45, cleft_px=0.4, big_cells=1,
+        scale=0.6, axons=1400, cell_px=22, merged=0.3, cytoplasm=0.34, membrane=0.45, cleft_px=0.4, big_cells=1,
         processes=1.5, somas=0.1, vessels=0.2, synapses=2, mitochondria=8, light=40, dark=235, blur_px=1.0, grain=0.08,
     ),
     "epithelium": Style(
         scale=1.1, cell_px=120, cell_spread=0.35, wobble=0.7, somas=0.7, mitochondria=45, droplets=3, axons=0,
         bundles=0.3, processes=1, synapses=0, reticulum=0.6, vessels=0.15, grain=0.075,
     ),
+    "airways": Style(
+        scale=0.45, cell_px=55, vessels=5.5, somas=0.4, axons=0, bundles=0, processes=1.5, big_cells=2, synapses=0,
+        mitochondria=10, cytoplasm=0.4, glia=0.15, reticulum=0.4, light=200, dark=45, blur_px=1.0,
+    ),
 }  # fmt: skip
-_WEIGHTS = {"tem": 5, "sem": 3, "low_contrast": 2, "fib_sem": 3, "bse_inverted": 1, "axons": 2, "epithelium": 2}
+_WEIGHTS = {
+    "tem": 5,
+    "sem": 3,
+    "low_contrast": 2,
+    "fib_sem": 3,
+    "bse_inverted": 1,
+    "axons": 2,
+    "epithelium": 2,
+    "airways": 1,
+}
 
 
 def draw_style(rng: np.random.Generator, name: str | None = None) -> Style:

@@ -197,7 +197,7 @@ def _draw_axons(canvas: _Canvas, rng: np.random.Generator, style: Style) -> None
         for extra, kind in ((radius, MYELIN), (radius - thick, AXON)):
             canvas.fill(_blob(np.random.default_rng(seed), at, extra, 0.22), kind, rng.uniform(0, pi))
         # the next, smaller one may come close but not onto it
-        cv2.circle(taken, small, ceil(radius * 2.1 / 4), (1,), -1)
+        cv2.circle(taken, small, ceil(radius * 1.8 / 4), (1,), -1)
 
 
 def _displacement(shape: tuple[int, int], rng: np.random.Generator, style: Style) -> Plane:
