@@ -203,7 +203,7 @@ class Gate:
     min_inlier_ratio : float
         Share of the matches (of those within the stage's error) that must agree.
     stage_error_px : float
-        What the moving tile's centre may be off its expected place, along either axis of the fixed tile.
+        What the tiles may be shifted by against each other, along either axis, apart from their own turns.
     max_rotation : float
         What it may be turned by against the expected layout, radians.
     max_scale_frac : float
@@ -241,12 +241,17 @@ class Gate:
 def within_stage_error(fixed: Tile, moving: Tile, found: Correspondences, gate: Gate) -> Correspondences:
     """Return the matches whose displacement a shift, turn and scale within the gate can explain."""
     expected = expected_to_fixed(fixed, moving)
-    centre = np.array([(moving.shape[1] - 1) / 2, (moving.shape[0] - 1) / 2])
     offset = np.abs(found.fixed_xy - expected(found.moving_xy)).max(1, initial=0)
-    arm = np.linalg.norm(found.moving_xy - centre, axis=1)
-    return found.where(
-        offset <= gate.stage_error_px + arm * (gate.max_rotation + gate.max_scale_frac) + gate.max_error_px
+    # each tile may be turned about its own centre by half of what the pair may be turned by
+    arms = np.linalg.norm(found.fixed_xy - _centre(fixed), axis=1) + np.linalg.norm(
+        found.moving_xy - _centre(moving), axis=1
     )
+    reach = gate.stage_error_px + arms * (gate.max_rotation + gate.max_scale_frac) / 2 + gate.max_error_px
+    return found.where(offset <= reach)
+
+
+def _centre(tile: Tile) -> Points:
+    return np.array([(tile.shape[1] - 1) / 2, (tile.shape[0] - 1) / 2])
 
 
 def estimate_pair(
@@ -366,12 +371,18 @@ def _disagreement(fixed: Tile, moving: Tile, near: Correspondences, best: Estima
         return f"turned by {math.degrees(turn):.1f} degrees against the layout, {allowed:.1f} allowed"
     if abs(scale - 1) > gate.max_scale_frac + slack:
         return f"scaled by {scale:.3f} against the layout, 1 +- {gate.max_scale_frac:.3f} allowed"
-    centre = np.array([[(moving.shape[1] - 1) / 2, (moving.shape[0] - 1) / 2]])
+    # The shift is measured half way between the two centres, so that neither tile is favoured. Each may be turned about
+    # its centre by up to half the pair's bound; both turned alike move the moving tile across the fixed one.
     rigid = geometry.fit_rigid(inliers.moving_xy, inliers.fixed_xy)
-    off = np.abs(geometry.apply(rigid, centre) - expected(centre)).max()
-    reach = gate.stage_error_px + gate.max_error_px + slack * np.linalg.norm(inliers.moving_xy.mean(0) - centre)
+    half_way = (expected.inverse(_centre(fixed)) + _centre(moving)) / 2
+    off = np.abs(geometry.apply(rigid, half_way[None]) - expected(half_way)).max()
+    arm = np.linalg.norm(half_way - _centre(moving))
+    common = arm * max(0.0, gate.max_rotation - abs(turn))
+    reach = (
+        gate.stage_error_px + common + gate.max_error_px + slack * np.linalg.norm(inliers.moving_xy.mean(0) - half_way)
+    )
     if off > reach:
-        return f"{off:.0f} px from where the layout expects it, {gate.stage_error_px:.0f} allowed"
+        return f"{off:.0f} px from where the layout expects it, {reach:.0f} allowed"
     return ""
 
 

@@ -39,8 +39,8 @@ _MAX_SIGMA_PX = 0.7  # a point whose own noise leaves it less certain is left ou
 
 
 @dataclass(frozen=True, eq=False)
-class _Middle:
-    """Both views warped to the frame half way between them."""
+class Middle:
+    """Both views, low-passed and warped to the frame half way between them, and the maps from there."""
 
     fixed: _Plane
     moving: _Plane
@@ -75,7 +75,7 @@ def refine(fixed: View, moving: View, start: Correspondences, *, rounds: int = 3
         for round_ in range(rounds):
             # a wider look first: it draws points in from farther away
             look = first if round_ == 0 else scale
-            middle = _half_way(fixed, moving, _first_transform(points), look)
+            middle = half_way(fixed, moving, _first_transform(points), look.sigma)
             points = Correspondences.none() if middle is None else _exact_points(middle, look)
             if len(points) < 6:
                 break
@@ -104,8 +104,8 @@ def _half(transform: Affine) -> Affine:
     return Affine.from_matrix(np.column_stack([half, shift]))
 
 
-def _half_way(fixed: View, moving: View, to_fixed: Affine, scale: _Scale) -> _Middle | None:
-    """Return both views in the frame half way, or None when they share nothing there."""
+def half_way(fixed: View, moving: View, to_fixed: Affine, sigma: float) -> Middle | None:
+    """Return both views, low-passed (sigma, px), in the frame half way; None when they share less than 16 px there."""
     half = _half(to_fixed)
     back = half.inverse
     h, w = fixed.image.shape
@@ -115,26 +115,26 @@ def _half_way(fixed: View, moving: View, to_fixed: Affine, scale: _Scale) -> _Mi
     low = np.ceil(np.maximum(seen_f.min(0), seen_m.min(0)))
     high = np.floor(np.minimum(seen_f.max(0), seen_m.max(0)))
     cols, rows = (int(v) for v in high - low + 1)
-    if min(cols, rows) < scale.window // 2:
+    if min(cols, rows) < 16:
         return None
     origin = Affine.translation(low[0], low[1])
     pull_f, pull_m = half @ origin, back @ origin
     planes = []
     valid: NDArray[Any] = np.ones((rows, cols), np.uint8)
     for seen, pull in ((fixed, pull_f), (moving, pull_m)):
-        smooth = cv2.GaussianBlur(seen.image.astype(np.float32), (0, 0), scale.sigma)
+        smooth = cv2.GaussianBlur(seen.image.astype(np.float32), (0, 0), sigma)
         flags = cv2.WARP_INVERSE_MAP
         planes.append(cv2.warpAffine(smooth, pull.matrix[:2], (cols, rows), flags=flags | cv2.INTER_LINEAR))
         inside: NDArray[Any] = seen.mask.astype(np.uint8)
-        reach = 2 * math.ceil(2.5 * scale.sigma) + 3  # what the low-pass and the interpolation mix with the outside
+        reach = 2 * math.ceil(2.5 * sigma) + 3  # what the low-pass and the interpolation mix with the outside
         inside = cv2.erode(inside, np.ones((reach, reach), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
         valid = np.minimum(
             valid, cv2.warpAffine(inside, pull.matrix[:2], (cols, rows), flags=flags | cv2.INTER_NEAREST)
         )
-    return _Middle(planes[0], planes[1], valid.astype(bool), pull_f, pull_m)
+    return Middle(planes[0], planes[1], valid.astype(bool), pull_f, pull_m)
 
 
-def _exact_points(middle: _Middle, scale: _Scale) -> Correspondences:
+def _exact_points(middle: Middle, scale: _Scale) -> Correspondences:
     """Return the points of the best-textured places, moved by one Lucas-Kanade step, px of the views."""
     size = (scale.window, scale.window)
     weight = middle.valid.astype(np.float32)
@@ -160,7 +160,7 @@ def _exact_points(middle: _Middle, scale: _Scale) -> Correspondences:
     return _read_off(middle, scale, strength, (xx, xy, yy, bx, by, noise, likeness))
 
 
-def _read_off(middle: _Middle, scale: _Scale, strength: _Plane, sums: tuple[_Plane, ...]) -> Correspondences:
+def _read_off(middle: Middle, scale: _Scale, strength: _Plane, sums: tuple[_Plane, ...]) -> Correspondences:
     """Return one point for each cell of a grid, where the texture is strongest, if it is certain enough."""
     rows, cols = strength.shape
     step = scale.spacing
