@@ -2,62 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from demis_ij.geometry import apply, fit_rigid
 from demis_ij.records import Layout, PairMatch, Points
 from demis_ij.report.verdict import parts_of
+from demis_ij.synth.truth import corner_error_px, global_error_px
 
 if TYPE_CHECKING:
     from demis_ij.stitch import StitchResult
 
 
-def corner_distances(found: Layout, wanted: Layout, ids: list[str]) -> Points:
-    """Return (N,) mean distances in px of the four corners of every tile, after the best common turn and shift.
+def tile_errors(result: StitchResult, truth: Layout) -> dict[str, Points]:
+    """Return the errors (4,) in px of the corners of every tile that hangs together with another.
 
-    Where a mosaic lies as a whole, and how it is turned, is the frame's choice and no error. ``ids`` must be in both.
+    Each component is laid onto the truth by itself: where a mosaic lies as a whole, and how it is turned, is the
+    frame's choice and no error, and what lies between components is the stage's. Tiles without truth are left out.
     """
-    here = np.concatenate([found[i].world_corners for i in ids])
-    there = np.concatenate([wanted[i].world_corners for i in ids])
-    distances = np.linalg.norm(apply(fit_rigid(here, there), here) - there, axis=1)
-    return np.asarray(distances.reshape(-1, 4).mean(1))
-
-
-def tile_errors(result: StitchResult, truth: Layout) -> dict[str, float]:
-    """Return the corner error in px of every tile that hangs together with another, each component by itself."""
-    out: dict[str, float] = {}
+    out: dict[str, Points] = {}
     for part in parts_of(result):
-        ids = [i for i in part if i in truth and all(truth[i].shape)]
-        if len(ids) > 1:
-            out.update(zip(ids, map(float, corner_distances(result.solution.layout, truth, ids)), strict=True))
+        out.update(_corner_distances(result.solution.layout, truth, [i for i in part if i in truth]))
     return out
 
 
-def pair_errors(result: StitchResult, truth: Layout) -> dict[tuple[str, str], float]:
-    """Return the corner error in px of every believed pair before the global solve.
+def _corner_distances(found: Layout, wanted: Layout, ids: Sequence[str]) -> dict[str, Points]:
+    if len(ids) < 2:
+        return {}
+    return global_error_px(replace(found, tiles=tuple(found[i] for i in ids)), wanted)
 
-    Mean distance of the moving tile's corners between where the pair and where the truth puts them in the fixed tile
-    (the measure of DEMIS).
-    """
-    out = {}
-    for pair in result.pairs:
-        if isinstance(pair, PairMatch) and pair.fixed in truth and pair.moving in truth:
-            moving = truth[pair.moving]
-            wanted = (truth[pair.fixed].to_world.inverse @ moving.to_world)(moving.corners)
-            found = apply(pair.to_fixed, moving.corners)
-            out[pair.fixed, pair.moving] = float(np.linalg.norm(found - wanted, axis=1).mean())
-    return out
+
+def pair_errors(result: StitchResult, truth: Layout) -> dict[tuple[str, str], Points]:
+    """Return the corner errors (4,) in px of every believed pair before the global solve, the measure of DEMIS."""
+    return {
+        (p.fixed, p.moving): corner_error_px(p.to_fixed, truth, p.fixed, p.moving)
+        for p in result.pairs
+        if isinstance(p, PairMatch) and p.fixed in truth and p.moving in truth
+    }
 
 
 def disagreement(one: StitchResult, other: StitchResult) -> Points:
-    """Return (N,) corner distances in px of the tiles that lie in the largest component of both runs; maybe empty."""
+    """Return the distances (N,) in px of the corners that lie in the largest component of both runs.
+
+    Empty when the runs are of different sections or share fewer than two such tiles.
+    """
     parts = parts_of(one)[:1], parts_of(other)[:1]
-    if not all(parts):
+    if one.layout.section != other.layout.section or not all(parts):
         return np.empty(0)
     theirs = set(parts[1][0])
     ids = [i for i in parts[0][0] if i in theirs]
-    if len(ids) < 2:
-        return np.empty(0)
-    return corner_distances(one.solution.layout, other.solution.layout, ids)
+    return pooled(_corner_distances(one.solution.layout, other.solution.layout, ids).values())
+
+
+def pooled(errors: Iterable[Points]) -> Points:
+    """Return the corners of many tiles or pairs as one array (N,)."""
+    listed = list(errors)
+    return np.concatenate(listed) if listed else np.empty(0)

@@ -21,6 +21,8 @@ GRADES_PX = (0.25, 0.5, 1.0, 2.0)
 GRADE_LABELS = ("up to 0.25 px", "0.25 to 0.5 px", "0.5 to 1 px", "1 to 2 px", "above 2 px")
 FIGURE = 1000.0
 """Width or height, whichever is larger, of the mosaic figure in its own units."""
+SINGLY = 3000
+"""More tiles, moves or seams than these are not drawn one by one, which keeps the page small and quick."""
 MATCH_LINES = 80
 """Matches drawn on a pair."""
 
@@ -118,7 +120,9 @@ def mosaic_map(
         el("g", *_outlines(result, plan), class_="tiles"),
         el("g", *_moves(result, plan, times), class_="moves"),
         el("g", *[_lost(layout, r, plan) for r in rejected], class_="lost"),
-        el("g", *[_seam(layout, s, plan) for s in seams], class_="seams"),
+        el(
+            "g", *_rest(layout, seams[SINGLY:], plan), *[_seam(layout, s, plan) for s in seams[:SINGLY]], class_="seams"
+        ),
         el("g", *_letters(layout, letters, plan), class_="seams"),
         viewBox=f"0 0 {plan.width:.1f} {plan.height:.1f}",
         role="img",
@@ -194,24 +198,29 @@ def _outlines(result: StitchResult, plan: _Plan) -> list[Html]:
     layout, alone = result.solution.layout, set(stage_tiles(result))
     largest = set(parts_of(result)[0]) if parts_of(result) else set(layout.ids)
     parts = {i: n for i, n in result.solution.component.items() if i not in largest and i not in alone}
-    size = plan.unit * _side(layout)
-    out = []
+    size, crowded = plan.unit * _side(layout), len(layout) > SINGLY
+    out: list[Html] = []
+    plain: list[str] = []
     for row, tile in enumerate(layout):
         part = f"part {parts[tile.id] + 1}" if tile.id in parts else ""
         kind = "alone" if tile.id in alone else "other" if part else None
         said = f"{tile.id}: placed by {result.placed_by.get(tile.id, 'stage')}" + (f", {part}" if part else "")
-        out.append(el("polygon", el("title", said), points=_numbers(plan(tile.world_corners)), class_=kind))
+        if kind is None and crowded:
+            plain.append("M" + _numbers(plan(tile.world_corners)) + "z")
+        else:
+            out.append(el("polygon", el("title", said), points=_numbers(plan(tile.world_corners)), class_=kind))
         if size > 40:
             # between the corner and the centre: clear of the seams, and of the arrow that ends in the centre
             x, y = plan(tile.world_corners.min(0) * 0.72 + tile.world_corners.max(0) * 0.28)
             font = min(20.0, size / 8)
             label = short_label(layout, row) + (f" ({part})" if part else "")
             out.append(el("text", label, x=float(x), y=float(y), font_size=font))
-    return out
+    return [el("path", d="".join(plain)), *out] if plain else out
 
 
 def _moves(result: StitchResult, plan: _Plan, times: float) -> list[Html]:
-    out = []
+    out: list[Html] = []
+    plain: list[str] = []
     for before, after in zip(result.layout, result.solution.layout, strict=True):
         world = after.world_corners.mean(0) - before.world_corners.mean(0)
         head = plan(after.world_corners.mean(0))
@@ -225,8 +234,11 @@ def _moves(result: StitchResult, plan: _Plan, times: float) -> list[Html]:
         barbs = [head - wing * (along + 0.45 * side), head, head - wing * (along - 0.45 * side)]
         said = f"{after.id}: moved {px(world[0])} px right, {px(world[1])} px down"
         d = f"M{_numbers(np.array([head - step, head]))}M{_numbers(np.array(barbs))}"
-        out.append(el("path", el("title", said), d=d))
-    return out
+        if len(result.layout) > SINGLY:
+            plain.append(d)
+        else:
+            out.append(el("path", el("title", said), d=d))
+    return [el("path", d="".join(plain))] if plain else out
 
 
 def _seam(layout: Layout, seam: Seam, plan: _Plan) -> Html:
@@ -244,6 +256,14 @@ def _seam(layout: Layout, seam: Seam, plan: _Plan) -> Html:
         el("line", class_="under", **ends),
         el("line", class_=f"g{grade(seam.after_px)}" + (" overruled" if seam.is_overruled else ""), **ends),
     )
+
+
+def _rest(layout: Layout, seams: Sequence[Seam], plan: _Plan) -> list[Html]:
+    """Return the seams of each colour class as one path: among thousands, only the worst can be pointed at."""
+    drawn: dict[int, list[str]] = {}
+    for s in seams:
+        drawn.setdefault(grade(s.after_px), []).append("M" + _numbers(plan(seam_line(*(layout[i] for i in s.key)))))
+    return [el("path", class_=f"g{n}", d="".join(d)) for n, d in sorted(drawn.items())]
 
 
 def _lost(layout: Layout, pair: Rejected, plan: _Plan) -> Html:

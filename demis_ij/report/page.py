@@ -15,7 +15,7 @@ import demis_ij
 from demis_ij.errors import DemisError, InputError
 from demis_ij.records import Layout, Points, Rejected
 from demis_ij.report import tables
-from demis_ij.report.agreement import tile_errors
+from demis_ij.report.agreement import pooled, tile_errors
 from demis_ij.report.figures import grade_bar, grade_legend, matches_on_pair, mosaic_map, overlay, worst_place
 from demis_ij.report.markup import Html, count, el, join, px, seconds
 from demis_ij.report.pictures import Preview, close_up, strips
@@ -31,10 +31,12 @@ MOSAIC_BYTES = 2_400_000
 """What the mosaics on the page may take together."""
 PAIR_BYTES = 110_000
 """What one picture of a pair may take."""
+ALL_PAIR_BYTES = 3_000_000
+"""What all pictures of pairs may take together."""
 WORST_SEAMS = 6
-"""Seams shown in close-up, for all runs of a page at least two each."""
+"""Seams shown in close-up; several runs share them, one each at least."""
 LOST_PAIRS = 4
-"""Rejected pairs shown in close-up."""
+"""Rejected pairs shown in close-up; several runs share them."""
 WARNINGS_SHOWN = 8
 """More warnings than these are folded away."""
 
@@ -52,7 +54,8 @@ class _Run:
     rejected: Sequence[Rejected]
     verdict: Verdict
     letters: Mapping[tuple[str, str], tuple[str, str]]
-    errors: Mapping[str, float] | None
+    errors: Mapping[str, Points] | None
+    pair_bytes: int
 
 
 def write_report(
@@ -105,11 +108,12 @@ def _run(anchor: str, name: str, result: StitchResult, sharing: int, truth: Layo
     seams, rejected = seams_of(result), rejected_of(result)
     shown: list[tuple[str, str]] = []
     if sharing:
-        shown += [s.key for s in seams[: max(2, WORST_SEAMS // sharing)]]
-        shown += [(r.fixed, r.moving) for r in rejected[: max(1, LOST_PAIRS // sharing)]]
+        shown += [s.key for s in seams[: max(1, WORST_SEAMS // sharing)]]
+        shown += [(r.fixed, r.moving) for r in rejected[: LOST_PAIRS // sharing]]
     letters = {k: (letter, f"{anchor}-{letter}") for k, letter in zip(shown, string.ascii_uppercase, strict=False)}
     errors = None if truth is None else tile_errors(result, truth)
-    return _Run(name, anchor, result, seams, rejected, judge(result, seams), letters, errors)
+    pair_bytes = min(PAIR_BYTES, ALL_PAIR_BYTES // max(1, 2 * len(letters) * sharing))
+    return _Run(name, anchor, result, seams, rejected, judge(result, seams), letters, errors, pair_bytes)
 
 
 def _page(
@@ -129,19 +133,26 @@ def _page(
         el("title", heading),
         el("style", Html(CSS)),
     )
-    parts: list[Html | None] = [Html(DEFINITIONS), el("header", el("h1", heading), _source(layout))]
+    parts: list[Html | None] = [Html(DEFINITIONS), el("header", el("h1", heading), _source(runs))]
     parts += [_banner(run, named=len(runs) > 1) for run in runs]
     if len(runs) > 1:
-        parts += [_side_by_side(runs, truth)]
+        parts.append(_side_by_side(runs, truth))
     parts += [_section(run, previews.get(run.name), store, truth, len(runs)) for run in runs]
     parts.append(el("footer", el("p", f"Made by demis_ij {demis_ij.__version__}.", class_="note")))
     body = el("body", *parts, el("script", Html(SCRIPT)))
     return join(Html("<!doctype html>\n"), el("html", head, body, lang="en"), Html("\n"))
 
 
-def _source(layout: Layout) -> Html:
-    said = [f"Section {layout.section}", count(len(layout), "tile")]
-    if layout.tiles:
+def _sections(runs: Sequence[_Run]) -> dict[str, Layout]:
+    """Return the layouts of the page, each section once."""
+    return {run.result.layout.section: run.result.layout for run in runs}
+
+
+def _source(runs: Sequence[_Run]) -> Html:
+    layouts = list(_sections(runs).values())
+    layout, tiles = layouts[0], sum(len(one) for one in layouts)
+    said = [f"Section {layout.section}" if len(layouts) == 1 else f"{len(layouts)} sections", count(tiles, "tile")]
+    if len(layouts) == 1 and layout.tiles:
         x0, y0, x1, y1 = layout.bounds()
         said.append(f"{x1 - x0:.0f} × {y1 - y0:.0f} px")
     if layout.pixel_size is not None:
@@ -160,8 +171,8 @@ def _banner(run: _Run, *, named: bool) -> Html:
     )
     lines = list(verdict.remarks)
     if run.errors:
-        values = list(run.errors.values())
-        known = f"{px(float(np.median(values)))} px (median) and {px(max(values))} px (worst)"
+        values = pooled(run.errors.values())
+        known = f"{px(float(np.median(values)))} px (median) and {px(float(values.max()))} px (worst)"
         lines.insert(0, f"Against the truth, the corners of the tiles that hang together are off by {known}.")
     remarks = el("ul", *[el("li", line) for line in lines]) if lines else None
     return el("section", said, remarks, class_=f"verdict {verdict.level}", aria_label="Verdict")
@@ -169,18 +180,16 @@ def _banner(run: _Run, *, named: bool) -> Html:
 
 def _side_by_side(runs: Sequence[_Run], truth: Layout | None) -> Html:
     results = {run.name: run.result for run in runs}
-    return el(
-        "section",
-        el("h2", "Side by side"),
-        tables.run_table(results, truth),
-        el("p", "Residuals fall into classes: ", grade_legend(), class_="note"),
-        el("details", el("summary", "Every pair, run by run"), tables.pair_table(results)),
-    )
+    pairs = None
+    if len(_sections(runs)) == 1:
+        pairs = el("details", el("summary", "Every pair, run by run"), tables.pair_table(results))
+    legend = el("p", "Residuals fall into classes: ", grade_legend(), class_="note")
+    return el("section", el("h2", "Side by side"), tables.run_table(results, truth), legend, pairs)
 
 
 def _section(run: _Run, preview: Preview | None, store: TileStore | None, truth: Layout | None, runs: int) -> Html:
     result = run.result
-    parts: list[Html | None] = [el("h2", f"Run {run.name}" if runs > 1 else "The mosaic", id=run.anchor), _cards(run)]
+    parts: list[Html | None] = [el("h2", run.name if runs > 1 else "The mosaic", id=run.anchor), _cards(run)]
     if runs == 1 and truth is not None:
         parts += [el("h3", "Against the truth"), tables.truth_table(result, truth)]
     if result.layout.tiles:
@@ -277,9 +286,9 @@ def _pair_card(run: _Run, store: TileStore, key: tuple[str, str], pair: Seam | R
     views: Html | None = None
     try:
         if isinstance(pair, Seam):
-            views = join(_overlay(store, layout, key, anchor, worst_place(pair)), _matches(store, layout, pair))
+            views = join(_overlay(run, store, key, worst_place(pair)), _matches(run, store, pair))
         else:
-            views = _overlay(store, layout, key, anchor, None)
+            views = _overlay(run, store, key, None)
     except (DemisError, OSError) as error:  # a tile that cannot be read has no picture; the page says so
         views = el("p", f"No picture: {error}", class_="note")
     if views is None or not views:
@@ -302,15 +311,14 @@ def _pair_line(pair: Seam | Rejected) -> str:
     return said + (". Overruled by the other seams." if pair.is_overruled else ".")
 
 
-def _overlay(
-    store: TileStore, layout: Layout, key: tuple[str, str], anchor: str, at_world: Points | None
-) -> Html | None:
-    view = close_up(store, layout, key, at_world)
-    return None if view is None else overlay(view, f"{anchor}-view", PAIR_BYTES)
+def _overlay(run: _Run, store: TileStore, key: tuple[str, str], at_world: Points | None) -> Html | None:
+    view = close_up(store, run.result.solution.layout, key, at_world)
+    return None if view is None else overlay(view, f"{run.letters[key][1]}-view", run.pair_bytes)
 
 
-def _matches(store: TileStore, layout: Layout, seam: Seam) -> Html | None:
+def _matches(run: _Run, store: TileStore, seam: Seam) -> Html | None:
+    layout = run.result.solution.layout
     views = strips(store, layout, seam.key)
     if views is None or not seam.match.inliers:
         return None
-    return matches_on_pair(views, layout[seam.match.fixed], layout[seam.match.moving], seam, PAIR_BYTES)
+    return matches_on_pair(views, layout[seam.match.fixed], layout[seam.match.moving], seam, run.pair_bytes)

@@ -148,7 +148,7 @@ def close_up(store: TileStore, layout: Layout, pair: tuple[str, str], at_world: 
     half = np.minimum(WINDOW_SIDE, high - low) / 2
     centre = np.clip(centre, low + half, high - half)
     rim = np.where(2 * half < WINDOW_SIDE, 0.06 * 2 * half + 2, 0)
-    origin = np.round(centre - half - rim)
+    origin = np.round(centre - half - rim) - 0.5  # picture pixels are world pixels: nothing is blurred twice
     shape = (round(float(2 * (half + rim)[1])), round(float(2 * (half + rim)[0])))
     x0, y0 = float(origin[0]), float(origin[1])
     views = [_window(store, tile, x0, y0, shape) for tile in (fixed, moving)]

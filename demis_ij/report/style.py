@@ -9,10 +9,12 @@ from __future__ import annotations
 GRADE_COLOURS = ("#4c9be8", "#38c9a7", "#f2e14c", "#ff9124", "#e0368c")
 
 _GRADES = "".join(
-    f"i.g{n},.bar .g{n}{{background:{c}}} line.g{n}{{stroke:{c}}} circle.g{n}{{fill:{c}}}\n"
+    f"i.g{n},.bar .g{n}{{background:{c}}} line.g{n},path.g{n}{{stroke:{c}}} circle.g{n}{{fill:{c}}}\n"
     for n, c in enumerate(GRADE_COLOURS)
 )
-_WIDTHS = "".join(f".seams line.g{n}{{stroke-width:calc({w}px*var(--w,1))}}\n" for n, w in enumerate((3, 3, 4, 5.5, 7)))
+_WIDTHS = "".join(
+    f".seams .g{n}{{fill:none;stroke-width:calc({w}px*var(--w,1))}}\n" for n, w in enumerate((3, 3, 4, 5.5, 7))
+)
 _SWITCHES = "".join(
     f".map .on-{key}:not(:checked)~svg {shown}{{display:none}}\n"
     for key, shown in (
@@ -83,7 +85,7 @@ border:1px solid var(--line);border-radius:99px;font:inherit;font-size:.84rem;ba
 input:focus-visible+label,a:focus-visible,button:focus-visible,.scroll:focus-visible{outline:3px solid var(--link);
 outline-offset:1px}
 .map line,.map polygon,.map path{vector-effect:non-scaling-stroke}
-.tiles polygon{fill:transparent;stroke:#fff;stroke-opacity:.75;stroke-width:calc(1px*var(--w,1))}
+.tiles polygon,.tiles path{fill:transparent;stroke:#fff;stroke-opacity:.75;stroke-width:calc(1px*var(--w,1))}
 .tiles polygon.alone{fill:url(#hatch);stroke:#ffb52e;stroke-opacity:1;stroke-width:2px}
 .tiles polygon.other{stroke:#7fd6ff;stroke-opacity:1;stroke-dasharray:7 4;stroke-width:1.6px}
 .tiles polygon:hover{fill:rgba(255,255,255,.14)}

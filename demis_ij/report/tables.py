@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from demis_ij.config import to_dict
-from demis_ij.records import Layout, Rejected
-from demis_ij.report.agreement import disagreement, pair_errors, tile_errors
+from demis_ij.records import Layout, Points, Rejected
+from demis_ij.report.agreement import disagreement, pair_errors, pooled, tile_errors
 from demis_ij.report.figures import grade, grade_bar
 from demis_ij.report.markup import Html, el, join, px, seconds, signed, text
 from demis_ij.report.seams import Seam, rejected_of, seams_of, stage_tiles
@@ -18,6 +18,12 @@ from demis_ij.report.verdict import loops_in, parts_of
 
 if TYPE_CHECKING:
     from demis_ij.stitch import StitchResult
+
+
+WIDEST = 5
+"""More runs than these are one line each, not one column each."""
+MOST_ROWS = 4000
+"""Rows of one table; longer ones are cut, and say so."""
 
 
 def table(head: Sequence[tuple[str, str]], rows: Sequence[Sequence[Html]], *, sortable: bool = True) -> Html:
@@ -38,10 +44,14 @@ def table(head: Sequence[tuple[str, str]], rows: Sequence[Sequence[Html]], *, so
         el("th", label, scope="col", title=why or None, class_=kind)
         for (label, why), kind in zip(head, kinds, strict=True)
     ]
-    body = el("tbody", *[el("tr", *row) for row in rows])
+    body = el("tbody", *[el("tr", *row) for row in rows[:MOST_ROWS]])
     top = el("thead", el("tr", *headings)) if any(label for label, _ in head) else None
     made = el("table", top, body, class_="sortable" if sortable else None)
-    return el("div", made, class_="scroll" if sortable else "scroll whole", tabindex=0)
+    framed = el("div", made, class_="scroll" if sortable else "scroll whole", tabindex=0)
+    if len(rows) <= MOST_ROWS:
+        return framed
+    said = f"The first {MOST_ROWS} of {len(rows)} lines; seams.csv and solution.json hold all."
+    return join(framed, el("p", said, class_="note"))
 
 
 def cell(value: object, kind: str | None = None) -> Html:
@@ -156,7 +166,7 @@ def rejected_table(rejected: Sequence[Rejected], letters: Mapping[tuple[str, str
 # --- tiles ----------------------------------------------------------------------------------------------------------
 
 
-def tile_table(result: StitchResult, seams: Sequence[Seam], errors: Mapping[str, float] | None) -> Html:
+def tile_table(result: StitchResult, seams: Sequence[Seam], errors: Mapping[str, Points] | None) -> Html:
     """Return every tile: who placed it, how far it moved and how sure its position is."""
     head = [
         ("no.", "number on the mosaic"),
@@ -170,7 +180,7 @@ def tile_table(result: StitchResult, seams: Sequence[Seam], errors: Mapping[str,
         ("sigma, px", "one standard deviation of its position within its part"),
     ]
     if errors is not None:
-        head.append(("error, px", "mean distance of its corners from the truth"))
+        head.append(("error, px", "of its worst corner against the truth"))
     degree: dict[str, int] = {}
     for s in seams:
         for tile_id in s.key:
@@ -194,7 +204,7 @@ def tile_table(result: StitchResult, seams: Sequence[Seam], errors: Mapping[str,
             number(sigma, "stage only" if math.isinf(sigma) else None),
         ]
         if errors is not None:
-            cells.append(number(errors.get(after.id, math.nan)))
+            cells.append(number(float(errors[after.id].max()) if after.id in errors else math.nan))
         rows.append(cells)
     return table(head, rows)
 
@@ -247,7 +257,19 @@ def _worst(values: Sequence[float]) -> float:
 
 
 def run_table(results: Mapping[str, StitchResult], truth: Layout | None) -> Html:
-    """Return runs side by side, one column a run, one line a figure."""
+    """Return runs side by side: one column a run, or one line a run when there are many."""
+    lines = _run_lines(results, truth)
+    if len(results) > WIDEST:
+        head = [("run", ""), *[(label, "") for label, _ in lines]]
+        columns = zip(*[values for _, values in lines], strict=True)
+        by_run = zip(results, columns, strict=True)
+        return table(head, [[el("th", name, scope="row"), *[cell(v, "n") for v in values]] for name, values in by_run])
+    head = [("", ""), *[(name, "") for name in results]]
+    rows = [[el("th", label, scope="row"), *[cell(v, "n") for v in values]] for label, values in lines]
+    return table(head, rows, sortable=False)
+
+
+def _run_lines(results: Mapping[str, StitchResult], truth: Layout | None) -> list[tuple[str, list[object]]]:
     runs = list(results.values())
     seams = [seams_of(r) for r in runs]
     lines: list[tuple[str, list[object]]] = [
@@ -266,9 +288,7 @@ def run_table(results: Mapping[str, StitchResult], truth: Layout | None) -> Html
         lines += _against_first(results)
     lines.append(("time", [seconds(sum(r.timings_s.values())) for r in runs]))
     lines.append(("seams by residual", [grade_bar([s.after_px for s in ss], "seam") for ss in seams]))
-    head = [("", ""), *[(name, "") for name in results]]
-    rows = [[el("th", label, scope="row"), *[cell(v, "n") for v in values]] for label, values in lines]
-    return table(head, rows, sortable=False)
+    return lines
 
 
 def _plain(value: float) -> str:
@@ -288,8 +308,8 @@ def truth_table(result: StitchResult, truth: Layout) -> Html:
 
 
 def _truth_lines(runs: Sequence[StitchResult], truth: Layout) -> list[tuple[str, list[object]]]:
-    pairs = [list(pair_errors(r, truth).values()) for r in runs]
-    tiles = [list(tile_errors(r, truth).values()) for r in runs]
+    pairs = [pooled(pair_errors(r, truth).values()).tolist() for r in runs]
+    tiles = [pooled(tile_errors(r, truth).values()).tolist() for r in runs]
     return [
         ("error of a pair's corners against the truth, median", [_fine(_median(v)) for v in pairs]),
         ("error of a pair's corners against the truth, worst", [_fine(_worst(v)) for v in pairs]),
@@ -304,13 +324,18 @@ def _fine(value: float) -> str:
 
 
 def _against_first(results: Mapping[str, StitchResult]) -> list[tuple[str, list[object]]]:
-    first, *_ = results
-    apart = [disagreement(r, results[first]) for r in results.values()]
-    shown: list[object] = [
-        "–" if name == first or not len(d) else f"median {px(float(np.median(d)))}, worst {px(float(d.max()))} px"
-        for name, d in zip(results, apart, strict=True)
-    ]
-    return [(f"distance of a tile's corners from those of {first}", shown)]
+    """Return how far each run is from the first of its section; nothing when every section has one run only."""
+    first: dict[str, str] = {}
+    shown: list[object] = []
+    for name, result in results.items():
+        reference = first.setdefault(result.layout.section, name)
+        apart = np.empty(0) if reference == name else disagreement(result, results[reference])
+        known = f"median {px(float(np.median(apart)))}, worst {px(float(apart.max()))} px" if len(apart) else "–"
+        shown.append(known)
+    if len(first) == len(results):
+        return []
+    whose = f"those of {next(iter(first.values()))}" if len(first) == 1 else "the first run of the section"
+    return [(f"distance of a tile's corners from {whose}", shown)]
 
 
 def pair_table(results: Mapping[str, StitchResult]) -> Html:

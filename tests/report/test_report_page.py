@@ -186,6 +186,52 @@ def test_several_runs_stand_side_by_side(tmp_path):
     assert "Against the truth" in page.text
 
 
+def test_sections_stand_under_each_other_and_are_not_compared(tmp_path):
+    runs = {}
+    for n in range(7):
+        run, _ = made_up_run(2, 2, seed=n)
+        runs[f"section {n}"] = replace(run, layout=replace(run.layout, section=str(n)))
+
+    page, _ = page_of(tmp_path, runs)
+
+    assert "7 sections · 28 tiles" in page.text
+    assert "Every pair, run by run" not in page.text
+    assert "distance of a tile's corners" not in page.text
+    for name in runs:
+        assert f"{name}4 of 44 of 4" in page.text  # one line a run: seams, tiles
+
+
+def test_pictures_of_many_sections_share_one_allowance(run, tmp_path):
+    runs = {f"s{n}": replace(run, layout=replace(run.layout, section=str(n))) for n in range(40)}
+    noise = np.random.default_rng(0).integers(0, 256, (900, 900), dtype=np.uint8)
+
+    page, markup = page_of(
+        tmp_path, runs, store=TileStore(), previews={n: Preview(noise, 2.0, (0.0, 0.0)) for n in runs}
+    )
+
+    assert len(page.all("article")) == 40
+    pictures = sum(len(v) for v in re.findall(r"data:image/jpeg;base64,[A-Za-z0-9+/=]+", markup))
+    assert pictures < 5_600_000  # bytes: the allowances of mosaics and pairs, and a little
+
+
+def test_a_crowd_of_tiles_is_drawn_in_few_elements(tmp_path, monkeypatch):
+    monkeypatch.setattr("demis_ij.report.figures.SINGLY", 10)
+    monkeypatch.setattr("demis_ij.report.tables.MOST_ROWS", 12)
+    run, _ = made_up_run(6, 6, lost=[(0, 0)])
+
+    page, markup = page_of(tmp_path, {"auto": run})
+
+    svg = markup[markup.index('class="tiles"') : markup.index("</svg>", markup.index('class="tiles"'))]
+    assert svg.count("<polygon") == 1  # the lost tile
+    outlines = re.search(r'class="tiles"><path d="([^"]*)"', svg)
+    assert outlines is not None
+    assert outlines[1].count("M") == 35
+    seams = svg[svg.index('class="seams"') :]
+    assert len(re.findall(r"<g><title>", seams)) == 10
+    assert sum(d.count("M") for d in re.findall(r'<path class="g\d" d="([^"]*)"', seams)) == 58 - 10
+    assert "The first 12 of 58 lines" in page.text
+
+
 def test_one_run_with_truth_shows_its_errors(tmp_path):
     run, truth = made_up_run(2, 2)
 

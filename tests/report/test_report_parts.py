@@ -18,7 +18,7 @@ from demis_ij.config import StitchConfig
 from demis_ij.images import TileStore
 from demis_ij.records import Affine, Layout, PairMatch, Rejected, Solution, Tile
 from demis_ij.report import write_csv
-from demis_ij.report.agreement import corner_distances, disagreement, pair_errors, tile_errors
+from demis_ij.report.agreement import disagreement, pair_errors, pooled, tile_errors
 from demis_ij.report.figures import worst_place
 from demis_ij.report.markup import px, px_at_most
 from demis_ij.report.pictures import Preview, close_up, data_uri, strips, to_grey
@@ -266,6 +266,20 @@ def test_both_halves_of_a_close_up_show_the_same_tissue(tmp_path):
     )  # grey: rounding
 
 
+def test_a_close_up_of_whole_pixels_is_not_resampled(tmp_path):
+    _, truth = made_up_run(1, 2, folder=tmp_path)
+    tile, store = truth.tiles[0], TileStore()
+
+    view = close_up(store, truth, truth.ids, None)
+
+    rows, cols = np.nonzero((view.fixed > 1) & (view.fixed < 255))
+    xy = np.column_stack([cols, rows]) + 0.5 + view.origin
+    x, y = np.round(tile.to_world.inverse(xy)).astype(int).T
+    values, shown = store.image(tile)[y, x].astype(float), view.fixed[rows, cols].astype(float)
+    line = np.polyfit(values, shown, 1)
+    np.testing.assert_allclose(shown, np.polyval(line, values), atol=1.01)  # grey: rounding
+
+
 def test_a_wrong_position_shows_in_the_close_up_as_that_shift(tmp_path):
     _, truth = made_up_run(1, 2, folder=tmp_path)
     moving = truth.tiles[1]
@@ -338,7 +352,11 @@ def test_a_mosaic_moved_as_a_whole_has_no_error(angle, x, y):
     _, truth = made_up_run(2, 3)
     moved = truth.moved({t.id: Affine.rigid(angle, x, y) @ t.to_world for t in truth})
 
-    np.testing.assert_allclose(corner_distances(moved, truth, list(truth.ids)), 0, atol=1e-9)  # px: rounding
+    run, _ = made_up_run(2, 3)
+    errors = tile_errors(replace(run, solution=replace(run.solution, layout=moved)), truth)
+
+    assert set(errors) == set(truth.ids)
+    np.testing.assert_allclose(pooled(errors.values()), 0, atol=1e-9)  # px: rounding
 
 
 def test_errors_against_the_truth_are_what_was_put_in():
@@ -352,17 +370,25 @@ def test_errors_against_the_truth_are_what_was_put_in():
         ),
     )
 
-    assert max(tile_errors(exact, truth).values()) < 1e-9
-    errors = tile_errors(off, truth)
-    assert errors[moved] == pytest.approx(0.8, abs=1e-3)  # px: the common shift takes a ninth, a tiny turn the rest
-    assert max(pair_errors(run, truth).values()) < 1e-9
-    assert float(disagreement(exact, off).max()) == pytest.approx(0.8, abs=1e-3)
+    assert pooled(tile_errors(exact, truth).values()).max() < 1e-9
+    # px: the frame is laid by the tiles that agree, so that all of the error is the moved tile's
+    np.testing.assert_allclose(tile_errors(off, truth)[moved], 0.9, atol=1e-3)
+    assert pooled(pair_errors(run, truth).values()).max() < 1e-9
+    assert float(disagreement(off, exact).max()) == pytest.approx(0.9, abs=1e-3)
+
+
+def test_runs_of_different_sections_are_not_compared():
+    run, _ = made_up_run(2, 2)
+    other = replace(run, layout=replace(run.layout, section="7"))
+
+    assert len(disagreement(run, run)) == 16
+    assert len(disagreement(run, other)) == 0
 
 
 def test_a_pair_that_is_off_by_5_px_has_that_error():
     run, truth = made_up_run(2, 2, wrong=[(0, 0)])
 
-    found = sorted(pair_errors(run, truth).values())
+    found = sorted(float(v.mean()) for v in pair_errors(run, truth).values())
 
     np.testing.assert_allclose(found, [0, 0, 5, 5], atol=1e-9)  # px: rounding
 
