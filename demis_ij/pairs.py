@@ -20,7 +20,7 @@ from demis_ij.config import StitchConfig
 from demis_ij.errors import InputError
 from demis_ij.geometry import Box, Crop, Estimate, Model
 from demis_ij.images import TileStore
-from demis_ij.matchers.refine import refine
+from demis_ij.matchers.refine import agreement, refine
 from demis_ij.protocols import Matcher, View
 from demis_ij.records import Affine, Correspondences, Layout, PairMatch, Points, Rejected, Tile
 
@@ -222,6 +222,7 @@ class Gate:
     max_rotation: float = math.radians(8)
     max_scale_frac: float = 0.06
     max_seam_error_px: float = 2.0
+    min_agreement: float = 4.0
     rival_share: float = 0.5
 
     @classmethod
@@ -557,17 +558,25 @@ def _judge(
     gate = Gate.of(config, fixed, moving, stage_error_frac)
     found = Correspondences(fixed_crop.to_tile(answer.fixed_xy), moving_crop.to_tile(answer.moving_xy), answer.score)
     first = estimate_pair(fixed, moving, found, model=_model(config), gate=gate, matcher=matcher, tried=tried)
-    if isinstance(first, Rejected) or not config.refine:
-        return first
+    if isinstance(first, Rejected):
+        return replace(first, matches=len(found))
     start = Correspondences(
         fixed_crop.from_tile(first.fixed_xy), moving_crop.from_tile(first.moving_xy), np.ones(first.inliers)
     )
+    likeness = agreement(*shown.views, Affine.from_matrix(geometry.fit_rigid(start.moving_xy, start.fixed_xy)))
+    if likeness is not None and likeness < gate.min_agreement:
+        reason = (
+            f"{first.inliers} matches agree, but the images do not: their correlation there is {likeness:.1f} times "
+            f"that of wrong places, {gate.min_agreement:g} needed"
+        )
+        return Rejected(fixed.id, moving.id, reason, matcher, len(found), first.inliers, tried)
+    if not config.refine:
+        return first
     exact = refine(*shown.views, start)
     exact_found = Correspondences(fixed_crop.to_tile(exact.fixed_xy), moving_crop.to_tile(exact.moving_xy), exact.score)
     final = estimate_pair(fixed, moving, exact_found, model=_model(config), gate=gate, matcher=matcher, tried=tried)
     if isinstance(final, Rejected):
-        reason = f"{first.inliers} matches agree, but not at full resolution: {final.reason}"
-        return replace(final, reason=reason, matches=len(found))
+        return first  # too weak or too noisy a texture for exact points; the matcher's own are the best there are
     return replace(final, matches=len(found))
 
 
