@@ -13,12 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from demis_ij.solvers.beliefs import DOUBTED, STAGE_LIMIT, Beliefs
 from demis_ij.solvers.measurements import Array, PairTable, Rows, TileTable
 from demis_ij.solvers.normal_equations import joined, squares
 
 EVIDENCE = STAGE_LIMIT**2 / 2  # a pair alone is believed up to STAGE_LIMIT sigmas from the stage
+NEIGHBOURS = 24  # tiles that speak for the stage around a tile
+FEWEST = 8
 AGREES = 4.0  # a pair agrees with a place up to so many widths of the robust kernel: places come from one pair only
 
 
@@ -63,7 +66,7 @@ def reconsider(
     contested = (against > 0) & (against >= for_it) & ~tiles.locked
     if not contested.any():
         return None
-    expected, spread = _stage_law(half, (~contested & (for_it >= 2))[half.other], motion)
+    expected, spread = _stage_law(tiles, ~contested & (for_it >= 2), motion)
     readings = []
     for tile in np.flatnonzero(contested):
         found = _best_reading(int(tile), half, tiles, pairs, beliefs, motion, weight, limit, expected[tile], spread)
@@ -87,20 +90,20 @@ def _place(motion: Array) -> Array:
     return np.stack([motion[..., 0, 2], motion[..., 1, 2], turn], axis=-1)
 
 
-def _stage_law(half: _Half, sound: NDArray[np.bool_], motion: Array) -> tuple[Array, Array]:
-    """Return where the neighbours of each tile say the stage puts it (n, 3), and the sigma of such a saying (3,)."""
-    place = _place(motion)
-    count = np.bincount(half.tile, weights=sound, minlength=len(motion))
-    mean = (
-        np.stack(
-            [np.bincount(half.tile, weights=sound * place[half.other, a], minlength=len(motion)) for a in range(3)], 1
-        )
-        / np.maximum(count, 1)[:, None]
-    )
-    off = (place - mean)[count >= 2]
-    if len(off) < 8:
-        return mean, np.full(3, np.inf)
-    spread = 1.4826 * np.median(np.abs(off), axis=0)
+def _stage_law(tiles: TileTable, sound: NDArray[np.bool_], motion: Array) -> tuple[Array, Array]:
+    """Return where the sound tiles around say the stage puts each tile (n, 3), and the sigma of such a saying (3,).
+
+    Shift and turn are the mean over the nearest tiles: a drift of the stage is followed, and an error of each tile by
+    itself averages out. With few sound tiles the stage says nothing (sigmas are infinite).
+    """
+    place, rows = _place(motion), np.flatnonzero(sound)
+    if len(rows) < FEWEST:
+        return np.zeros_like(place), np.full(3, np.inf)
+    asked = min(NEIGHBOURS + 1, len(rows))
+    near = rows[cKDTree(tiles.centre[rows]).query(tiles.centre, k=asked)[1]]
+    others = near != np.arange(len(tiles))[:, None]
+    mean = (place[near] * others[..., None]).sum(1) / others.sum(1)[:, None]
+    spread = 1.4826 * np.median(np.abs(place - mean)[rows], axis=0)
     spread[:2] = spread[:2].mean()
     return mean, np.maximum(spread, 1e-6)
 
