@@ -15,7 +15,7 @@ from demis_ij.formats.files import digest, read_head, read_raw
 from demis_ij.protocols import FORMATS, LayoutFormat
 from demis_ij.records import Layout
 
-__all__ = ["Document", "losses", "read", "recognise", "write", "write_solved"]
+__all__ = ["Document", "format_for", "losses", "read", "recognise", "solved_losses", "write", "write_solved"]
 
 SIGNATURES = {
     b"\x89PNG": "a PNG image",
@@ -38,6 +38,8 @@ class _Format(LayoutFormat, Protocol):
     def read_document(self, path: Path, raw: bytes, relink: Path | None) -> Document: ...
 
     def losses(self, layouts: Sequence[Layout]) -> tuple[str, ...]: ...
+
+    def solved_losses(self, layouts: Sequence[Layout]) -> tuple[str, ...]: ...
 
     def write_new(self, path: Path, layouts: Sequence[Layout], *, overwrite: bool) -> Path: ...
 
@@ -100,8 +102,13 @@ def read(path: Path, *, format: str | None = None, relink: Path | None = None) -
 
 
 def losses(format: str, layouts: Sequence[Layout]) -> tuple[str, ...]:  # noqa: A002
-    """Return what of the tiles' geometry a format cannot hold, one sentence each; nothing when it holds all."""
+    """Return what of the tiles a new file of a format cannot hold, one phrase each; nothing when it holds all."""
     return _format(format).losses(layouts)
+
+
+def solved_losses(document: Document, layouts: Sequence[Layout]) -> tuple[str, ...]:
+    """Return what of a solution the document's own format cannot hold, one phrase each (a turn, in a text list)."""
+    return _format(document.format).solved_losses(layouts)
 
 
 def _refuse_losses(name: str, found: tuple[str, ...], path: Path, allow_lossy: bool) -> None:
@@ -200,5 +207,5 @@ def write_solved(
     if document.digest and digest(raw) != document.digest:
         raise FormatError(document.path, "has changed since it was read: read it again")
     kind = _format(document.format)
-    _refuse_losses(document.format, kind.losses(layouts), document.path, allow_lossy)
+    _refuse_losses(document.format, kind.solved_losses(layouts), document.path, allow_lossy)
     return kind.write_solved(document, raw, layouts, None if out is None else Path(out), overwrite=overwrite)

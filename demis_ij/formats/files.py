@@ -137,6 +137,21 @@ def heights(layouts: Sequence[Layout]) -> list[float]:
     return [float(i) for i in range(len(layouts))]
 
 
+def section_losses(layouts: Sequence[Layout]) -> tuple[str, ...]:
+    """Return what a format that knows sections by their z only would lose of the sections' names."""
+    if len(layouts) < 2:
+        return ()
+    pairs = zip(heights(layouts), layouts, strict=True)
+    renamed = [layout.section for z, layout in pairs if section_of(z) != layout.section]
+    return (f"section names that are no numbers ({', '.join(renamed)})",) if renamed else ()
+
+
+def mask_losses(layouts: Sequence[Layout]) -> tuple[str, ...]:
+    """Return what a format without masks would lose."""
+    masked = [tile.id for layout in layouts for tile in layout if tile.mask_path is not None]
+    return (f"the masks of {len(masked)} tile(s) (first: {masked[0]})",) if masked else ()
+
+
 # --- out ------------------------------------------------------------------------------------------------------------
 
 

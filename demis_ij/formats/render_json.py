@@ -8,7 +8,7 @@ that is part of its ``to_world``. World px stay those of level 0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,12 @@ from demis_ij.formats.files import (
     finite,
     heights,
     read_head,
+    section_losses,
     section_of,
     solved_path,
     write_new,
 )
 from demis_ij.formats.render_specs import Json, dumped, keep_urls, move, new_spec, parse, set_bounds
-from demis_ij.formats.tileconfig import geometry_losses
 from demis_ij.formats.trakem2_ct import CoordinateTransform, Spec, nearest_affine, parse_transforms
 from demis_ij.records import Affine, Layout, Tile
 
@@ -81,12 +81,13 @@ class RenderJsonFormat:
 
     def losses(self, layouts: Sequence[Layout]) -> tuple[str, ...]:
         """Return what tile specs cannot hold."""
-        straight = [replace(a, tiles=tuple(replace(t, to_world=Affine()) for t in a)) for a in layouts]
-        out = geometry_losses(straight)
         paged = [t.id for layout in layouts for t in layout if t.page]
-        if paged:
-            out.append(f"the page of {len(paged)} tile(s) of multi-page files (first: {paged[0]})")
-        return tuple(out)
+        pages = (f"the page of {len(paged)} tile(s) of multi-page files (first: {paged[0]})",) if paged else ()
+        return (*section_losses(layouts), *pages)
+
+    def solved_losses(self, layouts: Sequence[Layout]) -> tuple[str, ...]:
+        """Return nothing: a solved copy holds every affine, and keeps all else that is in the file."""
+        return ()
 
     def write(self, path: Path, layouts: Sequence[Layout]) -> None:
         """Write new tile specs."""

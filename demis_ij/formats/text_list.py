@@ -21,14 +21,16 @@ from demis_ij.formats.files import (
     encoding_of,
     finite,
     heights,
+    mask_losses,
     read_head,
     read_text,
     relative_or_absolute,
+    section_losses,
     section_of,
     solved_path,
     write_new,
 )
-from demis_ij.formats.tileconfig import geometry_losses, position_of
+from demis_ij.formats.tileconfig import position_of, turn_losses
 from demis_ij.records import Affine, Layout, Tile
 
 COMMENT = re.compile(r"(^|\s)#.*$")
@@ -72,7 +74,7 @@ def parse(path: Path, text: str) -> list[Row]:
     rows: list[Row] = []
     seen: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        bare = COMMENT.sub("", line).strip()
+        bare = COMMENT.sub("", line).rstrip()
         if not bare:
             continue
         row = _row(path, number, bare)
@@ -165,7 +167,11 @@ class TextListFormat:
 
     def losses(self, layouts: Sequence[Layout]) -> tuple[str, ...]:
         """Return what a text list cannot hold."""
-        return tuple(geometry_losses(layouts))
+        return (*turn_losses(layouts), *section_losses(layouts), *mask_losses(layouts))
+
+    def solved_losses(self, layouts: Sequence[Layout]) -> tuple[str, ...]:
+        """Return what the positions of a solved copy cannot hold."""
+        return turn_losses(layouts)
 
     def write(self, path: Path, layouts: Sequence[Layout]) -> None:
         """Write a new text list."""

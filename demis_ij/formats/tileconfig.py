@@ -22,9 +22,11 @@ from demis_ij.formats.files import (
     encoding_of,
     finite,
     heights,
+    mask_losses,
     read_head,
     read_text,
     relative_or_absolute,
+    section_losses,
     section_of,
     solved_path,
     write_new,
@@ -116,18 +118,10 @@ def is_translation(affine: Affine) -> bool:
     return max(abs(affine.a - 1), abs(affine.b), abs(affine.c), abs(affine.d - 1)) < 1e-9
 
 
-def geometry_losses(layouts: Sequence[Layout]) -> list[str]:
-    """Return what a list of positions cannot hold: anything but translations, and sections without a height."""
-    out = []
+def turn_losses(layouts: Sequence[Layout]) -> tuple[str, ...]:
+    """Return what of the tiles' transforms a list of positions cannot hold: anything but translations."""
     turned = [t for layout in layouts for t in layout if not is_translation(t.to_world)]
-    if turned:
-        out.append(f"the rotation, scale or shear of {len(turned)} tile(s) (first: {turned[0].id})")
-    if len(layouts) > 1:
-        z = heights(layouts)
-        renamed = [b.section for a, b in zip(z, layouts, strict=True) if section_of(a) != b.section]
-        if renamed:
-            out.append(f"section names that are no numbers ({', '.join(renamed)})")
-    return out
+    return (f"the rotation, scale or shear of {len(turned)} tile(s) (first: {turned[0].id})",) if turned else ()
 
 
 class TileConfigFormat:
@@ -168,7 +162,11 @@ class TileConfigFormat:
 
     def losses(self, layouts: Sequence[Layout]) -> tuple[str, ...]:
         """Return what a TileConfiguration cannot hold."""
-        return tuple(geometry_losses(layouts))
+        return (*turn_losses(layouts), *section_losses(layouts), *mask_losses(layouts))
+
+    def solved_losses(self, layouts: Sequence[Layout]) -> tuple[str, ...]:
+        """Return what the positions of a solved copy cannot hold."""
+        return turn_losses(layouts)
 
     def write(self, path: Path, layouts: Sequence[Layout]) -> None:
         """Write a new TileConfiguration."""

@@ -19,7 +19,18 @@ from pathlib import Path
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats import trakem2_new
 from demis_ij.formats.document import Document
-from demis_ij.formats.files import URL, ImageFinder, digest, finite, read_head, solved_path, unpack, write_new
+from demis_ij.formats.files import (
+    URL,
+    ImageFinder,
+    digest,
+    finite,
+    mask_losses,
+    read_head,
+    section_losses,
+    solved_path,
+    unpack,
+    write_new,
+)
 from demis_ij.formats.text_list import split_slice
 from demis_ij.formats.trakem2_bytes import start_tags, value
 from demis_ij.formats.trakem2_copy import Copy, new_matrices
@@ -78,7 +89,11 @@ class TrakEM2Format:
 
     def losses(self, layouts: Sequence[Layout]) -> tuple[str, ...]:
         """Return what a new TrakEM2 project cannot hold."""
-        return trakem2_new.losses(layouts)
+        return (*section_losses(layouts), *mask_losses(layouts))
+
+    def solved_losses(self, layouts: Sequence[Layout]) -> tuple[str, ...]:
+        """Return nothing: a solved copy holds every affine, and keeps all else that is in the file."""
+        return ()
 
     def write(self, path: Path, layouts: Sequence[Layout]) -> None:
         """Write a new project."""

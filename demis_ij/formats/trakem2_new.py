@@ -14,7 +14,7 @@ import tifffile
 
 from demis_ij import images
 from demis_ij.errors import InputError
-from demis_ij.formats.files import heights, relative_or_absolute, section_of
+from demis_ij.formats.files import heights, relative_or_absolute
 from demis_ij.formats.trakem2_bytes import escape
 from demis_ij.formats.trakem2_matrix import format_matrix, to_corner_frame
 from demis_ij.records import Layout, Tile
@@ -65,20 +65,6 @@ min="{low!r}" max="{high!r}" mres="32">
 \t\t\t</t2_patch>
 """
 FOOTER = "\t</t2_layer_set>\n</trakem2>\n"
-
-
-def losses(layouts: Sequence[Layout]) -> tuple[str, ...]:
-    """Return what a new project cannot hold: sections without a height, masks of tiles."""
-    out = []
-    if len(layouts) > 1:
-        pairs = zip(heights(layouts), layouts, strict=True)
-        renamed = [layout.section for z, layout in pairs if section_of(z) != layout.section]
-        if renamed:
-            out.append(f"section names that are no numbers ({', '.join(renamed)})")
-    masked = [tile.id for layout in layouts for tile in layout if tile.mask_path is not None]
-    if masked:
-        out.append(f"the masks of {len(masked)} tile(s) (first: {masked[0]})")
-    return tuple(out)
 
 
 def project_xml(path: Path, layouts: Sequence[Layout]) -> bytes:
