@@ -128,16 +128,19 @@ def mosaic_map(
         role="img",
         aria_label=f"Mosaic of {count(len(layout), 'tile')} with its seams coloured by residual",
     )
+    crowded = len(layout) > SINGLY
+    hidden = {"moves"} if crowded else set()
     switches = [
         join(
-            el("input", type="checkbox", checked=True, id=f"{name}-{key}", class_=f"on-{key}"),
+            el("input", type="checkbox", checked=key not in hidden, id=f"{name}-{key}", class_=f"on-{key}"),
             el("label", label, for_=f"{name}-{key}"),
         )
         for key, label in layers
     ]
     # lines keep their width on the screen; among many small tiles they are drawn finer
     width = f"--w:{min(1.0, max(0.5, _side(layout) * plan.unit / 75)):.2f}"
-    return el("div", *switches, _zoom_buttons(), svg, _scale_note(result.layout), class_="map", style=width)
+    kind = "map crowded" if crowded else "map"
+    return el("div", *switches, _zoom_buttons(), svg, _scale_note(result.layout), class_=kind, style=width)
 
 
 def _zoom_buttons() -> Html:

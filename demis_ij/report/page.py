@@ -305,7 +305,10 @@ def _pair_line(pair: Seam | Rejected) -> str:
     m = pair.match
     said = f"{px(pair.after_px)} px after the solve ({px(pair.offset_px)} px of it a shift), "
     offered = count(m.matches, "match", "matches")
-    said += f"{px(m.residual_px)} px alone; {m.inliers} of {offered} agree, found by {m.matcher}"
+    agree = f"{m.inliers} of {offered} agree"
+    if m.inliers > m.matches:  # the refinement may add points to those that the matcher offered
+        agree = f"{offered} offered, {m.inliers} points agree after refinement"
+    said += f"{px(m.residual_px)} px alone; {agree}, found by {m.matcher}"
     if math.isfinite(pair.sigma_px):
         said += f"; expected error {px(pair.sigma_px)} px"
     return said + (". Overruled by the other seams." if pair.is_overruled else ".")

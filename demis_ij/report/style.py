@@ -48,7 +48,7 @@ margin:1rem 0;border-radius:4px}
 .verdict ul{margin:.4rem 0 0;padding-left:1.2rem;color:var(--soft);font-size:.92rem}
 .cards{display:flex;flex-wrap:wrap;gap:.6rem;margin:1rem 0}
 .card{border:1px solid var(--line);border-radius:4px;padding:.45rem .8rem;min-width:7.4rem;flex:1}
-.card b{display:block;font-size:1.22rem;font-weight:600;font-variant-numeric:tabular-nums;white-space:nowrap}
+.card b{display:block;font-size:1.22rem;font-weight:600;font-variant-numeric:tabular-nums}
 .card span{color:var(--soft);font-size:.84rem}
 nav{font-size:.92rem} nav a{margin-right:1rem}
 .warnings{border-left:4px solid var(--check);padding:.2rem 0 .2rem 1.8rem;margin:.4rem 0;overflow-wrap:anywhere}
@@ -95,6 +95,7 @@ font-weight:600;pointer-events:none}
 filter:drop-shadow(0 0 1.2px #000) drop-shadow(0 0 .6px #000)}
 .seams line,.lost line{stroke-linecap:round}
 .seams .under,.lost .under{stroke:#000;stroke-opacity:.65;stroke-width:calc(8px*var(--w,1))}
+.crowded .under{display:none}
 .seams line.overruled{stroke-dasharray:2 8}
 .lost .under{stroke-width:calc(5px*var(--w,1));stroke-opacity:.8}
 .lost .dashed{stroke:#fff;stroke-width:calc(2.4px*var(--w,1));stroke-dasharray:5 6}

@@ -88,7 +88,7 @@ SEAM_HEAD = (
     ("moving", "tile"),
     ("found by", "matcher"),
     ("matches", "points offered by the matcher"),
-    ("agree", "matches that agree with the pair's transform (inliers)"),
+    ("agree", "points that agree with the pair's transform (inliers), those of the refinement among them"),
     ("stage off, px", "median distance of the matches where the stage put the tiles"),
     ("pair alone, px", "root mean square residual of the pair's own fit, before the global solve"),
     ("after solve, px", "root mean square distance of the matches in the mosaic"),

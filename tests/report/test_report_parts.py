@@ -21,6 +21,7 @@ from demis_ij.report import write_csv
 from demis_ij.report.agreement import disagreement, pair_errors, pooled, tile_errors
 from demis_ij.report.figures import worst_place
 from demis_ij.report.markup import px, px_at_most
+from demis_ij.report.page import _pair_line
 from demis_ij.report.pictures import Preview, close_up, data_uri, strips, to_grey
 from demis_ij.report.seams import COLUMNS, bridges, overlap_polygon, seam_line, seams_of
 from demis_ij.report.verdict import judge
@@ -224,6 +225,14 @@ def test_a_seam_without_matches_has_no_worst_place():
 
     assert worst_place(seam) is None
     assert math.isnan(seam.offset_px)
+
+
+def test_more_agreeing_points_than_matches_are_told_as_refinement():
+    run = two_tiles()
+    refined = replace(run, pairs=(replace(run.pairs[0], matches=4),))
+
+    assert "10 of 12 matches agree" in _pair_line(seams_of(run)[0])
+    assert "4 matches offered, 10 points agree after refinement" in _pair_line(seams_of(refined)[0])
 
 
 # --- CSV ------------------------------------------------------------------------------------------------------------
