@@ -7,10 +7,12 @@ import gzip
 import hashlib
 import os
 import re
+import sys
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from urllib.parse import unquote
@@ -22,6 +24,8 @@ GZIP_MAGIC = b"\x1f\x8b"
 HEAD_BYTES = 1 << 16
 NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
 WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|\Z)")
+CASE_BLIND = os.name == "nt" or sys.platform == "darwin"
 URL = re.compile(r"(?i)(https?|ftp|s3|gs)://")
 
 
@@ -69,6 +73,14 @@ def read_head(path: Path) -> bytes:
     return head
 
 
+def read_head_lines(path: Path) -> list[str]:
+    """Return the first lines of a text file, nothing for a binary one."""
+    head = read_head(path)
+    if not head or (b"\x00" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff"))):
+        return []
+    return re.split(r"\r\n|\r|\n", head.decode(encoding_of(head), errors="replace").removeprefix("\ufeff"))
+
+
 def digest(raw: bytes) -> str:
     """Return the SHA-256 of bytes, hexadecimal."""
     return hashlib.sha256(raw).hexdigest()
@@ -87,7 +99,33 @@ def encoding_of(data: bytes) -> str:
     return "utf-8"
 
 
-def read_text(path: Path, raw: bytes) -> str:
+@dataclass(frozen=True)
+class Text:
+    """The lines of a text file, with what is needed to write them back as they were.
+
+    Attributes
+    ----------
+    lines, ends : tuple of str
+        Each line, and the characters that end it (none at the end of the file).
+    encoding : str
+        Of the file.
+    """
+
+    lines: tuple[str, ...]
+    ends: tuple[str, ...]
+    encoding: str
+
+    def replaced(self, lines: Mapping[int, str]) -> bytes:
+        """Return the bytes with some lines replaced, by index; UTF-8 where the encoding lacks a character."""
+        pairs = enumerate(zip(self.lines, self.ends, strict=True))
+        text = "".join(lines.get(i, line) + end for i, (line, end) in pairs)
+        try:
+            return text.encode(self.encoding)
+        except UnicodeEncodeError:
+            return text.encode("utf-8")
+
+
+def read_text(path: Path, raw: bytes) -> Text:
     """Return the text of a file's bytes, whatever its encoding. Raises `FormatError` for binary data."""
     data = unpack(path, raw)
     encoding = encoding_of(data)
@@ -97,7 +135,8 @@ def read_text(path: Path, raw: bytes) -> str:
         raise FormatError(path, f"is no text: {error}") from error
     if "\x00" in text:
         raise FormatError(path, "is no text file: it holds zero bytes")
-    return text
+    found = [(m[1], m[2]) for m in LINE.finditer(text) if m[0]]
+    return Text(tuple(line for line, _ in found), tuple(end for _, end in found), encoding)
 
 
 def finite(text: str, path: Path, where: str, what: str) -> float:
@@ -184,6 +223,11 @@ def write_new(path: Path, data: bytes, *, overwrite: bool = False) -> Path:
     return path
 
 
+def packed(path: Path, data: bytes) -> bytes:
+    """Return the bytes as a file of that name holds them: gzip when it ends in ``.gz``."""
+    return gzip.compress(data, mtime=0) if path.name.lower().endswith(".gz") else data
+
+
 def solved_path(source: Path, out: Path | None, name: str) -> Path:
     """Return where a solved copy goes: beside ``source``, into the folder ``out``, or to the file ``out``.
 
@@ -243,7 +287,8 @@ class ImageFinder:
                 self._names[parent] = frozenset(entry.name for entry in os.scandir(parent))
             except OSError:
                 self._names[parent] = frozenset()
-        return path.name in self._names[parent]
+        names = self._names[parent]
+        return path.name in names or (CASE_BLIND and bool(names) and path.exists())
 
     def written(self, name: str) -> Path:
         """Return the path that a name in the file stands for, without asking whether it exists."""

@@ -17,12 +17,13 @@ from demis_ij.errors import FormatError
 from demis_ij.formats.document import Document
 from demis_ij.formats.files import (
     ImageFinder,
+    Text,
     digest,
-    encoding_of,
     finite,
     heights,
     mask_losses,
-    read_head,
+    packed,
+    read_head_lines,
     read_text,
     relative_or_absolute,
     section_losses,
@@ -63,7 +64,7 @@ def split_columns(line: str) -> tuple[list[str], str]:
     return line.replace(",", " ").split(), " "
 
 
-def parse(path: Path, text: str) -> list[Row]:
+def parse(path: Path, text: Text) -> list[Row]:
     """Return the tiles' lines of a text list.
 
     Raises
@@ -73,7 +74,7 @@ def parse(path: Path, text: str) -> list[Row]:
     """
     rows: list[Row] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.lines, 1):
         bare = COMMENT.sub("", line).rstrip()
         if not bare:
             continue
@@ -128,14 +129,11 @@ class TextListFormat:
 
     def recognises(self, path: Path) -> bool:
         """Return whether the first line that says something reads as ``path x y [z ...]``."""
-        head = read_head(path)
-        if b"\x00" in head[:1024] and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
-            return False
-        for line in head.decode(encoding_of(head) if head else "utf-8", errors="replace").splitlines():
+        for line in read_head_lines(path):
             bare = COMMENT.sub("", line).strip()
             if bare:
                 return self._reads(path, bare)
-        return path.suffix.lower() in {".txt", ".tsv", ".csv"} and bool(head.strip())
+        return False
 
     @staticmethod
     def _reads(path: Path, line: str) -> bool:
@@ -186,7 +184,7 @@ class TextListFormat:
                 x, y = position_of(tile)
                 name = _name_of(path, tile, relative_or_absolute(tile.path, path.parent))
                 lines.append(f"{name}\t{x!r}\t{y!r}\t{section_of(z)}")
-        return write_new(path, ("\n".join(lines) + "\n").encode("utf-8"), overwrite=overwrite)
+        return write_new(path, packed(path, ("\n".join(lines) + "\n").encode("utf-8")), overwrite=overwrite)
 
     def write_solved(
         self, document: Document, raw: bytes, layouts: Sequence[Layout], out: Path | None, *, overwrite: bool
@@ -198,7 +196,7 @@ class TextListFormat:
         old = {t.id: t for layout in document.layouts for t in layout}
         new = {t.id: t for layout in layouts for t in layout}
         elsewhere = target.parent.absolute() != source.parent.absolute()
-        lines = text.splitlines()
+        lines: dict[int, str] = {}
         for row in parse(source, text):
             tile = new.get(row.id, old[row.id])
             moved = tile.to_world != old[row.id].to_world
@@ -210,7 +208,7 @@ class TextListFormat:
             if tuple(columns) != row.columns:
                 separator = "\t" if row.separator == " " else row.separator
                 lines[row.number - 1] = separator.join(columns)
-        return write_new(target, ("\n".join(lines) + "\n").encode("utf-8"), overwrite=overwrite)
+        return write_new(target, packed(target, text.replaced(lines)), overwrite=overwrite)
 
 
 def _name_of(path: Path, tile: Tile, name: str) -> str:

@@ -18,12 +18,13 @@ from demis_ij.errors import FormatError
 from demis_ij.formats.document import Document
 from demis_ij.formats.files import (
     ImageFinder,
+    Text,
     digest,
-    encoding_of,
     finite,
     heights,
     mask_losses,
-    read_head,
+    packed,
+    read_head_lines,
     read_text,
     relative_or_absolute,
     section_losses,
@@ -35,7 +36,7 @@ from demis_ij.records import Affine, Layout, Tile
 
 SETTING = re.compile(r"^\s*(\w+)\s*=\s*(.*?)\s*$")
 TUPLE = re.compile(r"^\s*\(([^()]*)\)\s*$")
-LOOKS_LIKE = re.compile(r"^\s*dim\s*=\s*[23]\s*$|^[^;#]+;[^;]*;\s*\([^)]*\)\s*$", re.MULTILINE | re.IGNORECASE)
+LOOKS_LIKE = re.compile(r"^\s*dim\s*=\s*[23]\s*$|^[^;#]+;[^;]*;\s*\([^)]*\)\s*$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Row:
         return f"{self.name}; {self.series}" if self.series else self.name
 
 
-def parse(path: Path, text: str) -> tuple[list[Row], dict[str, str]]:
+def parse(path: Path, text: Text) -> tuple[list[Row], dict[str, str]]:
     """Return the tiles' lines and the settings (keys in lower case) of a TileConfiguration.
 
     Raises
@@ -64,7 +65,7 @@ def parse(path: Path, text: str) -> tuple[list[Row], dict[str, str]]:
     rows: list[Row] = []
     settings: dict[str, str] = {}
     seen: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.lines, 1):
         bare = line.strip()
         if len(bare) < 3 or bare.startswith("#"):
             continue
@@ -131,11 +132,7 @@ class TileConfigFormat:
 
     def recognises(self, path: Path) -> bool:
         """Return whether a file has a ``dim =`` line or lines of the form ``name; ; (x, y)``."""
-        head = read_head(path)
-        if b"\x00" in head[:1024] and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
-            return False
-        text = head.decode(encoding_of(head) if head else "utf-8", errors="replace")
-        return bool(LOOKS_LIKE.search(text))
+        return any(LOOKS_LIKE.match(line) for line in read_head_lines(path))
 
     def read(self, path: Path) -> list[Layout]:
         """Return one layout a z."""
@@ -187,7 +184,7 @@ class TileConfigFormat:
                 series = "" if tile.page is None else str(tile.page)
                 name = _name_of(path, tile, relative_or_absolute(tile.path, path.parent))
                 lines.append(f"{name}; {series}; {position}")
-        return write_new(path, ("\n".join(lines) + "\n").encode("utf-8"), overwrite=overwrite)
+        return write_new(path, packed(path, ("\n".join(lines) + "\n").encode("utf-8")), overwrite=overwrite)
 
     def write_solved(
         self, document: Document, raw: bytes, layouts: Sequence[Layout], out: Path | None, *, overwrite: bool
@@ -199,7 +196,7 @@ class TileConfigFormat:
         old = {t.id: t for layout in document.layouts for t in layout}
         new = {t.id: t for layout in layouts for t in layout}
         elsewhere = target.parent.absolute() != document.path.parent.absolute()
-        lines = text.splitlines()
+        lines: dict[int, str] = {}
         for row in rows:
             tile = new.get(row.id, old[row.id])
             moved = tile.to_world != old[row.id].to_world and not old[row.id].locked
@@ -210,7 +207,7 @@ class TileConfigFormat:
             if moved or name != row.name:
                 numbers = ", ".join(repr(v) for v in position)
                 lines[row.number - 1] = f"{name}; {row.series}; ({numbers})"
-        return write_new(target, ("\n".join(lines) + "\n").encode("utf-8"), overwrite=overwrite)
+        return write_new(target, packed(target, text.replaced(lines)), overwrite=overwrite)
 
 
 def _registered_name(name: str) -> str:

@@ -11,7 +11,6 @@ A section is named by its layer's z ("3"), and by z and oid ("3_17") where sever
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from demis_ij.formats.files import (
     digest,
     finite,
     mask_losses,
+    packed,
     read_head,
     section_losses,
     solved_path,
@@ -102,7 +102,7 @@ class TrakEM2Format:
     def write_new(self, path: Path, layouts: Sequence[Layout], *, overwrite: bool) -> Path:
         """Write a new project with a unuid of its own, one layer a layout."""
         data = trakem2_new.project_xml(path, layouts)
-        return write_new(path, _packed(path, data), overwrite=overwrite)
+        return write_new(path, packed(path, data), overwrite=overwrite)
 
     def write_solved(
         self, document: Document, raw: bytes, layouts: Sequence[Layout], out: Path | None, *, overwrite: bool
@@ -117,7 +117,7 @@ class TrakEM2Format:
         if data.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise FormatError(source, "is UTF-16: save it as ISO-8859-1 (as TrakEM2 does) or UTF-8 first")
         matrices = new_matrices(document, parse_project(source, data), layouts)
-        return write_new(target, _packed(target, Copy(document, data, target).edited(matrices)), overwrite=overwrite)
+        return write_new(target, packed(target, Copy(document, data, target).edited(matrices)), overwrite=overwrite)
 
 
 def solved_name(name: str) -> str:
@@ -126,10 +126,6 @@ def solved_name(name: str) -> str:
         if name.lower().endswith(suffix):
             return f"{name[: -len(suffix)]}.demis{name[-len(suffix) :]}"
     return f"{name}.demis.xml"
-
-
-def _packed(path: Path, data: bytes) -> bytes:
-    return gzip.compress(data, mtime=0) if path.name.lower().endswith(".gz") else data
 
 
 # --- reading: where a patch lies --------------------------------------------------------------------------------------

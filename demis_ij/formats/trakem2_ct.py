@@ -83,7 +83,8 @@ def _numbers(fields: Sequence[str], count: int | None = None, *, single: bool = 
     if count is not None and len(fields) != count:
         msg = f"{len(fields)} number(s), {count} were needed"
         raise ValueError(msg)
-    out = [float(np.float32(f)) if single else float(f) for f in fields]
+    with np.errstate(over="ignore"):
+        out = [float(np.float32(f)) if single else float(f) for f in fields]
     if not all(isfinite(v) for v in out):
         msg = f"a number is not finite in {' '.join(fields)[:80]!r}"
         raise ValueError(msg)
@@ -249,7 +250,8 @@ def bounding_box(transform: CoordinateTransform, columns: int, shape: tuple[int,
     ValueError
         When the transform sends a vertex of its mesh to infinity.
     """
-    moved = transform(mesh_points(columns, shape))
+    with np.errstate(all="ignore"):  # what becomes infinite is refused below
+        moved = transform(mesh_points(columns, shape))
     if not np.isfinite(moved).all():
         msg = "sends part of the image to infinity"
         raise ValueError(msg)
@@ -268,7 +270,8 @@ def nearest_affine(transform: CoordinateTransform, shape: tuple[int, int]) -> tu
     height, width = shape
     x, y = np.linspace(0, width - 1, 17), np.linspace(0, height - 1, 17)
     at = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    to = transform(at)
+    with np.errstate(all="ignore"):
+        to = transform(at)
     if not np.isfinite(to).all():
         msg = "sends part of the image to infinity"
         raise ValueError(msg)

@@ -146,6 +146,16 @@ def test_a_solved_copy_is_the_registered_file_with_every_other_line_as_it_was(tm
         formats.write_solved(document, [turned], overwrite=True)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_solved_copy_keeps_encoding_and_line_ends(tmp_path, encoding, end):
+    text = "dim = 2\n\nfl\u00e4che\x85.tif; ; (1.5, 2)\nb.tif; ; (0, 0)".replace("\n", end)
+    document = formats.read(save(tmp_path, text.encode(encoding)))
+    moved = document.layouts[0].moved({"fl\u00e4che\x85.tif": Affine.translation(1.5, 7.0)})
+    out = formats.write_solved(document, [moved])
+    assert out.read_bytes() == text.replace("(1.5, 2)", "(1.5, 7.0)").encode(encoding)
+
+
 def test_in_another_folder_names_lead_back_to_the_images(tmp_path):
     text = PLAIN + "/abs/d.tif; ; (5, 5)\n"
     document = formats.read(save(tmp_path, text))
