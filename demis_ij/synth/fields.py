@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import ceil
 
 import cv2
@@ -56,6 +57,11 @@ def smooth_field(shape: tuple[int, int], rng: np.random.Generator, length_px: fl
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     # OpenCV rounds coordinates to 1/32 of the lattice step: nothing for a field this smooth
     return np.asarray(cv2.warpAffine(noise, to_lattice, (cols, rows), flags=flags), np.float32)
+
+
+def bands(rows: int, height: int = 256) -> Iterator[slice]:
+    """Return slices of rows, so that arithmetic on a large plane needs the temporaries of a small one."""
+    return (slice(top, min(rows, top + height)) for top in range(0, rows, height))
 
 
 def smoothstep(values: Plane, low: float, high: float) -> Plane:
