@@ -74,8 +74,8 @@ class CorrelationMatcher:
         max_turn_deg: float = 5.0,
         turn_step_deg: float = 1.25,
         min_share: float = 0.2,
-        strength: float = 8.0,
-        next_share: float = 0.8,
+        strength: float = 6.0,
+        next_share: float = 0.9,
         block_px: int = 96,
         search_px: int = 14,
         block_ncc: float = 0.3,
@@ -125,8 +125,8 @@ class CorrelationMatcher:
         middle = half_way(fixed, moving, to_fixed, 2.5)
         if middle is None:
             return Correspondences.none()
-        planes = [np.ascontiguousarray(p[::2, ::2]) for p in (middle.fixed, middle.moving)]
         valid = middle.valid[::2, ::2]
+        planes = [_levelled(p[::2, ::2], valid) for p in (middle.fixed, middle.moving)]
         reach = min(self.search_px // 2, (min(valid.shape) - 16) // 2)
         if reach < 1:
             return Correspondences.none()
@@ -135,7 +135,7 @@ class CorrelationMatcher:
         for r in _starts(valid.shape[0], h, reach):
             for c in _starts(valid.shape[1], w, reach):
                 block = Box(c, r, c + w, r + h)
-                if valid[block.slices].mean() < 0.8:
+                if valid[block.slices].mean() < 0.5:
                     continue
                 there, back = _find(planes[0], planes[1], block, reach), _find(planes[1], planes[0], block, reach)
                 if there is None or back is None or math.hypot(there[0] + back[0], there[1] + back[1]) > 1.5:
@@ -149,6 +149,13 @@ class CorrelationMatcher:
             return Correspondences.none()
         u, d = np.array(at), np.array(moved) / 2
         return Correspondences(middle.to_fixed(u - d), middle.to_moving(u + d), np.clip(score, 0, 1))
+
+
+def _levelled(plane: _Plane, valid: NDArray[np.bool_]) -> _Plane:
+    """Return the plane less its local mean, zero where there is no data."""
+    weight = valid.astype(np.float32)
+    share = np.maximum(cv2.GaussianBlur(weight, (0, 0), 16), 1e-3)
+    return (plane - cv2.GaussianBlur(plane * weight, (0, 0), 16) / share) * weight
 
 
 def _starts(length: int, side: int, inset: int) -> list[int]:

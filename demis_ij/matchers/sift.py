@@ -36,6 +36,9 @@ class SiftMatcher:
         At most so many key points a view, the strongest; 0 keeps all.
     border_px : int
         Key points nearer to "no data" than this, px of the view, are left out: their descriptor would see the edge.
+    thinnest_px : int
+        A view whose shorter side would become less than this is looked at in more detail, up to full resolution:
+        a thin strip has too few key points to lose.
     """
 
     name = "sift"
@@ -47,17 +50,21 @@ class SiftMatcher:
         contrast: float = 0.03,
         features: int = 0,
         border_px: int = 8,
+        thinnest_px: int = 64,
     ) -> None:
         self.resolution = resolution
         self.ratio = ratio
         self.features = features
         self.border_px = border_px
         self.contrast = contrast
+        self.thinnest_px = thinnest_px
 
     def __call__(self, fixed: View, moving: View) -> Correspondences:
         """Return the points seen in both views, px of the views."""
-        fixed_xy, fixed_d = self._describe(fixed)
-        moving_xy, moving_d = self._describe(moving)
+        thin = min(*fixed.image.shape, *moving.image.shape)
+        resolution = min(1.0, max(self.resolution, self.thinnest_px / thin))
+        fixed_xy, fixed_d = self._describe(fixed, resolution)
+        moving_xy, moving_d = self._describe(moving, resolution)
         if len(fixed_xy) < 2 or len(moving_xy) < 2:
             return Correspondences.none()
         rows, cols, score = match_descriptors(fixed_d, moving_d, self.ratio)
@@ -67,10 +74,10 @@ class SiftMatcher:
         """Return `__call__` of each pair."""
         return [self(fixed, moving) for fixed, moving in pairs]
 
-    def _describe(self, view: View) -> tuple[Points, _Descriptors]:
+    def _describe(self, view: View, resolution: float) -> tuple[Points, _Descriptors]:
         """Return key points, (N, 2) px of the view, and their RootSIFT descriptors, (N, 128) of length 1."""
         none = np.empty((0, 2)), np.empty((0, 128), np.float32)
-        rows, cols = (max(1, round(n * self.resolution)) for n in view.image.shape)
+        rows, cols = (max(1, round(n * resolution)) for n in view.image.shape)
         if min(rows, cols) < 16 or not view.mask.any():
             return none
         crop = Crop.resized(Box.of_shape((view.image.shape[0], view.image.shape[1])), (rows, cols))
