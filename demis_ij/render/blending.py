@@ -72,58 +72,82 @@ def _first_wins(patches: Sequence[Patch], cell: Box) -> tuple[Float, Mask]:
     return values, mask
 
 
-def _shared(patches: Sequence[Patch], number: int) -> Box:
-    """Return the smallest box that holds what a patch shares with any other."""
-    mine = patches[number].box
-    shared = [s for i, p in enumerate(patches) if i != number and not (s := mine & p.box).is_empty]
-    if not shared:
-        return Box(mine.x0, mine.y0, mine.x0, mine.y0)
-    return Box(
-        min(s.x0 for s in shared), min(s.y0 for s in shared), max(s.x1 for s in shared), max(s.y1 for s in shared)
-    )
+def _shared(patches: Sequence[Patch]) -> Box | None:
+    """Return the smallest box outside of which no two patches meet, None when none do."""
+    met = [s for i, a in enumerate(patches) for b in patches[:i] if not (s := a.box & b.box).is_empty]
+    if not met:
+        return None
+    return Box(min(s.x0 for s in met), min(s.y0 for s in met), max(s.x1 for s in met), max(s.y1 for s in met))
 
 
 def _feathered(
     patches: Sequence[Patch], cell: Box, distances: MaskDistances, feather_px: float | None
 ) -> tuple[Float, Mask]:
-    weights = [_weight(patch, _shared(patches, i), distances) for i, patch in enumerate(patches)]
-    if feather_px is not None:
-        weights = _narrowed(patches, weights, cell, np.float32(feather_px))
-    total, norm = np.zeros(cell.shape, np.float32), np.zeros(cell.shape, np.float32)
-    for patch, weight in zip(patches, weights, strict=True):
+    values, mask = np.zeros(cell.shape, np.float32), np.zeros(cell.shape, bool)
+    for patch in patches:
         at = _within(patch.box, cell)
-        norm[at] += weight
-        np.multiply(weight, patch.values, out=weight)
-        total[at] += weight
+        values[at], mask[at] = patch.values, True if patch.valid is None else patch.valid
+    shared = _shared(patches)
+    if shared is not None:
+        at = _within(shared, cell)
+        values[at], mask[at] = _blended(
+            [p for p in patches if not (p.box & shared).is_empty], shared, distances, feather_px
+        )
+    return values, mask
+
+
+def _blended(
+    patches: Sequence[Patch], shared: Box, distances: MaskDistances, feather_px: float | None
+) -> tuple[Float, Mask]:
+    """Return the weighted mean of all patches in ``shared``, and where there is any."""
+    parts = [p.box & shared for p in patches]
+    weights = [_weight(patch, part, distances) for patch, part in zip(patches, parts, strict=True)]
+    if feather_px is not None:
+        weights = _narrowed(weights, parts, shared, np.float32(feather_px))
+    first = parts.index(shared) if shared in parts else None
+    if first is None:
+        total, norm = np.zeros(shared.shape, np.float32), np.zeros(shared.shape, np.float32)
+    else:  # most often one tile fills all of it: its sums need no zeros to start from
+        norm = weights[first]
+        total = norm * patches[first].values[_within(shared, patches[first].box)]
+    for number, (patch, part, weight) in enumerate(zip(patches, parts, weights, strict=True)):
+        if number != first:
+            at = _within(part, shared)
+            norm[at] += weight
+            total[at] += np.multiply(weight, patch.values[_within(part, patch.box)], out=weight)
     mask = norm > 0
     np.maximum(norm, np.finfo(np.float32).tiny, out=norm)
     np.divide(total, norm, out=total)
     return total, mask
 
 
-def _weight(patch: Patch, shared: Box, distances: MaskDistances) -> Float:
-    """Return the distance to the edge of the tile's data inside ``shared``, 1 where no other tile can be, 0 off data."""
-    weight = np.ones(patch.box.shape, np.float32)
-    if not shared.is_empty:
-        weight[_within(shared, patch.box)] = edge_distance(patch.placed, shared, distances)
+def _weight(patch: Patch, part: Box, distances: MaskDistances) -> Float:
+    """Return the distance to the edge of the tile's data in ``part`` of its patch, 0 where there is no data."""
+    weight = edge_distance(patch, part, distances)
     if patch.valid is not None:
-        weight[~patch.valid] = 0
+        weight *= patch.valid[_within(part, patch.box)]
     return weight
 
 
-def _narrowed(patches: Sequence[Patch], reach: Sequence[Float], cell: Box, feather_px: np.float32) -> list[Float]:
-    """Return the weights of ramps at most ``feather_px`` wide, from the distances ``reach`` of each patch."""
-    largest, second = np.zeros(cell.shape, np.float32), np.zeros(cell.shape, np.float32)
-    for patch, mine in zip(patches, reach, strict=True):
-        at = _within(patch.box, cell)
+def _narrowed(reach: Sequence[Float], parts: Sequence[Box], shared: Box, feather_px: np.float32) -> list[Float]:
+    """Return the weights of ramps at most ``feather_px`` wide, from the distances ``reach`` in each part."""
+    largest, second = np.zeros(shared.shape, np.float32), np.zeros(shared.shape, np.float32)
+    for part, mine in zip(parts, reach, strict=True):
+        at = _within(part, shared)
         np.maximum(second[at], np.minimum(largest[at], mine), out=second[at])
         np.maximum(largest[at], mine, out=largest[at])
     weights = []
-    for patch, mine in zip(patches, reach, strict=True):
-        at = _within(patch.box, cell)
+    for part, mine in zip(parts, reach, strict=True):
+        at = _within(part, shared)
+        # the largest of the others: the second where this one is the largest, else the largest
         other = np.where(mine >= largest[at], second[at], largest[at])
-        ramp = np.maximum(np.minimum(feather_px, mine + other), np.finfo(np.float32).tiny)
-        weight = np.clip(np.float32(0.5) + np.float32(0.5) * (mine - other) / ramp, 0, 1)
-        weight[mine == 0] = 0
-        weights.append(weight.astype(np.float32, copy=False))
+        ramp = np.minimum(feather_px, mine + other)
+        np.maximum(ramp, np.finfo(np.float32).tiny, out=ramp)
+        weight = np.subtract(mine, other, out=other)
+        weight /= ramp
+        weight *= np.float32(0.5)
+        weight += np.float32(0.5)
+        np.clip(weight, 0, 1, out=weight)
+        weight *= mine > 0
+        weights.append(weight)
     return weights

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import Any, Protocol
 
 import cv2
@@ -80,12 +81,15 @@ class Patch:
         Where they are data; None means everywhere.
     placed : Placed
         The tile.
+    border : ndarray of shape (rows, cols), float32, or None
+        `border_distance` of the mosaic pixels, where it had to be known.
     """
 
     box: Box
     values: Float
     valid: Mask | None
     placed: Placed
+    border: Float | None = None
 
 
 class MaskDistances:
@@ -151,9 +155,10 @@ def sample(
         When the tile cannot be read.
     """
     box = placed.box & within
-    if box.is_empty:
+    if box.x0 >= box.x1 or box.y0 >= box.y1:
         return None
-    crop = _crop_needed(placed, box)
+    bounds = _bounds(placed.to_tile, box)
+    crop = _crop_needed(bounds, placed.tile.shape)
     if crop.is_empty:
         return None
     part = source.image(placed.tile)[crop.slices]
@@ -168,26 +173,38 @@ def sample(
     if (placed.gain, placed.offset) != (1.0, 0.0):
         values *= np.float32(placed.gain)
         values += np.float32(placed.offset)
-    valid = _validity(placed, box, inside, to_crop, interpolation)
+    border = None if _lies_within(bounds, placed.tile.shape) else border_distance(placed, box)
+    valid = _validity(border, box.shape, inside, to_crop, interpolation)
     if valid is not None:
         if not valid.any():
             return None
-        values[~valid] = 0
-    return Patch(box, values, valid, placed)
+        values *= valid  # finite everywhere, and ten times as fast as an index
+    return Patch(box, values, valid, placed, border)
 
 
-def _crop_needed(placed: Placed, box: Box) -> Box:
-    """Return the tile pixels that sampling ``box`` reads, stencil included."""
-    at = placed.to_tile(
-        np.array([[box.x0, box.y0], [box.x1 - 1, box.y0], [box.x0, box.y1 - 1], [box.x1 - 1, box.y1 - 1]])
+def _bounds(to_tile: Affine, box: Box) -> tuple[float, float, float, float]:
+    """Return the least and largest x and y, (x0, y0, x1, y1), that the pixel centres of ``box`` map to."""
+    left, top, right, bottom = box.x0, box.y0, box.x1 - 1, box.y1 - 1
+    t = to_tile
+    return (
+        min(t.a * left, t.a * right) + min(t.b * top, t.b * bottom) + t.tx,
+        min(t.c * left, t.c * right) + min(t.d * top, t.d * bottom) + t.ty,
+        max(t.a * left, t.a * right) + max(t.b * top, t.b * bottom) + t.tx,
+        max(t.c * left, t.c * right) + max(t.d * top, t.d * bottom) + t.ty,
     )
-    lo, hi = np.floor(at.min(0)).astype(int), np.ceil(at.max(0)).astype(int)
-    return Box(int(lo[0]) - 2, int(lo[1]) - 2, int(hi[0]) + 3, int(hi[1]) + 3) & Box.of_shape(placed.tile.shape)
+
+
+def _crop_needed(bounds: tuple[float, float, float, float], shape: tuple[int, int]) -> Box:
+    """Return the tile pixels that are read to sample points within ``bounds``, stencil included."""
+    x0, y0, x1, y1 = bounds
+    return Box(floor(x0) - 2, floor(y0) - 2, ceil(x1) + 3, ceil(y1) + 3) & Box.of_shape(shape)
 
 
 def _onto(to_tile: Affine, box: Box, crop: Box) -> Affine:
     """Return px of ``box`` to px of ``crop``; the large numbers cancel in float64, before anything is float32."""
-    return Affine.translation(-crop.x0, -crop.y0) @ to_tile @ Affine.translation(box.x0, box.y0)
+    t = to_tile
+    x, y = t.a * box.x0 + t.b * box.y0 + t.tx, t.c * box.x0 + t.d * box.y0 + t.ty
+    return Affine(t.a, t.b, t.c, t.d, x - crop.x0, y - crop.y0)
 
 
 def _filled(part: NDArray[Any], inside: Mask | None) -> Float:
@@ -278,27 +295,24 @@ def _coordinates(to_crop: Affine, shape: tuple[int, int]) -> tuple[Float, Float]
 # --- validity and distance ------------------------------------------------------------------------------------------
 
 
-def _validity(placed: Placed, box: Box, inside: Mask | None, to_crop: Affine, interpolation: str) -> Mask | None:
+def _validity(
+    border: Float | None, shape: tuple[int, int], inside: Mask | None, to_crop: Affine, interpolation: str
+) -> Mask | None:
     """Return where the whole stencil is data, None when that is everywhere."""
-    valid = None if _lies_within(placed, box) else border_distance(placed, box) >= -EDGE_PX
+    valid = None if border is None else border >= -EDGE_PX
     if inside is None:
         return valid
     if interpolation == "cubic":
         inside = cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    share = _interpolate(
-        inside.astype(np.float32), to_crop, box.shape, "nearest" if interpolation == "nearest" else "linear"
-    )
-    data: Mask = share >= 1 - _LEAK_FRAC
+    how = "nearest" if interpolation == "nearest" else "linear"
+    data: Mask = _interpolate(inside.astype(np.float32), to_crop, shape, how) >= 1 - _LEAK_FRAC
     return data if valid is None else data & valid
 
 
-def _lies_within(placed: Placed, box: Box) -> bool:
-    """Return whether every pixel of ``box`` lies between the centres of the tile's outermost pixels."""
-    h, w = placed.tile.shape
-    at = placed.to_tile(
-        np.array([[box.x0, box.y0], [box.x1 - 1, box.y0], [box.x0, box.y1 - 1], [box.x1 - 1, box.y1 - 1]])
-    )
-    return bool((at >= -EDGE_PX).all() and (at <= (w - 1 + EDGE_PX, h - 1 + EDGE_PX)).all())
+def _lies_within(bounds: tuple[float, float, float, float], shape: tuple[int, int]) -> bool:
+    """Return whether points within ``bounds`` lie between the centres of a tile's outermost pixels."""
+    x0, y0, x1, y1 = bounds
+    return min(x0, y0) >= -EDGE_PX and x1 <= shape[1] - 1 + EDGE_PX and y1 <= shape[0] - 1 + EDGE_PX
 
 
 def border_distance(placed: Placed, box: Box) -> Float:
@@ -306,27 +320,45 @@ def border_distance(placed: Placed, box: Box) -> Float:
 
     Negative outside. Shape (rows, cols), float32.
     """
-    half_x, half_y = (placed.tile.shape[1] - 1) / 2, (placed.tile.shape[0] - 1) / 2
-    centred = Affine.translation(-half_x, -half_y) @ placed.to_tile @ Affine.translation(box.x0, box.y0)
-    cols, rows = np.arange(box.width, dtype=np.float64), np.arange(box.height, dtype=np.float64)[:, None]
-    x = (centred.a * cols + centred.tx).astype(np.float32) + (centred.b * rows).astype(np.float32)
-    y = (centred.c * cols + centred.ty).astype(np.float32) + (centred.d * rows).astype(np.float32)
-    np.subtract(np.float32(half_x), np.abs(x, out=x), out=x)
-    np.subtract(np.float32(half_y), np.abs(y, out=y), out=y)
-    return np.minimum(x, y, out=x)
+    t, half_x, half_y = placed.to_tile, (placed.tile.shape[1] - 1) / 2, (placed.tile.shape[0] - 1) / 2
+    x = _plane(t.a, t.b, t.a * box.x0 + t.b * box.y0 + t.tx - half_x, box.shape)
+    y = _plane(t.c, t.d, t.c * box.x0 + t.d * box.y0 + t.ty - half_y, box.shape)
+    np.abs(x, out=x)
+    np.abs(y, out=y)
+    # the smaller of half_x - |x| and half_y - |y|
+    if half_x != half_y:
+        y += np.float32(half_x - half_y)
+    np.maximum(x, y, out=x)
+    return np.subtract(np.float32(half_x), x, out=x)
 
 
-def edge_distance(placed: Placed, box: Box, distances: MaskDistances) -> Float:
+def _plane(across: float, down: float, start: float, shape: tuple[int, int]) -> Float:
+    """Return ``across * col + down * row + start``, float32; a product of matrices is four times as fast as a sum of vectors.
+
+    Both are the same to the last bit: all they do is one multiplication by 1 and one sum.
+    """
+    rows, cols = np.ones((shape[0], 2), np.float32), np.ones((2, shape[1]), np.float32)
+    rows[:, 0] = down * np.arange(shape[0])
+    cols[1] = across * np.arange(shape[1]) + start
+    return rows @ cols
+
+
+def edge_distance(patch: Patch, box: Box, distances: MaskDistances) -> Float:
     """Return, for each pixel of ``box``, the distance to the nearest edge of the tile's data in tile px, at least 0.5.
 
-    An edge is half a pixel outside the outermost data. Shape (rows, cols), float32.
+    An edge is half a pixel outside the outermost data. ``box`` lies in the patch. Shape (rows, cols), float32.
     """
-    distance = border_distance(placed, box)
+    placed = patch.placed
+    if patch.border is None:
+        distance = border_distance(placed, box)
+    else:
+        distance = patch.border[
+            box.y0 - patch.box.y0 : box.y1 - patch.box.y0, box.x0 - patch.box.x0 : box.x1 - patch.box.x0
+        ]
     coarse = distances[placed.tile]
     if coarse is not None:
         scale_y, scale_x = (n / m for n, m in zip(coarse.shape, placed.tile.shape, strict=True))
         shrink = Affine(a=scale_x, d=scale_y, tx=0.5 * scale_x - 0.5, ty=0.5 * scale_y - 0.5)
         onto = shrink @ placed.to_tile @ Affine.translation(box.x0, box.y0)
-        np.minimum(distance, _interpolate(coarse, onto, box.shape, "linear") - 1, out=distance)
-    distance += np.float32(0.5)
-    return np.maximum(distance, np.float32(0.5), out=distance)
+        distance = np.minimum(distance, _interpolate(coarse, onto, box.shape, "linear") - 1)
+    return np.maximum(distance + np.float32(0.5), np.float32(0.5))
