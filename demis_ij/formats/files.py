@@ -155,7 +155,7 @@ def finite(text: str, path: Path, where: str, what: str) -> float:
 
 def section_of(z: float) -> str:
     """Return the name of the section at height ``z``: ``"3"`` for 3.0, ``"0.5"`` for 0.5."""
-    return str(int(z)) if z == int(z) else repr(z)
+    return str(int(z)) if z == int(z) and abs(z) < 1e15 else repr(z)
 
 
 def z_of(section: str) -> float | None:
@@ -240,13 +240,24 @@ def solved_path(source: Path, out: Path | None, name: str) -> Path:
     return out
 
 
+def same_folder(one: Path, other: Path) -> bool:
+    """Return whether two folders are the same, links followed."""
+    return one.resolve() == other.resolve()
+
+
 def relative_or_absolute(target: Path, folder: Path) -> str:
-    """Return ``target`` as seen from ``folder``, with forward slashes; absolute where no relative path leads there."""
-    absolute = os.path.abspath(target)  # noqa: PTH100  Path.resolve would follow links, which users name on purpose
+    """Return ``target`` as seen from ``folder``, with forward slashes; absolute where no relative path leads there.
+
+    Links to folders are followed only on the way up: ``..`` out of a linked folder leads to where the link points.
+    """
+    target = Path(os.path.abspath(target))  # noqa: PTH100  Path.resolve would follow a link that is the image itself
+    here = Path(os.path.abspath(folder))  # noqa: PTH100
+    if target.is_relative_to(here):
+        return target.relative_to(here).as_posix()
     try:
-        return Path(os.path.relpath(absolute, os.path.abspath(folder))).as_posix()  # noqa: PTH100
+        return Path(os.path.relpath(target.parent.resolve() / target.name, here.resolve())).as_posix()
     except ValueError:  # another drive
-        return Path(absolute).as_posix()
+        return target.as_posix()
 
 
 # --- images ---------------------------------------------------------------------------------------------------------

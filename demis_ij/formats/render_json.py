@@ -23,6 +23,7 @@ from demis_ij.formats.files import (
     finite,
     heights,
     read_head,
+    same_folder,
     section_losses,
     section_of,
     solved_path,
@@ -129,7 +130,7 @@ class RenderJsonFormat:
             )
         )
         target = solved_path(source, out, f"{stem}.demis{suffix}")
-        elsewhere = target.parent.absolute() != source.parent.absolute()
+        elsewhere = not same_folder(target.parent, source.parent)
         if document.relink is not None or elsewhere:
             keep_urls(specs.tiles, source, document, elsewhere=elsewhere)
         packed = raw.startswith(GZIP_MAGIC)

@@ -26,6 +26,7 @@ from demis_ij.formats.files import (
     read_head_lines,
     read_text,
     relative_or_absolute,
+    same_folder,
     section_losses,
     section_of,
     solved_path,
@@ -78,6 +79,8 @@ def parse(path: Path, text: Text) -> list[Row]:
         bare = COMMENT.sub("", line).rstrip()
         if not bare:
             continue
+        if not rows and [c.lower() for c in split_columns(bare)[0][1:3]] == ["x", "y"]:
+            continue  # the names of the columns
         row = _row(path, number, bare)
         if row.id in seen:
             raise FormatError(path, f"tile {row.id!r} again, first on line {seen[row.id]}", f"line {number}")
@@ -195,7 +198,7 @@ class TextListFormat:
         target = solved_path(source, out, f"{source.stem}.demis{source.suffix}")
         old = {t.id: t for layout in document.layouts for t in layout}
         new = {t.id: t for layout in layouts for t in layout}
-        elsewhere = target.parent.absolute() != source.parent.absolute()
+        elsewhere = not same_folder(target.parent, source.parent)
         lines: dict[int, str] = {}
         for row in parse(source, text):
             tile = new.get(row.id, old[row.id])

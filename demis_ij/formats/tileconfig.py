@@ -27,6 +27,7 @@ from demis_ij.formats.files import (
     read_head_lines,
     read_text,
     relative_or_absolute,
+    same_folder,
     section_losses,
     section_of,
     solved_path,
@@ -195,7 +196,7 @@ class TileConfigFormat:
         target = solved_path(document.path, out, _registered_name(document.path.name))
         old = {t.id: t for layout in document.layouts for t in layout}
         new = {t.id: t for layout in layouts for t in layout}
-        elsewhere = target.parent.absolute() != document.path.parent.absolute()
+        elsewhere = not same_folder(target.parent, document.path.parent)
         lines: dict[int, str] = {}
         for row in rows:
             tile = new.get(row.id, old[row.id])

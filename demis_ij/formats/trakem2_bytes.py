@@ -18,7 +18,7 @@ TOKEN = re.compile(
     re.DOTALL,
 )
 ATTRIBUTE = re.compile(rb"([^\s=/>\"']++)\s*+=\s*+(\"[^\"]*+\"|'[^']*+')")
-BARE_AMPERSAND = re.compile(rb"&(?!(?:#[0-9]+|#x[0-9A-Fa-f]+|[A-Za-z_][\w.\-]*);)")
+BARE_AMPERSAND = re.compile(rb"&(?!(?:#[0-9]+|#x[0-9A-Fa-f]+|amp|lt|gt|quot|apos);)")
 DECLARED = re.compile(rb"^\s*<\?xml[^>]*?\bencoding\s*=\s*[\"']([A-Za-z0-9._\-]+)[\"']")
 REFERENCE = re.compile(r"&(#[0-9]+|#x[0-9A-Fa-f]+|amp|lt|gt|quot|apos);")
 NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
@@ -86,10 +86,17 @@ def repair(data: bytes) -> bytes:
     return b"".join(out)
 
 
-def declared_encoding(data: bytes) -> str:
-    """Return the encoding that an XML file declares, UTF-8 where it declares none."""
+def xml_encoding(data: bytes) -> str:
+    """Return the encoding that an XML file declares, else UTF-8; ISO-8859-1 where it is said to be UTF-8 and is not."""
     found = DECLARED.match(data.removeprefix(b"\xef\xbb\xbf"))
-    return found[1].decode("ascii") if found else "utf-8"
+    encoding = found[1].decode("ascii").lower() if found else "utf-8"
+    if encoding != "utf-8":
+        return encoding
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "iso-8859-1"
+    return encoding
 
 
 def unescape(text: str) -> str:

@@ -13,9 +13,9 @@ import numpy as np
 
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats.document import Document
-from demis_ij.formats.files import URL, WINDOWS_DRIVE, ImageFinder, relative_or_absolute
+from demis_ij.formats.files import URL, WINDOWS_DRIVE, ImageFinder, relative_or_absolute, same_folder
 from demis_ij.formats.text_list import split_slice
-from demis_ij.formats.trakem2_bytes import StartTag, declared_encoding, escape, replaced, start_tags, value
+from demis_ij.formats.trakem2_bytes import StartTag, escape, replaced, start_tags, value, xml_encoding
 from demis_ij.formats.trakem2_matrix import format_matrix, parse_matrix, to_corner_frame
 from demis_ij.formats.trakem2_project import Project
 from demis_ij.records import Affine, Layout, Tile
@@ -59,8 +59,8 @@ class Copy:
         self.data = data
         self.target = target
         self.source_folder = document.path.parent
-        self.encoding = declared_encoding(data)
-        self.elsewhere = target.parent.absolute() != self.source_folder.absolute()
+        self.encoding = xml_encoding(data)
+        self.elsewhere = not same_folder(target.parent, self.source_folder)
         self.finder = ImageFinder(self.source_folder)
         self.edits: dict[tuple[int, int], bytes] = {}
 

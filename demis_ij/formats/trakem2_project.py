@@ -13,7 +13,7 @@ from xml.parsers import expat
 
 from demis_ij.errors import FormatError
 from demis_ij.formats.files import finite, section_of
-from demis_ij.formats.trakem2_bytes import repair
+from demis_ij.formats.trakem2_bytes import repair, xml_encoding
 from demis_ij.formats.trakem2_ct import Spec
 
 TRANSFORMS = {"ict_transform", "iict_transform"}
@@ -110,13 +110,13 @@ def parse_project(path: Path, data: bytes) -> Project:
         When it is no TrakEM2 project, is truncated or damaged, or has a patch without or with another's oid.
     """
     try:
-        return _Reader(path).read(data)
+        return _Reader(path, data).read()
     except _NotWellFormedError as first:
         repaired = repair(data)
         if repaired == data:
             raise first.error from first.cause
         try:
-            project = _Reader(path).read(repaired)
+            project = _Reader(path, repaired).read()
         except _NotWellFormedError as second:
             raise second.error from second.cause
         project.warnings.append(f"not well formed ({first.cause}): bare '&' and '<' in values were read as written")
@@ -131,8 +131,9 @@ class _NotWellFormedError(Exception):
 
 
 class _Reader:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, data: bytes) -> None:
         self.path = path
+        self.data = data
         self.project = Project()
         self.stack: list[str] = []
         self.layer_sets = 0
@@ -141,13 +142,14 @@ class _Reader:
         self.nested_patches = 0
         self.wrong_lists = 0
         self.seen: dict[str, int] = {}
-        self.parser = expat.ParserCreate()
+        wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        self.parser = expat.ParserCreate(None if wide else xml_encoding(data))
         self.parser.StartElementHandler = self.start
         self.parser.EndElementHandler = self.end
 
-    def read(self, data: bytes) -> Project:
+    def read(self) -> Project:
         try:
-            self.parser.Parse(data, True)
+            self.parser.Parse(self.data, True)
         except expat.ExpatError as error:
             inside = f" inside <{self.stack[-1]}>" if self.stack else ""
             cut = error.code in {3, 5}  # "no element found", "unclosed token": the file ends too early

@@ -47,6 +47,11 @@ def test_blanks_tabs_and_commas_separate(tmp_path, line):
     assert (tile.to_world, tile.section) == (Affine.translation(1.5, -2), "7")
 
 
+def test_a_line_with_the_names_of_the_columns_is_left_out(tmp_path):
+    document = formats.read(save(tmp_path, "Path,X,Y,Z\na.tif,1,2,3\n", "list.csv"))
+    assert document.layouts[0].ids == ("a.tif",)
+
+
 def test_a_missing_z_is_section_0_and_windows_paths_are_read(tmp_path):
     document = formats.read(save(tmp_path, "g0000\\t01\\a.tif\t5\t6\n"))
     (tile,) = document.layouts[0]

@@ -23,6 +23,7 @@ from trakem2_projects import (
 from demis_ij import formats
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats.trakem2_matrix import to_corner_frame
+from demis_ij.records import Affine
 
 
 def save(folder, text, name="p.xml"):
@@ -51,6 +52,15 @@ def test_a_patch_with_a_coordinate_transform_lies_where_trakem2_itself_puts_it(t
     np.testing.assert_allclose(tile.to_world(at), np.array(golden) + half, atol=1e-9)  # px: the digits given
     assert tile.shape == (1024, 1024)
     assert tile.locked is False
+
+
+@pytest.mark.parametrize(("shift", "left"), [("4 2", (0, 0)), ("4.75 2.5", (0.75, 0.5)), ("-4.75 -2.5", (-0.75, -0.5))])
+def test_a_shift_inside_a_coordinate_transform_does_nothing_but_for_its_fraction(tmp_path, shift, left):
+    # TrakEM2 takes the transformed image's box, cut to whole pixels toward zero, as the patch's own frame
+    inside = transforms(("AffineModel2D", "1 0 0.02 1 0 0"), ("TranslationModel2D", shift))
+    tile = read(tmp_path, layer(patch("5", "matrix(1,0,0,1,100,200)", inside=inside))).layouts[0]["5"]
+    np.testing.assert_allclose(tile.to_world([0.0, 0.0]), np.add((100, 200), left), atol=1e-12)
+    np.testing.assert_allclose(tile.to_world([0.0, 50.0]), np.add((101, 250), left), atol=1e-12)
 
 
 def test_a_translation_is_the_same_in_both_frames_and_a_turn_differs_by_half_a_pixel_of_its_linear_part(tmp_path):
@@ -122,6 +132,33 @@ def test_latin_1_is_read_and_utf_8_written_under_its_name_is_found(tmp_path):
     assert good.layouts[0]["5"].path == tmp_path / "tiles/größe.tif"
     mangled = formats.read(save(tmp_path, project(layer(patch(path="tiles/größe.tif"))).encode("utf-8"), "q.xml"))
     assert mangled.layouts[0]["5"].path == tmp_path / "tiles/größe.tif"
+
+
+def test_other_encodings_are_read_and_copied(tmp_path):
+    text = project(layer(patch(path="tiles/größe.tif")))
+    bare = text.replace(' encoding="ISO-8859-1"', "")
+    for name, data in {
+        "undeclared Latin-1": bare.encode("latin-1"),
+        "undeclared UTF-8": bare.encode("utf-8"),
+        "UTF-8 with a mark": bare.encode("utf-8-sig"),
+        "Windows": text.replace("ISO-8859-1", "windows-1252").encode("cp1252"),
+        "UTF-16": bare.encode("utf-16"),
+    }.items():
+        document = formats.read(save(tmp_path, data))
+        assert document.layouts[0]["5"].path == tmp_path / "tiles/größe.tif", name
+        moved = [document.layouts[0].moved({"5": Affine.translation(3, 0)})]
+        if name == "UTF-16":
+            with pytest.raises(FormatError, match="UTF-16"):
+                formats.write_solved(document, moved)
+            continue
+        out = formats.write_solved(document, moved, overwrite=True)
+        assert out.read_bytes() == data.replace(b'1.0,0.0,0.0)" title="t', b'1.0,3.0,0.0)" title="t')
+        far = formats.read(formats.write_solved(document, moved, tmp_path / "far", overwrite=True))
+        assert far.layouts[0]["5"].path.resolve() == tmp_path / "tiles/größe.tif", name
+
+
+def test_an_unknown_entity_is_a_bare_ampersand(tmp_path):
+    assert read(tmp_path, layer(patch(path="a&nbsp;b.tif"))).layouts[0]["5"].path == tmp_path / "a&nbsp;b.tif"
 
 
 FOREIGN = """<trakem2>
@@ -276,6 +313,7 @@ BAD = {
     "no tile": (project(layer()), "holds no tile"),
     "another root": ("<?xml version='1.0'?>\n<!-- trakem2_ --><SpimData/>", "root element is <spimdata>"),
     "truncated": (project(layer(patch()))[:-200], r"line \d+: truncated XML: it ends inside <t2_\w+>"),
+    "an encoding of no one": (project(layer(patch())).replace("ISO-8859-1", "klingon"), "klingon"),
     "truncated in a tag": (DOCTYPE + PROJECT + LAYER_SET + '<t2_layer oid="4" z="0"><t2_patch oid="5', "truncated XML"),
     "crossed tags": (project(layer(patch())).replace("</t2_layer>", "</t2_lair>"), r"line \d+: not well-formed"),
     "oid twice": (project(layer(patch("5"), patch("5"))), r"line \d+, t2_patch oid=5: oid 5 again, first on line \d+"),

@@ -250,6 +250,20 @@ def test_in_another_folder_images_mipmaps_and_storage_stay_true(tmp_path):
         assert wanted in written, wanted
 
 
+def test_paths_stay_true_through_linked_folders(tmp_path):
+    source, real = tmp_path / "in", tmp_path / "a" / "b" / "real"
+    (source / "tiles").mkdir(parents=True)
+    (source / "tiles" / "a.tif").touch()
+    real.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(real)
+    (tmp_path / "same").symlink_to(source)
+    data = project(layer(patch("5", path="tiles/a.tif")))
+    document = formats.read(save(source, data))
+    out = formats.write_solved(document, document.layouts, tmp_path / "link")
+    assert formats.read(out).layouts[0]["5"].path.is_file()
+    assert formats.write_solved(document, document.layouts, tmp_path / "same").read_text() == data
+
+
 def test_in_another_folder_transforms_kept_in_side_files_are_still_found(tmp_path):
     source = tmp_path / "in"
     file = source / f"trakem2.{UNUID}" / "trakem2.cts" / "12" / "34.7.ct"
