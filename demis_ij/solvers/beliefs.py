@@ -11,6 +11,7 @@ from demis_ij.geometry import DEGREES_OF_FREEDOM
 from demis_ij.solvers.loops import closure_errors, confirmed_pairs, find_loops
 from demis_ij.solvers.measurements import Array, Complex, PairTable, TileTable, own_motion, own_squares
 
+FINEST_PX = 5e-3  # no match is exact to less
 DOUBTED = 1e-3  # first weight of a pair whose loops all fail
 STAGE_LIMIT = 6.0  # a pair that nothing else speaks for is not believed further from the stage than so many sigmas
 STAGE_OPINIONS = 8.0  # the given stage sigma counts like so many pairs when the real one is learnt
@@ -53,7 +54,7 @@ def learn_noise(pairs: PairTable, own: Array, unknowns: int, unit_px: float) -> 
     """
     spare = np.maximum(0, 2 * pairs.count - unknowns)
     known = spare > 0
-    floor = (1e-3 / unit_px) ** 2
+    floor = (FINEST_PX / unit_px) ** 2
     typical = float(np.median(own[known] / spare[known])) if known.any() else 1 / unit_px**2
     return np.asarray(np.maximum(floor, (10 * max(typical, floor) + own) / (10 + spare)))
 

@@ -71,6 +71,33 @@ def align_to_stage(motion: Array, tiles: TileTable, *, turn: bool) -> Array:
     return move_together(motion, tiles, back)
 
 
+def without_drift(motion: Array, tiles: TileTable, component: Rows, model: str) -> Array:
+    """Return the motions with each component's mean shift, turn, and (similarity, affine) mean linear part undone.
+
+    Pairs say nothing about these, so that rounding errors gather there. Components with a locked tile stay.
+    """
+    count = int(component.max(initial=-1)) + 1
+    size = np.bincount(component, minlength=count)
+
+    def mean(values: Array) -> Array:
+        flat = values.reshape(len(values), -1)
+        sums = [np.bincount(component, weights=column, minlength=count) for column in flat.T]
+        return np.asarray((np.stack(sums, 1) / size[:, None]).reshape(count, *values.shape[1:]))
+
+    linear = np.tile(np.eye(2), (count, 1, 1))
+    if model != "translation":
+        linear = mean(motion[:, :, :2])
+    if model == "rigid":
+        linear /= np.sqrt(np.linalg.det(linear))[:, None, None]
+    back = np.linalg.inv(linear)[component]
+    place = motion[:, :, 2] + tiles.centre
+    moved = (back @ (place - mean(place)[component])[:, :, None])[:, :, 0] + mean(tiles.centre)[component]
+    out = np.concatenate([back @ motion[:, :, :2], (moved - tiles.centre)[:, :, None]], axis=2)
+    anchored = np.zeros(count, bool)
+    anchored[component[tiles.locked]] = True
+    return np.where(anchored[component][:, None, None], motion, out)
+
+
 def place_components(motion: Array, tiles: TileTable, component: Rows, *, turn: bool) -> Array:
     """Return the motions with every component in its place, each moved as one (turned, too, if ``turn``).
 

@@ -211,8 +211,8 @@ def build_equations(
 
     A similarity or affine tile is held to its own shape with ``strain_weight`` on |G^T G - 1|^2 / 4 (the Green
     strain: no turn, however large, counts as one). The sum of squares itself would be smaller for a smaller mosaic;
-    residuals count relative to the local scale, which removes that pull: a common scaling of all tiles leaves the
-    data term as it is.
+    residuals count relative to the pair's mean linear part, L^-1 r with dL in the gradient, which removes that pull:
+    along a common scaling (or turn) of all tiles the data term has no slope.
     """
     basis = tangents(motion, model)
     d = basis.shape[1]
@@ -223,9 +223,10 @@ def build_equations(
     gi = (bi.reshape(-1, d, 6) @ slope[:, :, :3].reshape(-1, 6, 1))[..., 0]
     gj = (bj.reshape(-1, d, 6) @ slope[:, :, 3:].reshape(-1, 6, 1))[..., 0]
     if model in {"similarity", "affine"}:
-        scatter = slope @ joint.transpose(0, 2, 1)
-        gi = gi - np.einsum("kdxy,kxy->kd", bi[..., :2], scatter) / 2
-        gj = gj - np.einsum("kdxy,kxy->kd", bj[..., :2], scatter) / 2
+        between = (motion[pairs.fixed, :, :2] + motion[pairs.moving, :, :2]) / 2
+        scatter = (slope @ joint.transpose(0, 2, 1) @ np.linalg.inv(between).transpose(0, 2, 1)).reshape(-1, 4, 1)
+        gi = gi - (bi[..., :2].reshape(-1, d, 4) @ scatter)[..., 0] / 2
+        gj = gj - (bj[..., :2].reshape(-1, d, 4) @ scatter)[..., 0] / 2
     diagonal = np.zeros((len(tiles), d, d))
     for index, b, g, block in ((pairs.fixed, bi, gi, slice(0, 3)), (pairs.moving, bj, gj, slice(3, 6))):
         np.add.at(gradient, index, g)

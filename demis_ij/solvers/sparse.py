@@ -22,6 +22,7 @@ from demis_ij.errors import InputError, SolveError
 from demis_ij.geometry import DEGREES_OF_FREEDOM, MODELS
 from demis_ij.records import Layout, PairMatch, Solution
 from demis_ij.solvers.beliefs import Beliefs, form_beliefs
+from demis_ij.solvers.components import label_components, without_drift
 from demis_ij.solvers.contested import reconsider
 from demis_ij.solvers.measurements import Array, PairTable, TileTable, pair_table, tile_table
 from demis_ij.solvers.normal_equations import (
@@ -125,6 +126,7 @@ class _Solve:
         self.unknowns = DEGREES_OF_FREEDOM[self.model]
         self.strain_weight = 1 / settings.deformation_frac**2
         self.stage = stage_moments(pairs, tiles) / beliefs.stage_sigma**2
+        self.component = label_components(len(tiles), pairs.fixed, pairs.moving)
         self.motion = np.tile(np.eye(2, 3), (len(tiles), 1, 1))
         self.weight = beliefs.weight.copy()
         self.misfit = 0.0  # squared: how far a right pair as a whole is off, beyond the noise of its points
@@ -181,8 +183,10 @@ class _Solve:
             raise SolveError(msg)
         spread = equations.spread(step)
         basis = tangents(self.motion, self.model)
-        change = np.einsum("nd,ndij->nij", spread, basis)
-        self.motion = stepped(self.motion, basis, spread, self.model)
+        before = self.motion
+        after = stepped(before, basis, spread, self.model)
+        self.motion = without_drift(after, self.tiles, self.component, self.model)
+        change = self.motion - before
         return float((np.abs(change[:, :, :2]).sum(2) * self.tiles.half[:, None] + np.abs(change[:, :, 2])).max())
 
     def _limit(self, width: float) -> tuple[Array, Array]:
