@@ -265,7 +265,7 @@ def _cells(
             msg = f"{name} = {size}: a grid needs one at least"
             raise InputError(msg)
     if pattern is None:
-        numbers = None if missing else running_numbers(files, whole=first is not None)
+        numbers = None if missing else _numbers(files, rows, cols, first)
     else:
         expression = compile_pattern(pattern)
         fitting = [(p, found) for p in files if (found := expression.fullmatch(p.name))]
@@ -282,6 +282,16 @@ def _cells(
         raise InputError(msg)
     places = _places(files, numbers, rows, cols, missing, first)
     return _in_order(places, rows, cols, order)
+
+
+def _numbers(files: Sequence[Path], rows: int | None, cols: int | None, first: int | None) -> list[int] | None:
+    """Return the running numbers: whole where they fit the grid (or ``first`` is given), else without shared digits."""
+    whole = running_numbers(files, whole=True)
+    if whole is None or first is not None:
+        return whole
+    if rows and cols and max(whole) <= rows * cols:
+        return whole
+    return running_numbers(files)
 
 
 def _by_row_and_col(

@@ -73,6 +73,15 @@ def test_a_number_that_is_left_out_leaves_a_hole(tmp_path):
     assert list(cells(layout).values()) == [(0, 0), (0, 2), (0, 3), (2, 1), (2, 3)]
 
 
+def test_missing_first_tiles_leave_holes_where_the_numbers_fit_the_grid(tmp_path):
+    folder = touch(tmp_path / "g", "t02.tif", "t03.tif", "t04.tif")
+    assert list(cells(grid_layout(folder, rows=2, cols=3, shape=SHAPE)).values()) == [(0, 1), (0, 2), (1, 0)]
+    folder = touch(tmp_path / "h", "t11.tif", "t12.tif", "t13.tif")  # the 1 that they share is no prefix here
+    assert list(cells(grid_layout(folder, rows=4, cols=4, shape=SHAPE)).values()) == [(0, 2), (0, 3), (1, 0)]
+    with pytest.raises(InputError, match="outside 3 x 5 tiles counted from 0"):
+        grid_layout(touch(tmp_path / "k", "t0.tif", "t15.tif"), rows=3, cols=5, shape=SHAPE)
+
+
 def test_without_running_numbers_the_missing_places_can_be_named(tmp_path):
     folder = touch(tmp_path / "g", "north.tif", "east.tif", "south.tif")
     assert list(cells(grid_layout(folder, rows=2, cols=2, missing=[2], shape=SHAPE)).items()) == [
