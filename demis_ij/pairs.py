@@ -396,7 +396,7 @@ def _best_within_gate(
     asked again.
     """
     left = np.ones(len(near), bool)
-    reason = f"no transform among {len(near)} matches"
+    reason = f"the {len(near)} matches within the stage's error agree on nothing"
     for _ in range(4):
         index = np.flatnonzero(left)
         if len(index) < needed:

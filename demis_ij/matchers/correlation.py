@@ -61,7 +61,7 @@ class CorrelationMatcher:
     next_share : float
         A second shift, elsewhere, that is this strong makes the answer ambiguous: no points.
     block_px, search_px : int
-        Side of a block and how far it is looked for, px of the view. Blocks lie half a block apart.
+        Side of a block and how far it is looked for, px of the view. Blocks lie half a block apart or less.
     block_ncc : float
         What a block's correlation must reach.
     """
@@ -74,7 +74,7 @@ class CorrelationMatcher:
         max_turn_deg: float = 5.0,
         turn_step_deg: float = 1.25,
         min_share: float = 0.2,
-        strength: float = 6.0,
+        strength: float = 6.5,
         next_share: float = 0.9,
         block_px: int = 96,
         search_px: int = 14,
@@ -131,9 +131,12 @@ class CorrelationMatcher:
         if reach < 1:
             return Correspondences.none()
         h, w = (min(self.block_px // 2, n - 2 * reach) for n in valid.shape)
+        step = 0.5
+        if len(_starts(valid.shape[0], h, reach, step)) * len(_starts(valid.shape[1], w, reach, step)) < 24:
+            step = 0.25  # a short strip: the same blocks say more when they lie closer
         at, moved, score = [], [], []
-        for r in _starts(valid.shape[0], h, reach):
-            for c in _starts(valid.shape[1], w, reach):
+        for r in _starts(valid.shape[0], h, reach, step):
+            for c in _starts(valid.shape[1], w, reach, step):
                 block = Box(c, r, c + w, r + h)
                 if valid[block.slices].mean() < 0.5:
                     continue
@@ -158,10 +161,10 @@ def _levelled(plane: _Plane, valid: NDArray[np.bool_]) -> _Plane:
     return (plane - cv2.GaussianBlur(plane * weight, (0, 0), 16) / share) * weight
 
 
-def _starts(length: int, side: int, inset: int) -> list[int]:
-    """Return where blocks begin: half a block apart, first and last flush with the inset."""
+def _starts(length: int, side: int, inset: int, step: float) -> list[int]:
+    """Return where blocks begin: at most ``step`` of a block apart, first and last flush with the inset."""
     room = length - 2 * inset - side
-    count = max(1, math.ceil(room / (side / 2)) + 1)
+    count = max(1, math.ceil(room / (side * step)) + 1)
     return sorted({inset + round(v) for v in np.linspace(0, room, count)})
 
 
