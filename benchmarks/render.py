@@ -2,11 +2,11 @@
 
     python benchmarks/render.py [--tiles 36] [--side 1024]
 
-Speed: processor time of one process, OpenCV on one thread, tiles already in memory, nothing is written. The peer is what the published
-DEMIS code does: ``cv2.warpPerspective`` of every tile onto the full canvas, then one array operation to put it in
-(measured on some of the tiles, they cost the same; nearest neighbour as it is there, and linear as here). Memory: a process
-of its own for each number of tiles, the same 36 files cycled, read through `demis_ij.images.TileStore`; the peak is
-that of the whole process, with the Python modules that it holds before.
+Speed: processor time of one process, OpenCV on one thread, tiles already in memory, nothing is written. The peer is
+what the published DEMIS code does: ``cv2.warpPerspective`` of every tile onto the full canvas, then one array operation
+to put it in (measured on some of the tiles, they cost the same; nearest neighbour as it is there, and linear as here).
+Memory: a process of its own for each number of tiles, the same 36 files cycled, read through
+`demis_ij.images.TileStore`; the peak is that of the whole process, with the Python modules that it holds before.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -40,7 +41,11 @@ def grid(count: int, side: int, folder: Path, files: int) -> Layout:
     tiles = []
     for i in range(count):
         x, y = (i % columns) * step, (i // columns) * step
-        placed = Affine.translation(*(rng.uniform(-5, 5, 2) + (x, y))) @ Affine.rigid(rng.uniform(-0.02, 0.02))
+        placed = (
+            Affine.translation(x, y)
+            @ Affine.translation(*rng.uniform(-5, 5, 2))
+            @ Affine.rigid(rng.uniform(-0.02, 0.02))
+        )
         tiles.append(Tile(str(i), folder / f"{i % files}.tif", (side, side), placed))
     return Layout(tuple(tiles))
 
@@ -49,14 +54,14 @@ def images(count: int, side: int) -> list[np.ndarray]:
     """Return textured 8-bit images."""
     rng = np.random.default_rng(3)
     return [
-        cv2.normalize(cv2.GaussianBlur(rng.normal(0, 1, (side, side)), (0, 0), 3), None, 1, 254, cv2.NORM_MINMAX).astype(
-            np.uint8
-        )
+        cv2.normalize(
+            cv2.GaussianBlur(rng.normal(0, 1, (side, side)), (0, 0), 3), None, 1, 254, cv2.NORM_MINMAX
+        ).astype(np.uint8)
         for _ in range(count)
     ]
 
 
-def best_of(runs: int, task) -> float:
+def best_of(runs: int, task: Callable[[], object]) -> float:
     """Return the least processor time of some runs, s: both ways are one thread without reading or writing."""
     times = []
     for _ in range(runs):
@@ -149,7 +154,16 @@ def main() -> None:
             cv2.imwrite(str(Path(folder) / f"{i}.tif"), picture)
         peaks = []
         for count in (36, 360):
-            command = [sys.executable, __file__, "--memory-of", str(count), "--folder", folder, "--side", str(given.side)]
+            command = [
+                sys.executable,
+                __file__,
+                "--memory-of",
+                str(count),
+                "--folder",
+                folder,
+                "--side",
+                str(given.side),
+            ]
             found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             peaks.append(found["peak"])
             print(

@@ -91,8 +91,8 @@ class Sink(Protocol):
     """Receives a mosaic block by block, in any order. A partial file never looks whole.
 
     Blocks are (rows, cols) arrays of the dtype given at `open`; masks are bool, True where there is data. A block that
-    never comes holds no data. A sink that cannot be written (a full disk) raises `OSError`; whoever drives it then calls
-    `abort`, which may be called at any time and more than once. `demis_ij.testing.sink_contract` tests all of this.
+    never comes holds no data. A sink that cannot be written (a full disk) raises `OSError`; whoever drives it then
+    calls `abort`, which may be called at any time and more than once. `demis_ij.testing.sink_contract` tests this.
     """
 
     def open(

@@ -1,13 +1,13 @@
 """Several tiles made one: a cell of the mosaic, blended where tiles overlap and only there.
 
-A mosaic is drawn in cells of `CELL_PX`, fixed to the mosaic's own pixel (0, 0). What a cell holds depends on nothing but
-the tiles, so blocks of any size and in any order give the same pixels to the last bit; and a cell's arrays fit in
+A mosaic is drawn in cells of `CELL_PX`, fixed to the mosaic's own pixel (0, 0). What a cell holds depends on nothing
+but the tiles, so blocks of any size and in any order give the same pixels to the last bit; and a cell's arrays fit in
 the processor's cache.
 
-**Feathering.** With d_i the distance of a pixel to the nearest edge of tile i's data, its weight is d_i over the sum of all:
-in an overlap of two tiles a straight ramp from edge to edge. With a feather width F the ramp is at most F wide and
-centred where the two distances are equal: ``w_i = clip(1/2 + (d_i - m_i) / (2 min(F, d_i + m_i)), 0, 1)``, m_i the largest
-distance of another tile, over the sum of all. Both are continuous: at its edge a tile weighs nothing.
+**Feathering.** With d_i the distance of a pixel to the nearest edge of tile i's data, its weight is d_i over the sum of
+all: in an overlap of two tiles a straight ramp from edge to edge. With a feather width F the ramp is at most F wide and
+centred where the two distances are equal: ``w_i = clip(1/2 + (d_i - m_i) / (2 min(F, d_i + m_i)), 0, 1)``, m_i the
+largest distance of another tile, over the sum of all. Both are continuous, and at its edge a tile weighs nothing.
 """
 
 from __future__ import annotations

@@ -4,13 +4,14 @@ Each overlap is sampled once, at low resolution (noise and small misplacements a
 more contrast and how much more brightness one tile has there than the other. Two linear least-squares problems follow:
 
 * log gains, ``log g_j - log g_i = log(s_i / s_j)``, s the standard deviations. The ratio of standard deviations is
-  symmetric, and in logarithms "all gains become 0" is no solution, as it is of the least squares of ``g_i v_i - g_j v_j``.
-  Its variance is ``(1 - rho^2) / n``: an overlap of resin, where nothing correlates, says nothing on the gain.
+  symmetric, and in logarithms "all gains become 0" is no solution, as it is of the least squares of
+  ``g_i v_i - g_j v_j``. Its variance is ``(1 - rho^2) / n``: an overlap of resin, where nothing correlates, says
+  nothing on the gain.
 * offsets, ``o_j - o_i = g_i m_i - g_j m_j``, m the means.
 
-Both are robust (Cauchy weights, iterated) and have a weak prior to gain 1 and offset 0, which keeps small errors at the seams
-from adding up to a slope over a long row of tiles. Gains of a connected component average to 1 (geometrically), and its mean
-grey stays what it was.
+Both are robust (Cauchy weights, iterated) and have a weak prior to gain 1 and offset 0, which keeps small errors at the
+seams from adding up to a slope over a long row of tiles. Gains of a connected component average to 1 (geometrically),
+and its mean grey stays what it was.
 """
 
 from __future__ import annotations
@@ -39,8 +40,10 @@ SEAM_SIGMA = 0.05
 """What an overlap's contrast (as a factor) and brightness (in standard deviations) are wrong by at best: shading of the
 tiles, saturation, a few px of misplacement."""
 PRIOR_GAIN_SIGMA = 0.7
-PRIOR_OFFSET_SIGMA = 3.0
-"""The weak prior, as a logarithm and in standard deviations of the tiles' greys."""
+PRIOR_OFFSET_SIGMA = 0.7
+"""The weak prior, as a logarithm and in standard deviations of the tiles' greys (or of their means,
+where those differ more). Prior over seam sigma, 14, is how many
+tiles of a row a consistent error at the seams can add up over; a seam keeps at most 1/200 of the tiles' differences."""
 LARGEST_LOG_GAIN = float(np.log(8.0))
 
 
@@ -144,8 +147,8 @@ def _common(first: Tile, second: Tile, thumbs: ReducedStore) -> tuple[Float, Flo
 
 
 def _at_points(image: NDArray[np.float32], points_xy: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return an image sampled at (N, 2) points, (N,); in columns of 1024, because OpenCV's maps have at most 32767 rows."""
-    width = 1024
+    """Return an image sampled at (N, 2) points, (N,)."""
+    width = 1024  # OpenCV's maps have at most 32767 rows
     padded = np.zeros((-(-len(points_xy) // width) * width, 2), np.float32)
     padded[: len(points_xy)] = points_xy
     x, y = (np.ascontiguousarray(padded[:, k].reshape(-1, width)) for k in (0, 1))
@@ -160,7 +163,7 @@ def _level(tile: Tile, thumbs: ReducedStore) -> tuple[float, float, int]:
 
 
 def _measure(first: int, second: int, a: Float, b: Float) -> _Seam | None:
-    """Return what an overlap says, outliers (dirt, charging, a fold in one of them) left out; None when it says nothing."""
+    """Return what an overlap says, None when nothing; dirt, charging or a fold in one of the two is left out."""
     for _ in range(3):
         if len(a) < LEAST_SAMPLES:
             return None
@@ -206,7 +209,9 @@ def _solve(count: int, seams: Sequence[_Seam], levels: dict[int, tuple[float, fl
     step = (gain[rows] * mean) @ np.array([1.0, -1.0]) / grey
     noise = (gain[rows] * deviation).mean(1) / grey
     variance = noise**2 * np.maximum(1 - rho**2, 0.01) / samples + SEAM_SIGMA**2
-    offset = grey * _differences(count, rows, step, variance, PRIOR_OFFSET_SIGMA)
+    # where tiles differ by more than their contrast (resin), the prior must let them
+    prior = PRIOR_OFFSET_SIGMA * max(1.0, float((gain * level[:, 0])[known].std()) / grey)
+    offset = grey * _differences(count, rows, step, variance, prior)
     change = gain * level[:, 0] + offset - level[:, 0]
     offset -= _mean_per_component(change, component, level[:, 2])
     gain[~known], offset[~known] = 1.0, 0.0
@@ -214,7 +219,7 @@ def _solve(count: int, seams: Sequence[_Seam], levels: dict[int, tuple[float, fl
 
 
 def _differences(count: int, rows: NDArray[np.intp], step: Float, variance: Float, prior_sigma: float) -> Float:
-    """Return x with ``x[second] - x[first] = step``, Cauchy-robust, and a prior of ``prior_sigma`` around 0; (count,)."""
+    """Return x with ``x[second] - x[first] = step``, Cauchy-robust, and a prior of sigma ``prior_sigma`` around 0."""
     weight = 1 / variance
     x = np.zeros(count)
     for _ in range(8):

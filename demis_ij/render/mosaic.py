@@ -167,8 +167,8 @@ def blocks(
 ) -> Iterator[Block]:
     """Yield the blocks of a mosaic that any tile touches: where they lie, their pixels, where those are data.
 
-    Only the tiles that a block touches are read for it, and no more than a few blocks exist at a time. The pixels do not
-    depend on ``block_px`` or ``threads``. Blocks come in Z order, without those that no tile touches.
+    Only the tiles that a block touches are read for it, and no more than a few blocks exist at a time. The pixels do
+    not depend on ``block_px`` or ``threads``. Blocks come in Z order, without those that no tile touches.
 
     Parameters
     ----------
@@ -193,8 +193,8 @@ def blocks(
     threads : int
         Blocks drawn at a time; 0 is one a core.
     on_unreadable : callable, optional
-        Called with the tile and the error, once a block, when a tile cannot be read; the mosaic is then drawn without it.
-        Without it the error is raised.
+        Called with the tile and the error, once a block, when a tile cannot be read; the mosaic is then drawn without
+        it. Without this, the error is raised.
     progress : callable, optional
         Called with (blocks done, all blocks).
 
@@ -253,7 +253,7 @@ def _drawn(drawing: _Drawing, todo: Sequence[Box], threads: int, progress: Progr
 
 
 def common_dtype(layout: Layout) -> tuple[np.dtype[Any], list[str]]:
-    """Return the dtype that holds every readable tile unchanged, from the files' headers, and a warning when they differ.
+    """Return the dtype that holds every readable tile unchanged, by the files' headers; a warning when they differ.
 
     Raises
     ------
@@ -337,6 +337,10 @@ def render(
     if pixel_size is not None and canvas.scale != 1:
         pixel_size = (pixel_size[0] / canvas.scale, pixel_size[1])
     left_out: dict[str, str] = {}
+
+    def leave_out(tile: Tile, error: InputError) -> None:
+        left_out[tile.id] = str(error)
+
     intensity = solve_intensity(layout, store, pairs) if correct_intensity else {}
     stream = blocks(
         layout,
@@ -349,7 +353,7 @@ def render(
         feather_px=feather_px,
         intensity=intensity,
         threads=threads,
-        on_unreadable=lambda tile, error: left_out.setdefault(tile.id, str(error)) and None,
+        on_unreadable=leave_out,
         progress=progress,
     )
     opened: list[Sink] = []

@@ -3,8 +3,8 @@
 **No data.** A mosaic pixel is data of a tile when the whole stencil of its interpolation is: 2 x 2 pixels (linear) or
 4 x 4 (cubic) of the tile's mask, points up to the centres of the outermost pixels. Nothing is extrapolated and nothing
 dark leaks in, at the price of up to a pixel (linear) or two (cubic) of rim along a mask. At the tile's own border a
-cubic stencil continues the image by a parabola. A no-data pixel that would enter with less than a ten-thousandth of the weight
-(whole-pixel shifts, but for rounding) does not count.
+cubic stencil continues the image by a parabola. A no-data pixel that would enter with less than a ten-thousandth of the
+weight (float32 rounding of whole-pixel shifts) does not count.
 """
 
 from __future__ import annotations
@@ -242,8 +242,8 @@ def _interpolate(pixels: Float, to_crop: Affine, shape: tuple[int, int], interpo
 def _catmull_rom(pixels: Float, to_crop: Affine, shape: tuple[int, int]) -> Float:
     """Return cubic convolution with a = -0.5 (Keys 1981, doi:10.1109/TASSP.1981.1163711), exact coordinates.
 
-    OpenCV's cubic has a = -0.75, which does not even reproduce a ramp (it bends positions by up to 0.048 px), and rounds
-    coordinates to 1/32 px; together 0.07 px were measured. This one reproduces quadratics.
+    OpenCV's cubic has a = -0.75, which does not even reproduce a ramp (it bends positions by up to 0.048 px), and
+    rounds coordinates to 1/32 px; together 0.07 px were measured. This one reproduces quadratics.
     """
     x, y = _coordinates(to_crop, shape)
     np.clip(x, 0, pixels.shape[1] - 1, out=x)
@@ -333,14 +333,15 @@ def border_distance(placed: Placed, box: Box) -> Float:
 
 
 def _plane(across: float, down: float, start: float, shape: tuple[int, int]) -> Float:
-    """Return ``across * col + down * row + start``, float32; a product of matrices is four times as fast as a sum of vectors.
+    """Return ``across * col + down * row + start``, float32.
 
-    Both are the same to the last bit: all they do is one multiplication by 1 and one sum.
+    A product of matrices is four times as fast as a sum of vectors, and the same to the last bit: all it does is a
+    multiplication by 1 and one sum.
     """
     rows, cols = np.ones((shape[0], 2), np.float32), np.ones((2, shape[1]), np.float32)
     rows[:, 0] = down * np.arange(shape[0])
     cols[1] = across * np.arange(shape[1]) + start
-    return rows @ cols
+    return np.asarray(rows @ cols, np.float32)
 
 
 def edge_distance(patch: Patch, box: Box, distances: MaskDistances) -> Float:
@@ -361,4 +362,4 @@ def edge_distance(patch: Patch, box: Box, distances: MaskDistances) -> Float:
         shrink = Affine(a=scale_x, d=scale_y, tx=0.5 * scale_x - 0.5, ty=0.5 * scale_y - 0.5)
         onto = shrink @ placed.to_tile @ Affine.translation(box.x0, box.y0)
         distance = np.minimum(distance, _interpolate(coarse, onto, box.shape, "linear") - 1)
-    return np.maximum(distance + np.float32(0.5), np.float32(0.5))
+    return np.asarray(np.maximum(distance + np.float32(0.5), np.float32(0.5)), np.float32)

@@ -2,9 +2,9 @@
 
 Tiled, deflate-compressed, smaller copies as SubIFDs (OME-TIFF 6), BigTIFF when it may pass 4 GiB. A TIFF cannot be
 written in any order without its tiles' sizes being known, so blocks are first kept in a hidden folder beside the file
-(lightly compressed), which takes about as much disk again and is removed at the end. Where there is no data stands 0, NaN in
-floats. The pixel size is written as OME-XML (``PhysicalSizeX`` and unit) and as resolution tags, which plain ImageJ
-reads.
+(lightly compressed), which takes about as much disk again and is removed at the end. Where there is no data stands 0,
+NaN in floats. The pixel size is written as OME-XML (``PhysicalSizeX`` and unit) and as resolution tags, which plain
+ImageJ reads.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A mosaic as OME-Zarr 0.4 (Zarr format 2), a folder of small files that viewers open anywhere, also over a network.
 
-Version 0.4, not 0.5: in 2026 it is still what every reader takes (Fiji's N5 and MoBIE plug-ins, Bio-Formats, QuPath,
-napari, vizarr), and a 2-D mosaic needs nothing that only 0.5 has. Blosc-lz4 with ``/`` between chunk indices, the default of
+Version 0.4, not 0.5: it is what every reader takes (Fiji's N5 and MoBIE plug-ins, Bio-Formats, QuPath, napari, vizarr),
+and a 2-D mosaic needs nothing that only 0.5 has. Blosc-lz4 with ``/`` between chunk indices, the default of
 ome-zarr-py. Where there is no data stands 0, NaN in floats.
 """
 

@@ -1,4 +1,4 @@
-"""A mosaic as a PNG to look at: at most some thousand px a side, stretched to 8 bit, transparent where there is no data."""
+"""A mosaic as a PNG to look at: some thousand px a side, stretched to 8 bit, transparent where there is no data."""
 
 from __future__ import annotations
 

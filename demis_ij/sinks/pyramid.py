@@ -19,7 +19,7 @@ from demis_ij.sinks.reduction import area_mean, to_dtype
 
 
 def no_data_value(dtype: np.dtype[Any]) -> float:
-    """Return what stands in a file where there is no data: 0, and NaN in floats, where 0 may be a grey like any other."""
+    """Return what stands in a file where there is no data: 0, in floats NaN, because 0 may be a grey like any other."""
     return float("nan") if dtype.kind == "f" else 0.0
 
 
@@ -88,7 +88,8 @@ class Pyramid:
         """Take a block of the largest level."""
         whole = Box.of_shape(self.shapes[0])
         if pixels.shape != box.shape or mask.shape != box.shape or (box & whole) != box:
-            msg = f"a block of {pixels.shape} with a mask of {mask.shape} does not fit {box} of a mosaic of {self.shapes[0]}"
+            found = f"a block of {pixels.shape} with a mask of {mask.shape}"
+            msg = f"{found} does not fit {box} of a mosaic of {self.shapes[0]}"
             raise InputError(msg)
         if mask.any():
             self._put(0, pixels, mask, box)

@@ -42,18 +42,17 @@ def area_mean(
     if mask is None and not (down or right):
         mean = cv2.resize(values, (cols, rows), interpolation=cv2.INTER_AREA)
         return np.asarray(mean, np.float32), np.ones((rows, cols), bool)
-    share = np.ones(pixels.shape, np.float32) if mask is None else mask.astype(np.float32)
+    share: NDArray[np.float32] = np.ones(pixels.shape, np.float32) if mask is None else mask.astype(np.float32)
     if mask is not None:
         values[~mask] = 0
     if down or right:
-        values = cv2.copyMakeBorder(values, 0, down, 0, right, cv2.BORDER_CONSTANT, value=0)
-        share = cv2.copyMakeBorder(share, 0, down, 0, right, cv2.BORDER_CONSTANT, value=0)
-    total = cv2.resize(values, (cols, rows), interpolation=cv2.INTER_AREA)
-    cover = cv2.resize(share, (cols, rows), interpolation=cv2.INTER_AREA)
+        values, share = (np.pad(v, ((0, down), (0, right))) for v in (values, share))
+    total = np.asarray(cv2.resize(values, (cols, rows), interpolation=cv2.INTER_AREA), np.float32)
+    cover = np.asarray(cv2.resize(share, (cols, rows), interpolation=cv2.INTER_AREA), np.float32)
     inside = cover >= COVERAGE_FRAC - 1e-6
     mean = np.zeros((rows, cols), np.float32)
     np.divide(total, cover, out=mean, where=inside)
-    return mean, inside
+    return mean, np.asarray(inside, bool)
 
 
 def to_dtype(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -64,11 +64,9 @@ def test_the_mosaic_is_the_function_that_the_tiles_were_drawn_from(seed, interpo
     # The product of the waves is two waves of half the height and sqrt(2) the frequency. Along a tile's axis (1.05 px
     # of the world at most) derivative n is at most HEIGHT * slope^n.
     slope = WAVE * np.sqrt(2) * 1.05
-    if interpolation == "linear":  # 1/8 f'' an axis
-        bound = 2 * HEIGHT * slope**2 / 8
-    else:  # sum of |weight| |distance|^3 / 6 <= 0.094 an axis; the second pass amplifies by at most 1.25
-        bound = 2.25 * 0.094 * HEIGHT * slope**3
-    bound += 2e-3  # grey: coordinates and values are float32
+    # linear: 1/8 f'' an axis; cubic: sum of |weight| |distance|^3 / 6 <= 0.094 an axis, the second pass amplifies by <= 1.25
+    bounds = {"linear": 2 * HEIGHT * slope**2 / 8, "cubic": 2.25 * 0.094 * HEIGHT * slope**3}
+    bound = bounds[interpolation] + 2e-3  # grey: coordinates and values are float32
     assert mask.mean() > 0.7
     assert np.abs(pixels - waves(*world_of(canvas)))[mask].max() < bound
 
@@ -227,7 +225,7 @@ def test_no_step_shows_where_a_tile_ends():
 
     for feather_px in (None, 25.0):
         pixels, mask, _ = assembled(layout, store, feather_px=feather_px)
-        # Where two tiles' borders cross on the mosaic's own outline, each is alone on one side: no blending can hide it.
+        # Where two tiles' borders cross on the mosaic's own outline, each is alone on one side; nothing can hide it.
         inner = cv2.erode(np.pad(mask, 1).astype(np.uint8), np.ones((51, 51)))[1:-1, 1:-1].astype(bool)
         both = inner[:, 1:] & inner[:, :-1]
         # 300 grey over a ramp of 25 px, up to twice as steep where three tiles meet
@@ -351,7 +349,7 @@ def test_a_tile_of_another_size_than_the_layout_says_is_an_error_that_names_it()
     layout, store = draw_tiles(waves, [Affine(), Affine.translation(100, 0)], SHAPE)
     store = MemoryStore({"0": store.image(layout.tiles[0]), "1": np.zeros((9, 9), np.float32)})
 
-    with pytest.raises(InputError, match="tile 1: .* 9x9 px, needed 170x150"):
+    with pytest.raises(InputError, match=r"tile 1: .* 9x9 px, needed 170x150"):
         assembled(layout, store)
 
     left_out = {}
