@@ -285,6 +285,15 @@ def test_a_transform_that_is_not_affine_is_replaced_by_the_nearest_affine_with_i
     assert f"{departure:.2g} px" in warning
 
 
+def test_the_box_comes_from_a_mesh_as_fine_as_the_patch_says(tmp_path):
+    # y' = y + (x - 512)^2 / 1000: the lowest vertex is (512, 0) with 33 columns, the middle (512, 49.5) with two
+    bend = transforms(("PolynomialTransform2D", "0 1 0 0 0 0 262.144 -1.024 1 0.001 0 0"))
+    fine = patch("5", inside=bend, size=(1025, 100)).replace('mres="32"', 'mres="33"')
+    coarse = patch("6", inside=bend, size=(1025, 100)).replace('mres="32"', 'mres="2"')
+    layout = read(tmp_path, layer(fine, coarse)).layouts[0]
+    assert layout["5"].to_world.ty - layout["6"].to_world.ty == pytest.approx(49)
+
+
 def test_an_unknown_transform_class_is_said_and_the_patch_is_scaled_to_its_size(tmp_path):
     text = patch(inside='<ict_transform class="my.own.Swirl" data="1 2"/>').replace(
         'width="1024.0"', 'width="2048.0"', 1
