@@ -106,7 +106,9 @@ class CorrelationMatcher:
 
     def coarse(self, fixed: View, moving: View) -> tuple[_Peak, Affine] | None:
         """Return the best shift and turn of the whole overlap, moving to fixed px of the views, believed or not."""
-        small = _reduced(fixed, self.reduction), _reduced(moving, self.reduction)
+        thin = min(*fixed.image.shape, *moving.image.shape)
+        reduction = max(1, min(self.reduction, thin // 32))  # a thin strip keeps more of its pixels
+        small = _reduced(fixed, reduction), _reduced(moving, reduction)
         if small[0] is None or small[1] is None:
             return None
         peaks = _correlate(small[0], small[1], self.turns, self.min_share)
@@ -114,7 +116,7 @@ class CorrelationMatcher:
             return None
         best = max(peaks, key=lambda p: p.strength)
         # the same place at another turn is no rival, another place is
-        others = [p.strength for p in peaks if math.dist(p.shift_xy, best.shift_xy) > 12]
+        others = [p.strength for p in peaks if math.dist(p.shift_xy, best.shift_xy) * reduction > 48]
         best = _Peak(best.strength, max([best.next_strength, *others]), best.shift_xy, best.turn)
         h, w = small[1].image.shape
         turned = Affine.about(Affine.rigid(best.turn), ((w - 1) / 2, (h - 1) / 2))
@@ -130,13 +132,15 @@ class CorrelationMatcher:
         reach = min(self.search_px // 2, (min(valid.shape) - 16) // 2)
         if reach < 1:
             return Correspondences.none()
-        h, w = (min(self.block_px // 2, n - 2 * reach) for n in valid.shape)
-        step = 0.5
-        if len(_starts(valid.shape[0], h, reach, step)) * len(_starts(valid.shape[1], w, reach, step)) < 24:
-            step = 0.25  # a short strip: the same blocks say more when they lie closer
+        # a short strip has few blocks: they lie closer there, and if that is not enough they are smaller
+        for side, step in ((self.block_px // 2, 0.5), (self.block_px // 2, 0.25), (self.block_px // 4, 0.25)):
+            h, w = (min(side, n - 2 * reach) for n in valid.shape)
+            rows, cols = (_starts(n, k, reach, step) for n, k in zip(valid.shape, (h, w), strict=True))
+            if len(rows) * len(cols) >= 24:
+                break
         at, moved, score = [], [], []
-        for r in _starts(valid.shape[0], h, reach, step):
-            for c in _starts(valid.shape[1], w, reach, step):
+        for r in rows:
+            for c in cols:
                 block = Box(c, r, c + w, r + h)
                 if valid[block.slices].mean() < 0.5:
                     continue

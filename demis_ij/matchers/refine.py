@@ -138,8 +138,9 @@ def agreement(fixed: View, moving: View, to_fixed: Affine) -> float | None:
     """Return how far the likeness of two views under a transform stands out among wrong shifts of it.
 
     The correlation of the whole overlap, low-passed (sigma 4 px) so that the tiles' own noise does not hide weak
-    structure, divided by the root mean square of the same at some 60 shifts of 24 px and more: about 1 for views that
-    do not show the same, 4 and more when they do. (What ashlar learns from pairs that do not overlap, learnt from the
+    structure, as Fisher's z (the inverse hyperbolic tangent: small strips correlate by chance, but not near 1), divided
+    by the root mean square of the same at some 60 shifts of 24 px and more: about 1 for views that do not show the
+    same, 4 and more when they do. (What ashlar learns from pairs that do not overlap, learnt from the
     pair itself.) None when they share too little to tell.
     """
     middle = half_way(fixed, moving, to_fixed, 4.0)
@@ -156,15 +157,15 @@ def agreement(fixed: View, moving: View, to_fixed: Affine) -> float | None:
     rows, cols = valid.shape
     along = max(rows, cols)
     elsewhere = []
-    for far in range(6, along // 2, max(1, along // 48)):
+    for far in range(6, along // 2, max(1, along // 32)):
         for across in (-4, 0, 4):
             for step in (-far, far):
                 dy, dx = (step, across) if rows > cols else (across, step)
                 elsewhere.append(_ncc(one, two, valid, dy, dx))
-    wrong = np.array([v for v in elsewhere if v is not None])
+    wrong = np.arctanh(np.clip([v for v in elsewhere if v is not None], -0.999, 0.999))
     if here is None or len(wrong) < 12:
         return None
-    return float(here / max(1e-6, np.sqrt((wrong**2).mean())))
+    return float(math.atanh(min(here, 0.999)) / max(1e-6, np.sqrt((wrong**2).mean())))
 
 
 def _ncc(one: _Plane, two: _Plane, valid: _Plane, dy: int, dx: int) -> float | None:
