@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demis_ij.geometry import DEGREES_OF_FREEDOM
-from demis_ij.solvers.loops import closure_errors, confirmed_pairs, find_loops
+from demis_ij.solvers.loops import closure_errors, confirmed_pairs, find_loops, typical_error
 from demis_ij.solvers.measurements import Array, Complex, PairTable, TileTable, own_motion, own_squares
 
 FINEST_PX = 5e-3  # no match is exact to less
@@ -35,6 +35,8 @@ class Beliefs:
         Pairs that must not be believed: too far from the stage, and in no loop that could speak for them.
     stage_sigma : float
         What the stage is wrong by between neighbours.
+    loop_sigma : float
+        What short loops of right pairs fail to close by; inf without loops. A right seam is off by less.
     """
 
     turn: Complex
@@ -44,6 +46,7 @@ class Beliefs:
     weight: Array
     barred: NDArray[np.bool_]
     stage_sigma: float
+    loop_sigma: float
 
 
 def learn_noise(pairs: PairTable, own: Array, unknowns: int, unit_px: float) -> Array:
@@ -79,7 +82,7 @@ def form_beliefs(tiles: TileTable, pairs: PairTable, model: str, stage_sigma_px:
     off = np.sqrt(np.abs(shift) ** 2 + (lever * np.abs(turn - 1)) ** 2)
     sigma = learn_stage_sigma(off, stage_sigma_px / tiles.unit_px)
     if not robust or len(pairs) == 0:
-        return Beliefs(turn, shift, own, noise, np.ones(len(pairs)), np.zeros(len(pairs), bool), sigma)
+        return Beliefs(turn, shift, own, noise, np.ones(len(pairs)), np.zeros(len(pairs), bool), sigma, np.inf)
     loops = find_loops(len(tiles), pairs.fixed, pairs.moving)
     centre: Complex = tiles.centre[:, 0] + 1j * tiles.centre[:, 1]
     middle = (centre[pairs.fixed] + centre[pairs.moving]) / 2
@@ -88,4 +91,4 @@ def form_beliefs(tiles: TileTable, pairs: PairTable, model: str, stage_sigma_px:
     near_stage = (9 / (9 + (off / sigma) ** 2)) ** 2
     weight = np.where(closes, 1.0, np.where(looped, DOUBTED, 1.0) * near_stage)
     far = ~closes & (off > STAGE_LIMIT * sigma)
-    return Beliefs(turn, shift, own, noise, np.where(far, 0.0, weight), far & ~looped, sigma)
+    return Beliefs(turn, shift, own, noise, np.where(far, 0.0, weight), far & ~looped, sigma, typical_error(error))

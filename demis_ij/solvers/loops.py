@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from demis_ij.solvers.measurements import Array, Complex, Rows
 
 MAX_DEGREE = 12  # a tile's pairs beyond so many are not combined with each other
-TOLERANCE = 4.0  # a loop closes when its error is below so many typical ones
+TOLERANCE = 5.0  # a loop closes when its error is below so many sigmas
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,18 +114,25 @@ def closure_errors(
     return np.asarray(np.sqrt(np.abs(t) ** 2 + (radius * np.abs(z - 1)) ** 2 / 2))
 
 
+def typical_error(error: Array) -> float:
+    """Return the sigma of the loops that close, inf without loops.
+
+    From the lower quartile (0.76 sigma of a 2-D normal law), so that three loops of four may hold a wrong pair.
+    """
+    return float(np.quantile(error, 0.25, method="lower")) / 0.7585 if len(error) else float("inf")
+
+
 def confirmed_pairs(
     pairs: int, loops: Loops, error: Array, floor: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return (in a loop that closes, in any loop), each (m,) bool.
 
-    A loop closes when its error is below `TOLERANCE` times the typical one (the median; fewer than half of the loops
-    may hold a wrong pair), or below ``floor``.
+    A loop closes when its error is below `TOLERANCE` times `typical_error`, or below ``floor``.
     """
     closes, looped = np.zeros(pairs, bool), np.zeros(pairs, bool)
     if len(error) == 0:
         return closes, looped
-    limit = max(floor, TOLERANCE * float(np.median(error)))
+    limit = max(floor, TOLERANCE * typical_error(error))
     looped[loops.pair[loops.pair >= 0]] = True
     good = loops.pair[error <= limit]
     closes[good[good >= 0]] = True

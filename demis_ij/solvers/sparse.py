@@ -43,6 +43,7 @@ FIRST_WIDTH = 8.0  # times WIDTH at the first step
 MAX_STEPS = 60
 MAX_RECONSIDERATIONS = 4
 SETTLED_PX = 3e-3
+UNSETTLED = 5e-3  # units (half a tile): what the first steps may leave a right seam off by
 
 
 class SparseSolver:
@@ -196,6 +197,8 @@ class _Solve:
         expected = self.unknowns * self.beliefs.noise_squared / self.pairs.count
         trusted = self.weight > 0.5
         typical = float(np.median(excess[trusted])) if trusted.any() else 0.0
+        # a start bent by wrong pairs must not widen the kernel, first steps that are not there yet may
+        typical = min(typical, max(self.beliefs.loop_sigma, UNSETTLED) ** 2)
         self.misfit = max(0.0, typical - float(np.median(expected)))
         scale = np.maximum(2.2 * typical, expected)  # 1.4826 squared: as a standard deviation
         return (WIDTH * width) ** 2 * scale, excess

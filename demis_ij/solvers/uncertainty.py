@@ -90,7 +90,7 @@ def estimate_spread(
         steps, samples = exact_steps(pattern, equations.matrix.toarray(), free), 1
     else:
         factor = factorise(equations.matrix)
-        steps, samples = draw_steps(pattern, pairs, motion, moments, model, factor, seed=0), SAMPLES
+        steps, samples = draw_steps(pattern, pairs, motion, moments, model, strain_weight, factor, seed=0), SAMPLES
     order = np.argsort(component, kind="stable")
     for part in np.split(order, np.cumsum(np.bincount(component))[:-1]):
         if len(part) > 1 and not tiles.locked[part].any():
@@ -135,9 +135,16 @@ def common_motions(motion: Array, tiles: TileTable, model: str, origin: Array) -
 
 
 def draw_steps(
-    pattern: Pattern, pairs: PairTable, motion: Array, moments: Array, model: str, factor: SuperLU, seed: int
+    pattern: Pattern,
+    pairs: PairTable,
+    motion: Array,
+    moments: Array,
+    model: str,
+    strain_weight: float,
+    factor: SuperLU,
+    seed: int,
 ) -> Array:
-    """Return (n, d, SAMPLES) draws of what the noise of the matches does to the unknowns."""
+    """Return (n, d, SAMPLES) draws of what noise (of matches, of tile shapes) does to the unknowns."""
     rng = np.random.default_rng(seed)
     basis = tangents(motion, model)
     n, d = basis.shape[:2]
@@ -153,6 +160,11 @@ def draw_steps(
         for tile, part in ((pairs.fixed, slice(0, 3)), (pairs.moving, slice(3, 6))):
             flat = pull[:, :, part].reshape(len(pairs), 6, BATCH)
             np.add.at(push, tile, basis[tile].reshape(len(pairs), d, 6) @ flat)
+        if d > 3:  # similarity, affine: the stiffness is a measurement, too
+            own = basis[..., :2]
+            change = motion[:, None, :, :2].transpose(0, 1, 3, 2) @ own
+            change = ((change + change.transpose(0, 1, 3, 2)) / 2).reshape(n, d, 4)
+            push += np.sqrt(strain_weight) * (change @ rng.standard_normal((n, 4, BATCH)))
         steps = factor.solve(as_free(push, pattern.free).reshape(-1, BATCH))
         out[inside, :, start : start + BATCH] = steps.reshape(-1, d, BATCH)[pattern.free[inside]]
     return out
