@@ -32,9 +32,7 @@ FAIL_PX = 10.0
 
 def measure(scene: synth.Scene, folder: Path, config: StitchConfig) -> dict[str, Any]:
     """Return the row of one scene and matcher."""
-    layout = replace(
-        scene.layout, tiles=tuple(replace(t, path=folder / "tiles" / t.path.name) for t in scene.layout)
-    )
+    layout = replace(scene.layout, tiles=tuple(replace(t, path=folder / "tiles" / t.path.name) for t in scene.layout))
     began = time.perf_counter()
     result = stitch(layout, config, store=TileStore())
     seconds = time.perf_counter() - began
@@ -80,8 +78,10 @@ def main() -> None:
     args = parser.parse_args()
     source = read(args.source) if args.source else None
     rows: dict[str, dict[str, Any]] = {}
-    print(f"{'set':<4}{'matcher':<13}{'tex fail':>9}{'resin fail':>12}{'wrong':>7}{'corner px':>11}"
-          f"{'global med/max px':>20}{'stage':>7}{'parts':>7}{'s/pair':>8}")
+    print(
+        f"{'set':<4}{'matcher':<13}{'tex fail':>9}{'resin fail':>12}{'wrong':>7}{'corner px':>11}"
+        f"{'global med/max px':>20}{'stage':>7}{'parts':>7}{'s/pair':>8}"
+    )
     for name in args.sets.split(","):
         scene = synth.make_scene(synth.SETS[name], args.seed, source)
         with tempfile.TemporaryDirectory() as folder:
@@ -90,10 +90,14 @@ def main() -> None:
                 r = measure(scene, where, StitchConfig(matcher=matcher, weights=args.weights))
                 rows[f"{name} {matcher} seed {args.seed}"] = r
                 corner = "-" if r["corner_median_px"] is None else f"{r['corner_median_px']:.3f}"
+                wrong = r['textured_wrong'] + r['resin_wrong'] + r['other_accepted']
                 both = f"{r['global_median_px']:.3f} / {r['global_max_px']:.2f}" if "global_median_px" in r else "-"
-                print(f"{name:<4}{matcher:<13}{r['textured_fail']:>4}/{r['textured_pairs']:<4}{r['resin_fail']:>6}/"
-                      f"{r['resin_pairs']:<5}{r['textured_wrong'] + r['resin_wrong'] + r['other_accepted']:>6}{corner:>11}"
-                      f"{both:>20}{r['placed_by_stage']:>7}{r['components']:>7}{r['s_per_pair']:>8}", flush=True)
+                print(
+                    f"{name:<4}{matcher:<13}{r['textured_fail']:>4}/{r['textured_pairs']:<4}{r['resin_fail']:>6}/"
+                    f"{r['resin_pairs']:<5}{wrong:>6}{corner:>11}"
+                    f"{both:>20}{r['placed_by_stage']:>7}{r['components']:>7}{r['s_per_pair']:>8}",
+                    flush=True,
+                )
     if args.write:
         known = json.loads(args.write.read_text()) if args.write.is_file() else {}
         args.write.parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
         raise InputError(msg)
 
 
-def _in_range(name: str, value: float, low: float, high: float) -> None:
+def _in_range(name: str, value: Any, low: float, high: float) -> None:
     if not (isinstance(value, int | float) and math.isfinite(value) and low <= value <= high):
         msg = f"{name}: {value!r} is not between {low:g} and {high:g}"
         raise InputError(msg)

@@ -25,7 +25,7 @@ MATCHERS = ("loftr", "sift")
 def run_demo(
     out: Path,
     *,
-    seed: int = 1,
+    seed: int = 9,
     progress: Progress | None = None,
     on_stage: Callable[[str], None] | None = None,
     matchers: tuple[str, ...] = MATCHERS,
@@ -102,7 +102,7 @@ def run_demo(
     return {"table": table, "files": {name: str(path) for name, path in files.items()}}
 
 
-def _stitched(document: Any, out: Path, job: jobs.StitchJob, tell: Progress, truth: Layout) -> jobs.JobResult:  # noqa: ANN401
+def _stitched(document: Any, out: Path, job: jobs.StitchJob, tell: Progress, truth: Layout) -> jobs.JobResult:
     project = job.project_out
     if project is not None and project.exists():  # an earlier, interrupted demo in the same folder wrote it
         project.unlink()
@@ -111,9 +111,7 @@ def _stitched(document: Any, out: Path, job: jobs.StitchJob, tell: Progress, tru
 
 def _truth_of(layout: Layout, data: Path) -> Layout:
     """Return the true layout under the ids of the project that was read."""
-    truth = synth.read_truth(data).truth
-    by_name = {t.path.name: t for t in truth}
-    return Layout(tuple(replace(by_name[t.path.name], id=t.id, section=t.section) for t in layout), layout.section)
+    return synth.read_truth(data).named_as(layout).truth
 
 
 def replace_layout(result: StitchResult) -> StitchResult:

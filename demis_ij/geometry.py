@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -124,12 +124,12 @@ class Crop:
     def to_tile(self, crop_xy: Points) -> Points:
         """Map (N, 2) px of the resampled crop to px of the tile."""
         s = np.asarray(self.scale_xy)
-        return (np.asarray(crop_xy, np.float64) + 0.5) / s - 0.5 + (self.box.x0, self.box.y0)
+        return np.asarray((np.asarray(crop_xy, np.float64) + 0.5) / s - 0.5 + (self.box.x0, self.box.y0))
 
     def from_tile(self, tile_xy: Points) -> Points:
         """Map (N, 2) px of the tile to px of the resampled crop."""
         s = np.asarray(self.scale_xy)
-        return (np.asarray(tile_xy, np.float64) - (self.box.x0, self.box.y0) + 0.5) * s - 0.5
+        return np.asarray((np.asarray(tile_xy, np.float64) - (self.box.x0, self.box.y0) + 0.5) * s - 0.5)
 
 
 # --- fits -----------------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def apply(matrix: NDArray[np.float64], points_xy: Points) -> Points:
     p = np.asarray(points_xy, np.float64)
     q = p @ matrix[:2, :2].T + matrix[:2, 2]
     w = p @ matrix[2, :2] + matrix[2, 2]
-    return q / w[..., None]
+    return np.asarray(q / w[..., None])
 
 
 def _centred(
@@ -281,6 +281,7 @@ def _hypothesis(
     f = fixed_xy.astype(np.float64).reshape(-1, 1, 2)
     cv2.setRNGSeed(7)
     flag = _METHODS[method]
+    found: Any  # None, whatever OpenCV's stubs say, when nothing was found
     if model == "homography":
         found, _ = cv2.findHomography(m, f, flag, max_error_px, maxIters=2000, confidence=0.999)
         return None if found is None else np.asarray(found, np.float64)

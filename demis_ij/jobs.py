@@ -16,12 +16,13 @@ from demis_ij.config import RenderConfig, StitchConfig, from_dict, to_dict
 from demis_ij.errors import InputError
 from demis_ij.formats import Document
 from demis_ij.images import TileStore
+from demis_ij.pairs import neighbours
 from demis_ij.protocols import SINKS
 from demis_ij.records import Layout, PairMatch
 from demis_ij.render import Canvas, Rendered, preview, render, solve_intensity
 from demis_ij.report import Preview, write_csv, write_report
 from demis_ij.runs import DiskMemory, RunFolder, fingerprint, slug, solution_json, write_json
-from demis_ij.stitch import Progress, StitchResult, find_axes, neighbours, stitch, usable, with_axes
+from demis_ij.stitch import Progress, StitchResult, find_axes, stitch, usable, with_axes
 
 SUFFIX = {"ome-tiff": ".ome.tif", "ome-zarr": ".ome.zarr", "png": ".png"}
 
@@ -440,7 +441,8 @@ def run_render(
         rows, cols = canvas.origin[1] + canvas.shape[0], canvas.origin[0] + canvas.shape[1]
         canvas = Canvas((min(0, canvas.origin[0]), min(0, canvas.origin[1])), (rows, cols))
     out.mkdir(parents=True, exist_ok=True)
-    store, files = TileStore(), []
+    store = TileStore()
+    files: list[Path] = []
     for layout in drawn:
         name = "mosaic" if len(drawn) == 1 else f"mosaic_{slug(layout.section)}"
         targets = {kind: out / (name + SUFFIX[kind]) for kind in config.formats}

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from demis_ij import __version__
 from demis_ij.errors import FormatError, InputError
 from demis_ij.records import Affine, Layout, PairMatch, Rejected, Tile
-from demis_ij.stitch import Memory, Outcome, Pair, StitchResult
+from demis_ij.stitch import Memory, Outcome, StitchResult
 
 FORMAT_VERSION = 1
 
@@ -101,7 +101,9 @@ class RunFolder:
             msg = f"output folder {self.path} is not empty and holds no run: choose an empty or a new folder"
             raise InputError(msg)
         there = read_json(self.path / "run.json")
-        differs = [k for k in sorted({*there, *self.settings}) if there.get(k) != json.loads(json.dumps(self.settings.get(k)))]
+        differs = [
+            k for k in sorted({*there, *self.settings}) if there.get(k) != json.loads(json.dumps(self.settings.get(k)))
+        ]
         if differs:
             msg = f"output folder {self.path} holds a run with another {', '.join(differs)}: choose a new folder"
             raise InputError(msg)

@@ -199,7 +199,13 @@ class _Work:
         return [outcome[p] for p in pairs]
 
     def _ask(
-        self, layout: Layout, pairs: list[Pair], name: str, stage: str, stage_error_frac: float, before: dict[Pair, Outcome]
+        self,
+        layout: Layout,
+        pairs: list[Pair],
+        name: str,
+        stage: str,
+        stage_error_frac: float,
+        before: dict[Pair, Outcome],
     ) -> dict[Pair, Outcome]:
         try:
             matcher = make_matcher(name, self.config)
@@ -234,9 +240,7 @@ class _Work:
             self.tell("solve", 1, 1)
         return solution
 
-    def search(
-        self, layout: Layout, solution: Solution, outcomes: Sequence[Outcome]
-    ) -> tuple[list[Outcome], bool]:
+    def search(self, layout: Layout, solution: Solution, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], bool]:
         """Return the outcomes after a wider look at what failed, and whether anything new was believed.
 
         Pairs that failed are looked at again from where the solution puts their tiles, within
@@ -295,9 +299,7 @@ def _placed_by(solution: Solution, outcomes: Sequence[Outcome]) -> dict[str, str
     return {tile: (v.most_common(1)[0][0] if v else "stage") for tile, v in votes.items()}
 
 
-def _warnings(
-    layout: Layout, solution: Solution, outcomes: Sequence[Outcome], placed: Mapping[str, str]
-) -> list[str]:
+def _warnings(layout: Layout, solution: Solution, outcomes: Sequence[Outcome], placed: Mapping[str, str]) -> list[str]:
     """Return what a user must know about the result, one line each."""
     lines = []
     if not outcomes and len(layout) > 1:

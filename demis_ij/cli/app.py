@@ -87,7 +87,7 @@ def main() -> None:
         if error.errno == errno.EPIPE:
             os._exit(1)
         _fail(f"{error.strerror or error}: {error.filename or ''}", 1)
-    except Exception as error:  # noqa: BLE001 - the last line of defence: one line, not a traceback
+    except Exception as error:
         if debug:
             raise
         _fail(f"internal error, please report it: {type(error).__name__}: {error} (--debug shows where)", 1)

@@ -28,7 +28,8 @@ Pattern_ = Annotated[
     str | None, typer.Option("--pattern", help=f"{GRID}: file names, e.g. 'tile_{{row}}_{{col}}.tif' or '{{i}}.png'.")
 ]
 Axes_ = Annotated[
-    str | None, typer.Option("--stage-axes", help=f"Flips and swaps of the positions: {', '.join(AXES)}; tried if not given.")
+    str | None,
+    typer.Option("--stage-axes", help=f"Flips and swaps of the positions: {', '.join(AXES)}; tried if not given."),
 ]
 
 
@@ -51,9 +52,7 @@ def read_layout(
             raise InputError(msg)
         from demis_ij.formats.grid import grid_layout
 
-        layout = grid_layout(
-            path, rows=rows, cols=cols, overlap=overlap, order=order, start=start, pattern=pattern
-        )
+        layout = grid_layout(path, rows=rows, cols=cols, overlap=overlap, order=order, start=start, pattern=pattern)
         return Document((layout,), "grid", path)
     if not path.exists():
         msg = f"{path}: no such file or folder"
@@ -78,7 +77,14 @@ def convert(
 ) -> None:
     """Convert a layout from any format to any other. OUT must not exist."""
     document = read_layout(
-        layout, format_name=format, relink=relink, rows=rows, cols=cols, overlap=overlap, order=order, start=start,
+        layout,
+        format_name=format,
+        relink=relink,
+        rows=rows,
+        cols=cols,
+        overlap=overlap,
+        order=order,
+        start=start,
         pattern=pattern,
     )
     warnings = list(document.warnings)

@@ -41,7 +41,9 @@ from demis_ij.runs import read_json, read_solution
 
 Out_ = Annotated[Path, typer.Option("--out", help="Run folder: new, empty, or one to go on with.")]
 Matcher_ = Annotated[str | None, typer.Option("--matcher", help=f"{', '.join(MATCHER_CHOICES)} (default auto).")]
-Model_ = Annotated[str | None, typer.Option("--model", help=f"What a tile may do: {', '.join(MODELS)} (default rigid).")]
+Model_ = Annotated[
+    str | None, typer.Option("--model", help=f"What a tile may do: {', '.join(MODELS)} (default rigid).")
+]
 Solver_ = Annotated[str | None, typer.Option("--solver", help=f"{', '.join(SOLVER_CHOICES)} (default sparse).")]
 Weights_ = Annotated[
     str | None, typer.Option("--weights", help="LoFTR weights: shipped, a checkpoint, outdoor or indoor_new.")
@@ -50,7 +52,8 @@ Device_ = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda o
 Config_ = Annotated[Path | None, typer.Option("--config", help="TOML with tables [stitch] and [render].")]
 Set_ = Annotated[list[str] | None, typer.Option("--set", help="One setting, e.g. --set max_error_px=6. Repeatable.")]
 Mosaic_ = Annotated[
-    list[str] | None, typer.Option("--mosaic", help="ome-tiff, ome-zarr, png or none. Repeatable (default ome-tiff, png).")
+    list[str] | None,
+    typer.Option("--mosaic", help="ome-tiff, ome-zarr, png or none. Repeatable (default ome-tiff, png)."),
 ]
 Section_ = Annotated[list[str] | None, typer.Option("--section", help="Only this section. Repeatable.")]
 Json_ = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")]
@@ -59,7 +62,10 @@ Strict_ = Annotated[bool, typer.Option("--strict", help="Exit with 3 when there 
 
 
 def configs(
-    config: Path | None, settings: list[str] | None, mosaic: list[str] | None, **named: Any  # noqa: ANN401
+    config: Path | None,
+    settings: list[str] | None,
+    mosaic: list[str] | None,
+    **named: Any,
 ) -> tuple[StitchConfig, RenderConfig]:
     """Return the configs: defaults, then the TOML file, then ``--set``, then the named options."""
     tables = read_toml(config) if config else {}
@@ -81,7 +87,7 @@ def configs(
     return from_dict(StitchConfig, values["stitch"]), from_dict(RenderConfig, values["render"])
 
 
-def _value(text: str) -> Any:  # noqa: ANN401
+def _value(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError:
@@ -207,9 +213,7 @@ def say_result(result: jobs.JobResult, as_json: bool) -> None:
 def compare(
     layout: Layout_,
     out: Out_,
-    matcher: Annotated[
-        list[str] | None, typer.Option("--matcher", help="Repeatable; default loftr and sift.")
-    ] = None,
+    matcher: Annotated[list[str] | None, typer.Option("--matcher", help="Repeatable; default loftr and sift.")] = None,
     model: Model_ = None,
     solver: Solver_ = None,
     weights: Weights_ = None,
@@ -231,7 +235,14 @@ def compare(
 ) -> None:
     """Stitch the same layout by several matchers and show them side by side. Nothing is written outside --out."""
     document = read_layout(
-        layout, format_name=format, relink=relink, rows=rows, cols=cols, overlap=overlap, order=order, start=start,
+        layout,
+        format_name=format,
+        relink=relink,
+        rows=rows,
+        cols=cols,
+        overlap=overlap,
+        order=order,
+        start=start,
         pattern=pattern,
     )
     names = matcher or ["loftr", "sift"]
@@ -243,7 +254,10 @@ def compare(
         facts = jobs.run_compare(
             document,
             out,
-            [jobs.StitchJob(config=c, sections=tuple(section or ()), stage_axes=stage_axes, relink=relink) for c in ready],
+            [
+                jobs.StitchJob(config=c, sections=tuple(section or ()), stage_axes=stage_axes, relink=relink)
+                for c in ready
+            ],
             progress=bars,
             on_matcher=lambda name: setattr(bars, "prefix", f"{name}: "),
         )
@@ -262,10 +276,12 @@ def say_table(rows: list[dict[str, Any]]) -> None:
     text = [[_cell(r[h]) for h in heads] for r in rows]
     widths = [max(len(h), *(len(t[k]) for t in text)) for k, h in enumerate(heads)]
     for line in [heads, *text]:
-        typer.echo("  ".join(f"{c:<{w}}" if k == 0 else f"{c:>{w}}" for k, (c, w) in enumerate(zip(line, widths, strict=True))))
+        typer.echo(
+            "  ".join(f"{c:<{w}}" if k == 0 else f"{c:>{w}}" for k, (c, w) in enumerate(zip(line, widths, strict=True)))
+        )
 
 
-def _cell(value: Any) -> str:  # noqa: ANN401
+def _cell(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

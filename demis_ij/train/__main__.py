@@ -34,9 +34,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
     sources = read_sources(args.folders, every=args.every, generated=args.generated, seed=args.seed)
-    config = TrainConfig(
-        steps=args.steps, batch=args.batch, learning_rate=args.rate, seed=args.seed, half=args.half
-    )
+    config = TrainConfig(steps=args.steps, batch=args.batch, learning_rate=args.rate, seed=args.seed, half=args.half)
     card = {"folders": [f.name for f in args.folders], "generated": args.generated, "every": args.every}
     path = train_loftr(args.out, sources, config, init=args.init, device=args.device, card=card)
     logging.getLogger(__name__).info("weights: %s", path)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from kornia.feature.loftr import LoFTR
+from kornia.feature.loftr.loftr import LoFTR
 from numpy.typing import NDArray
 
 from demis_ij.nets.loftr import COMPACT, build
@@ -150,7 +150,7 @@ def fine_loss(expected: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 def losses(
     net: LoFTR, samples: Sequence[Sample], rng: np.random.Generator, device: torch.device, *, half: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the coarse and the fine loss of a batch of samples of one shape; ``half`` runs the backbone in bfloat16."""
+    """Return the coarse and the fine loss of a batch of one shape; ``half`` runs the backbone in bfloat16."""
     stride, fine_stride = net.config["resolution"]
     truths = [coarse_truth(s, stride) for s in samples]
     both = np.stack([s.fixed for s in samples] + [s.moving for s in samples])[:, None]
@@ -258,11 +258,11 @@ def _update_average(state: _State, decay: float) -> None:
     keep = min(decay, (1 + state.step) / (10 + state.step))
     for mine, theirs in zip(state.average.parameters(), state.net.parameters(), strict=True):
         mine.lerp_(theirs, 1 - keep)
-    for mine, theirs in zip(state.average.buffers(), state.net.buffers(), strict=True):
-        if mine.dtype.is_floating_point:
-            mine.lerp_(theirs, 1 - keep)
+    for old, new in zip(state.average.buffers(), state.net.buffers(), strict=True):
+        if old.dtype.is_floating_point:
+            old.lerp_(new, 1 - keep)
         else:
-            mine.copy_(theirs)
+            old.copy_(new)
 
 
 def train_loftr(

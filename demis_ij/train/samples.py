@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -89,13 +90,14 @@ def _random_view(rng: np.random.Generator, spec: SampleSpec, size: tuple[int, in
 
 
 def _cut(source: NDArray[np.float32], to_source: Affine, shape: tuple[int, int]) -> NDArray[np.float32]:
-    return cv2.warpAffine(
+    cut = cv2.warpAffine(
         source,
         to_source.matrix[:2],
         (shape[1], shape[0]),
         flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT_101,
     )
+    return np.asarray(cut, np.float32)
 
 
 def random_field(rng: np.random.Generator, shape: tuple[int, int], sigma_px: float) -> NDArray[np.float32]:
@@ -110,9 +112,9 @@ def _resin(rng: np.random.Generator, side: int, source: NDArray[np.float32]) -> 
     if rng.random() < 0.5:
         weak = random_field(rng, (side, side), sigma)
     else:
-        weak = cv2.GaussianBlur(source[:side, :side], (0, 0), sigma)
-        weak = weak - cv2.GaussianBlur(weak, (0, 0), 12 * sigma)
-        weak = weak / max(float(weak.std()), 1e-3)
+        low = cv2.GaussianBlur(source[:side, :side], (0, 0), sigma)
+        band = low - cv2.GaussianBlur(low, (0, 0), 12 * sigma)
+        weak = np.asarray(band / max(float(band.std()), 1e-3), np.float32)
     return np.asarray(rng.uniform(90, 190) + rng.uniform(2.0, 5.0) * weak, np.float32)
 
 
@@ -120,10 +122,8 @@ def _expose(
     rng: np.random.Generator, crop: NDArray[np.float32], spec: SampleSpec, noise_sd: float, blur_px: float
 ) -> NDArray[np.uint8]:
     """Return what a detector makes of a crop, normalised as tiles are (percentiles, often CLAHE)."""
-    out = crop
-    if blur_px > 0.25:
-        out = cv2.GaussianBlur(out, (0, 0), blur_px)
-    out = 255 * np.clip(out / 255, 0.001, 1) ** np.float32(np.exp(rng.uniform(-0.35, 0.35)))
+    seen = cv2.GaussianBlur(crop, (0, 0), blur_px) if blur_px > 0.25 else crop
+    out: NDArray[Any] = 255 * np.clip(seen / 255, 0.001, 1) ** np.float32(np.exp(rng.uniform(-0.35, 0.35)))
     if rng.random() < 0.3:  # slow shading across the field
         h, w = out.shape
         yy, xx = np.mgrid[0:h, 0:w].astype(np.float32)
@@ -156,7 +156,7 @@ def draw_sample(
     """
     source = draw_source(rng)
     if rng.random() < 0.7:  # the source's own noise must not be what is matched
-        source = cv2.GaussianBlur(source, (0, 0), float(rng.uniform(0.5, 1.3)))
+        source = np.asarray(cv2.GaussianBlur(source, (0, 0), float(rng.uniform(0.5, 1.3))), np.float32)
     resin = rng.random() < spec.resin_frac
     if resin:
         source = _resin(rng, min(source.shape), source)
