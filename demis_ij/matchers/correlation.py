@@ -127,13 +127,15 @@ class CorrelationMatcher:
         middle = half_way(fixed, moving, to_fixed, 2.5)
         if middle is None:
             return Correspondences.none()
-        valid = middle.valid[::2, ::2]
-        planes = [_levelled(p[::2, ::2], valid) for p in (middle.fixed, middle.moving)]
-        reach = min(self.search_px // 2, (min(valid.shape) - 16) // 2)
+        every = 2 if min(middle.valid.shape) >= 80 else 1  # low-passed: every second pixel says it all
+        valid = middle.valid[::every, ::every]
+        planes = [_levelled(p[::every, ::every], valid) for p in (middle.fixed, middle.moving)]
+        reach = min(self.search_px // every, (min(valid.shape) - 16) // 2)
         if reach < 1:
             return Correspondences.none()
         # a short strip has few blocks: they lie closer there, and if that is not enough they are smaller
-        for side, step in ((self.block_px // 2, 0.5), (self.block_px // 2, 0.25), (self.block_px // 4, 0.25)):
+        whole = self.block_px // every
+        for side, step in ((whole, 0.5), (whole, 0.25), (whole // 2, 0.25)):
             h, w = (min(side, n - 2 * reach) for n in valid.shape)
             rows, cols = (_starts(n, k, reach, step) for n, k in zip(valid.shape, (h, w), strict=True))
             if len(rows) * len(cols) >= 24:
@@ -145,16 +147,16 @@ class CorrelationMatcher:
                 if valid[block.slices].mean() < 0.5:
                     continue
                 there, back = _find(planes[0], planes[1], block, reach), _find(planes[1], planes[0], block, reach)
-                if there is None or back is None or math.hypot(there[0] + back[0], there[1] + back[1]) > 1.5:
+                if there is None or back is None or math.hypot(there[0] + back[0], there[1] + back[1]) * every > 3:
                     continue
                 ncc = min(there[2], back[2])
                 if ncc >= self.block_ncc:
-                    at.append((2 * c + w - 1.0, 2 * r + h - 1.0))
-                    moved.append((there[0] - back[0], there[1] - back[1]))  # half the shift, times two px
+                    at.append((every * (c + (w - 1) / 2), every * (r + (h - 1) / 2)))
+                    moved.append((there[0] - back[0], there[1] - back[1]))  # twice the shift
                     score.append(ncc)
         if not at:
             return Correspondences.none()
-        u, d = np.array(at), np.array(moved) / 2
+        u, d = np.array(at), np.array(moved) * every / 4
         return Correspondences(middle.to_fixed(u - d), middle.to_moving(u + d), np.clip(score, 0, 1))
 
 
