@@ -132,6 +132,7 @@ class _Solve:
         self.weight = beliefs.weight.copy()
         self.misfit = 0.0  # squared: how far a right pair as a whole is off, beyond the noise of its points
         self.factor: SuperLU | None = None
+        self.weight_change = 0.0
 
     def run(self) -> Array:
         """Return the motions (n, 2, 3); the final weights stay in ``weight``."""
@@ -145,6 +146,7 @@ class _Solve:
             other = reconsider(self.tiles, self.pairs, self.beliefs, self.motion, self.weight, self._limit(1.0)[0])
             if other is None:
                 break
+            self.weight_change = 1.0
             self.weight = other
             for _ in range(2):  # the tile has to get there before its pairs are judged
                 self._step()
@@ -158,8 +160,8 @@ class _Solve:
             before = self.weight
             if self.robust:
                 self._reweigh(width)
-            change = float(np.abs(self.weight - before).max())
-            if width == 1.0 and moved * self.tiles.unit_px < SETTLED_PX and change < 1e-2:
+            self.weight_change = float(np.abs(self.weight - before).max(initial=0))
+            if width == 1.0 and moved * self.tiles.unit_px < SETTLED_PX and self.weight_change < 1e-2:
                 break
             width = max(1.0, width / 2)
 
@@ -174,7 +176,7 @@ class _Solve:
             self.pattern, self.pairs, self.tiles, self.motion, self.moments(), self.model, self.strain_weight
         )
         reached = False
-        if self.factor is not None:
+        if self.factor is not None and self.weight_change < 0.5:  # else the old factor would take many steps
             step, reached = conjugate_gradients(equations.matrix, -equations.gradient, self.factor, most=12)
         if not reached:
             self.factor = factorise(equations.matrix)
