@@ -84,15 +84,15 @@ def _feathered(
     patches: Sequence[Patch], cell: Box, distances: MaskDistances, feather_px: float | None
 ) -> tuple[Float, Mask]:
     values, mask = np.zeros(cell.shape, np.float32), np.zeros(cell.shape, bool)
-    for patch in patches:
-        at = _within(patch.box, cell)
-        values[at], mask[at] = patch.values, True if patch.valid is None else patch.valid
     shared = _shared(patches)
+    for patch in patches:
+        if shared is None or (patch.box & shared) != patch.box:
+            at = _within(patch.box, cell)
+            values[at], mask[at] = patch.values, True if patch.valid is None else patch.valid
     if shared is not None:
         at = _within(shared, cell)
-        values[at], mask[at] = _blended(
-            [p for p in patches if not (p.box & shared).is_empty], shared, distances, feather_px
-        )
+        meeting = [p for p in patches if not (p.box & shared).is_empty]
+        values[at], mask[at] = _blended(meeting, shared, distances, feather_px)
     return values, mask
 
 
@@ -123,10 +123,10 @@ def _blended(
 
 def _weight(patch: Patch, part: Box, distances: MaskDistances) -> Float:
     """Return the distance to the edge of the tile's data in ``part`` of its patch, 0 where there is no data."""
-    weight = edge_distance(patch, part, distances)
-    if patch.valid is not None:
-        weight *= patch.valid[_within(part, patch.box)]
-    return weight
+    distance = edge_distance(patch, part, distances)
+    if patch.valid is None:  # then nothing was kept with the patch, and this array is nobody else's
+        return distance
+    return distance * patch.valid[_within(part, patch.box)]
 
 
 def _narrowed(reach: Sequence[Float], parts: Sequence[Box], shared: Box, feather_px: np.float32) -> list[Float]:

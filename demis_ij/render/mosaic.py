@@ -24,7 +24,7 @@ from demis_ij.render.blending import CELL_PX, Style, merge
 from demis_ij.render.canvas import Canvas
 from demis_ij.render.intensity import Intensity, solve_intensity
 from demis_ij.render.reduced import ReducedStore, reduced
-from demis_ij.render.sampling import MaskDistances, Placed, TileSource, sample
+from demis_ij.render.sampling import MaskDistances, Placed, TileSource, sample, sample_whole
 from demis_ij.sinks.calibration import to_metres
 from demis_ij.sinks.reduction import stretched, to_dtype
 
@@ -88,17 +88,28 @@ class _Drawing:
         for y in range(top, box.y1, CELL_PX):
             for x in range(left, box.x1, CELL_PX):
                 cell = Box(x, y, x + CELL_PX, y + CELL_PX) & whole
-                found = (sample(p, cell, self.source, self.distances, self.style.interpolation) for p in near)
-                patches = [p for p in found if p is not None]
-                if not patches:
-                    continue
-                values, inside = merge(patches, cell, self.distances, self.style)
-                part = cell & box
-                source = Box(part.x0 - cell.x0, part.y0 - cell.y0, part.x1 - cell.x0, part.y1 - cell.y0).slices
-                target = Box(part.x0 - box.x0, part.y0 - box.y0, part.x1 - box.x0, part.y1 - box.y0).slices
-                pixels[target] = to_dtype(values, self.dtype)[source]
-                mask[target] = inside[source]
+                here = [p for p in near if p.box.x0 < cell.x1 and p.box.x1 > x and p.box.y0 < cell.y1 and p.box.y1 > y]
+                drawn = self._cell(cell, here)
+                if drawn is not None:
+                    part = cell & box
+                    source = Box(part.x0 - x, part.y0 - y, part.x1 - x, part.y1 - y).slices
+                    target = Box(part.x0 - box.x0, part.y0 - box.y0, part.x1 - box.x0, part.y1 - box.y0).slices
+                    pixels[target], mask[target] = drawn[0][source], drawn[1][source]
         return box, pixels, mask
+
+    def _cell(self, cell: Box, here: Sequence[Placed]) -> tuple[NDArray[Any], NDArray[np.bool_]] | None:
+        """Return the pixels of a cell and where they are data, None when no tile has any for it."""
+        how = self.style.interpolation
+        if len(here) == 1 and self.dtype.kind != "f":
+            whole = sample_whole(here[0], cell, self.source, self.distances, how)
+            if whole is not None and whole.dtype == self.dtype:
+                return whole, np.ones(cell.shape, bool)
+        found = (sample(p, cell, self.source, self.distances, how) for p in here)
+        patches = [p for p in found if p is not None]
+        if not patches:
+            return None
+        values, inside = merge(patches, cell, self.distances, self.style)
+        return to_dtype(values, self.dtype), inside
 
     def _readable(self, near: Sequence[Placed]) -> list[Placed]:
         kept = []

@@ -182,6 +182,23 @@ def sample(
     return Patch(box, values, valid, placed, border)
 
 
+def sample_whole(
+    placed: Placed, cell: Box, source: TileSource, distances: MaskDistances, interpolation: str
+) -> NDArray[Any] | None:
+    """Return a cell that one tile fills with data, in the tile's own dtype; None where there is more to it than a warp.
+
+    It is what rounding `sample` would give, without the way through float32.
+    """
+    if interpolation == "cubic" or (placed.gain, placed.offset) != (1.0, 0.0) or (placed.box & cell) != cell:
+        return None
+    bounds = _bounds(placed.to_tile, cell)
+    if not _lies_within(bounds, placed.tile.shape) or distances[placed.tile] is not None:
+        return None
+    crop = _crop_needed(bounds, placed.tile.shape)
+    part = source.image(placed.tile)[crop.slices]
+    return _interpolate(part, _onto(placed.to_tile, cell, crop), cell.shape, interpolation)
+
+
 def _bounds(to_tile: Affine, box: Box) -> tuple[float, float, float, float]:
     """Return the least and largest x and y, (x0, y0, x1, y1), that the pixel centres of ``box`` map to."""
     left, top, right, bottom = box.x0, box.y0, box.x1 - 1, box.y1 - 1
@@ -197,7 +214,8 @@ def _bounds(to_tile: Affine, box: Box) -> tuple[float, float, float, float]:
 def _crop_needed(bounds: tuple[float, float, float, float], shape: tuple[int, int]) -> Box:
     """Return the tile pixels that are read to sample points within ``bounds``, stencil included."""
     x0, y0, x1, y1 = bounds
-    return Box(floor(x0) - 2, floor(y0) - 2, ceil(x1) + 3, ceil(y1) + 3) & Box.of_shape(shape)
+    rows, cols = shape
+    return Box(max(floor(x0) - 2, 0), max(floor(y0) - 2, 0), min(ceil(x1) + 3, cols), min(ceil(y1) + 3, rows))
 
 
 def _onto(to_tile: Affine, box: Box, crop: Box) -> Affine:
@@ -223,7 +241,7 @@ def _whole_shift(to_crop: Affine) -> tuple[int, int] | None:
     return (x, y) if abs(to_crop.tx - x) < 1e-6 and abs(to_crop.ty - y) < 1e-6 else None
 
 
-def _interpolate(pixels: Float, to_crop: Affine, shape: tuple[int, int], interpolation: str) -> Float:
+def _interpolate(pixels: NDArray[Any], to_crop: Affine, shape: tuple[int, int], interpolation: str) -> NDArray[Any]:
     """Return ``pixels`` sampled at the points that the pixels of ``shape`` map to; outside, the edge is repeated."""
     shift = _whole_shift(to_crop)
     if shift is not None:
@@ -236,7 +254,7 @@ def _interpolate(pixels: Float, to_crop: Affine, shape: tuple[int, int], interpo
     drawn = cv2.warpAffine(
         pixels, np.array(to_crop.rows), (shape[1], shape[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE
     )
-    return np.asarray(drawn, np.float32)
+    return np.asarray(drawn)
 
 
 def _catmull_rom(pixels: Float, to_crop: Affine, shape: tuple[int, int]) -> Float:
@@ -299,7 +317,7 @@ def _validity(
     border: Float | None, shape: tuple[int, int], inside: Mask | None, to_crop: Affine, interpolation: str
 ) -> Mask | None:
     """Return where the whole stencil is data, None when that is everywhere."""
-    valid = None if border is None else border >= -EDGE_PX
+    valid = None if border is None else border >= 0.5 - EDGE_PX
     if inside is None:
         return valid
     if interpolation == "cubic":
@@ -316,50 +334,48 @@ def _lies_within(bounds: tuple[float, float, float, float], shape: tuple[int, in
 
 
 def border_distance(placed: Placed, box: Box) -> Float:
-    """Return, for each pixel of ``box``, how far inside the tile's outermost pixel centres it lies, in tile px.
+    """Return, for each pixel of ``box``, the distance to the tile's border, half a pixel outside its outermost centres.
 
-    Negative outside. Shape (rows, cols), float32.
+    In tile px, negative outside. Shape (rows, cols), float32.
     """
-    t, half_x, half_y = placed.to_tile, (placed.tile.shape[1] - 1) / 2, (placed.tile.shape[0] - 1) / 2
-    x = _plane(t.a, t.b, t.a * box.x0 + t.b * box.y0 + t.tx - half_x, box.shape)
-    y = _plane(t.c, t.d, t.c * box.x0 + t.d * box.y0 + t.ty - half_y, box.shape)
-    np.abs(x, out=x)
-    np.abs(y, out=y)
-    # the smaller of half_x - |x| and half_y - |y|
-    if half_x != half_y:
-        y += np.float32(half_x - half_y)
+    t, (rows, cols), (height, width) = placed.to_tile, placed.tile.shape, box.shape
+    # x and y about the tile's middle in one product of matrices, four times as fast as sums of vectors
+    row = np.arange(height)
+    starts = np.empty((2 * height, 2), np.float32)
+    starts[:height, 0] = row * t.b + (t.a * box.x0 + t.b * box.y0 + t.tx - (cols - 1) / 2)
+    starts[height:, 0] = row * t.d + (t.c * box.x0 + t.d * box.y0 + t.ty - (rows - 1) / 2)
+    starts[:height, 1], starts[height:, 1] = t.a, t.c
+    steps = np.empty((2, width), np.float32)
+    steps[0], steps[1] = 1, np.arange(width)
+    both: Float = starts @ steps
+    np.abs(both, out=both)
+    x, y = both[:height], both[height:]
+    # the smaller of cols / 2 - |x| and rows / 2 - |y|
+    if rows != cols:
+        y += np.float32((cols - rows) / 2)
     np.maximum(x, y, out=x)
-    return np.subtract(np.float32(half_x), x, out=x)
-
-
-def _plane(across: float, down: float, start: float, shape: tuple[int, int]) -> Float:
-    """Return ``across * col + down * row + start``, float32.
-
-    A product of matrices is four times as fast as a sum of vectors, and the same to the last bit: all it does is a
-    multiplication by 1 and one sum.
-    """
-    rows, cols = np.ones((shape[0], 2), np.float32), np.ones((2, shape[1]), np.float32)
-    rows[:, 0] = down * np.arange(shape[0])
-    cols[1] = across * np.arange(shape[1]) + start
-    return np.asarray(rows @ cols, np.float32)
+    np.subtract(np.float32(cols / 2), x, out=x)
+    return x
 
 
 def edge_distance(patch: Patch, box: Box, distances: MaskDistances) -> Float:
-    """Return, for each pixel of ``box``, the distance to the nearest edge of the tile's data in tile px, at least 0.5.
+    """Return, for each pixel of ``box``, the distance to the nearest edge of the tile's data in tile px.
 
-    An edge is half a pixel outside the outermost data. ``box`` lies in the patch. Shape (rows, cols), float32.
+    An edge is half a pixel outside the outermost data, so that data are at least 0.5 away; what no data get means
+    nothing. ``box`` lies in the patch. Shape (rows, cols), float32; may be a view.
     """
     placed = patch.placed
     if patch.border is None:
         distance = border_distance(placed, box)
     else:
-        distance = patch.border[
-            box.y0 - patch.box.y0 : box.y1 - patch.box.y0, box.x0 - patch.box.x0 : box.x1 - patch.box.x0
-        ]
+        top, left = box.y0 - patch.box.y0, box.x0 - patch.box.x0
+        distance = patch.border[top : top + box.height, left : left + box.width]
     coarse = distances[placed.tile]
-    if coarse is not None:
-        scale_y, scale_x = (n / m for n, m in zip(coarse.shape, placed.tile.shape, strict=True))
-        shrink = Affine(a=scale_x, d=scale_y, tx=0.5 * scale_x - 0.5, ty=0.5 * scale_y - 0.5)
-        onto = shrink @ placed.to_tile @ Affine.translation(box.x0, box.y0)
-        distance = np.minimum(distance, _interpolate(coarse, onto, box.shape, "linear") - 1)
-    return np.asarray(np.maximum(distance + np.float32(0.5), np.float32(0.5)), np.float32)
+    if coarse is None:
+        return distance
+    scale_y, scale_x = (n / m for n, m in zip(coarse.shape, placed.tile.shape, strict=True))
+    shrink = Affine(a=scale_x, d=scale_y, tx=0.5 * scale_x - 0.5, ty=0.5 * scale_y - 0.5)
+    onto = shrink @ placed.to_tile @ Affine.translation(box.x0, box.y0)
+    hole = _interpolate(coarse, onto, box.shape, "linear") - np.float32(0.5)
+    np.maximum(hole, np.float32(0.5), out=hole)
+    return np.asarray(np.minimum(distance, hole, out=hole), np.float32)

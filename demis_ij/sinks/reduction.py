@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 COVERAGE_FRAC = 0.5
 """Share of a square that must be data for its mean to be data: half, so that masked areas keep their size."""
 
+_RANGES = {
+    (np.dtype(t).kind, np.dtype(t).itemsize): (np.float32(np.iinfo(t).min), np.float32(np.iinfo(t).max))
+    for t in (np.uint8, np.int8, np.uint16, np.int16)
+}
+
 
 def area_mean(
     pixels: NDArray[Any], mask: NDArray[np.bool_] | None, factor: int
@@ -40,8 +45,8 @@ def area_mean(
     down, right = rows * factor - pixels.shape[0], cols * factor - pixels.shape[1]
     values = pixels.astype(np.float32)
     if mask is None and not (down or right):
-        mean = cv2.resize(values, (cols, rows), interpolation=cv2.INTER_AREA)
-        return np.asarray(mean, np.float32), np.ones((rows, cols), bool)
+        whole = cv2.resize(values, (cols, rows), interpolation=cv2.INTER_AREA)
+        return np.asarray(whole, np.float32), np.ones((rows, cols), bool)
     share: NDArray[np.float32] = np.ones(pixels.shape, np.float32) if mask is None else mask.astype(np.float32)
     if mask is not None:
         values[~mask] = 0
@@ -49,22 +54,23 @@ def area_mean(
         values, share = (np.pad(v, ((0, down), (0, right))) for v in (values, share))
     total = np.asarray(cv2.resize(values, (cols, rows), interpolation=cv2.INTER_AREA), np.float32)
     cover = np.asarray(cv2.resize(share, (cols, rows), interpolation=cv2.INTER_AREA), np.float32)
-    inside = cover >= COVERAGE_FRAC - 1e-6
+    inside: NDArray[np.bool_] = cover >= COVERAGE_FRAC - 1e-6
     mean = np.zeros((rows, cols), np.float32)
     np.divide(total, cover, out=mean, where=inside)
-    return mean, np.asarray(inside, bool)
+    return mean, inside
 
 
 def to_dtype(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return grey values as ``dtype``: whole numbers are rounded and clipped to its range, floats are kept.
+    """Return grey values as ``dtype`` (8 or 16 bit, or float): rounded and clipped to its range, floats are kept.
 
     ``values`` may be changed.
     """
     if dtype.kind == "f":
         return values.astype(dtype, copy=False)
-    info = np.iinfo(dtype)
+    low, high = _RANGES[dtype.kind, dtype.itemsize]
     np.rint(values, out=values)
-    np.clip(values, info.min, info.max, out=values)
+    np.maximum(values, low, out=values)
+    np.minimum(values, high, out=values)
     return values.astype(dtype)
 
 
