@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,49 +73,42 @@ def _first_wins(patches: Sequence[Patch], cell: Box) -> tuple[Float, Mask]:
     return values, mask
 
 
-def _shared(patches: Sequence[Patch]) -> Box | None:
-    """Return the smallest box outside of which no two patches meet, None when none do."""
-    met = [s for i, a in enumerate(patches) for b in patches[:i] if not (s := a.box & b.box).is_empty]
-    if not met:
-        return None
-    return Box(min(s.x0 for s in met), min(s.y0 for s in met), max(s.x1 for s in met), max(s.y1 for s in met))
+def _rectangles(boxes: Sequence[Box]) -> list[Box]:
+    """Return the rectangles that the boxes' sides cut the plane into: each lies in or outside of every box."""
+    xs = sorted({x for b in boxes for x in (b.x0, b.x1)})
+    ys = sorted({y for b in boxes for y in (b.y0, b.y1)})
+    return [Box(x0, y0, x1, y1) for y0, y1 in pairwise(ys) for x0, x1 in pairwise(xs)]
 
 
 def _feathered(
     patches: Sequence[Patch], cell: Box, distances: MaskDistances, feather_px: float | None
 ) -> tuple[Float, Mask]:
     values, mask = np.zeros(cell.shape, np.float32), np.zeros(cell.shape, bool)
-    shared = _shared(patches)
-    for patch in patches:
-        if shared is None or (patch.box & shared) != patch.box:
-            at = _within(patch.box, cell)
-            values[at], mask[at] = patch.values, True if patch.valid is None else patch.valid
-    if shared is not None:
-        at = _within(shared, cell)
-        meeting = [p for p in patches if not (p.box & shared).is_empty]
-        values[at], mask[at] = _blended(meeting, shared, distances, feather_px)
+    for part in _rectangles([p.box for p in patches]):
+        # a patch that holds a part's first pixel holds all of it
+        here = [p for p in patches if p.box.x0 <= part.x0 < p.box.x1 and p.box.y0 <= part.y0 < p.box.y1]
+        at = _within(part, cell)
+        if len(here) == 1:
+            own = _within(part, here[0].box)
+            values[at], mask[at] = here[0].values[own], True if here[0].valid is None else here[0].valid[own]
+        elif here:
+            values[at], mask[at] = _blended(here, part, distances, feather_px)
     return values, mask
 
 
 def _blended(
-    patches: Sequence[Patch], shared: Box, distances: MaskDistances, feather_px: float | None
+    patches: Sequence[Patch], part: Box, distances: MaskDistances, feather_px: float | None
 ) -> tuple[Float, Mask]:
-    """Return the weighted mean of all patches in ``shared``, and where there is any."""
-    parts = [p.box & shared for p in patches]
-    weights = [_weight(patch, part, distances) for patch, part in zip(patches, parts, strict=True)]
+    """Return the weighted mean of patches that all hold ``part``, and where there is any data."""
+    weights = [_weight(patch, part, distances) for patch in patches]
     if feather_px is not None:
-        weights = _narrowed(weights, parts, shared, np.float32(feather_px))
-    first = parts.index(shared) if shared in parts else None
-    if first is None:
-        total, norm = np.zeros(shared.shape, np.float32), np.zeros(shared.shape, np.float32)
-    else:  # most often one tile fills all of it: its sums need no zeros to start from
-        norm = weights[first]
-        total = norm * patches[first].values[_within(shared, patches[first].box)]
-    for number, (patch, part, weight) in enumerate(zip(patches, parts, weights, strict=True)):
-        if number != first:
-            at = _within(part, shared)
-            norm[at] += weight
-            total[at] += np.multiply(weight, patch.values[_within(part, patch.box)], out=weight)
+        weights = _narrowed(weights, np.float32(feather_px))
+    norm = weights[0] + weights[1]
+    total = np.zeros(part.shape, np.float32)
+    for number, (patch, weight) in enumerate(zip(patches, weights, strict=True)):
+        if number > 1:
+            norm += weight
+        total += weight * patch.values[_within(part, patch.box)]
     mask = norm > 0
     np.maximum(norm, np.finfo(np.float32).tiny, out=norm)
     np.divide(total, norm, out=total)
@@ -124,30 +118,27 @@ def _blended(
 def _weight(patch: Patch, part: Box, distances: MaskDistances) -> Float:
     """Return the distance to the edge of the tile's data in ``part`` of its patch, 0 where there is no data."""
     distance = edge_distance(patch, part, distances)
-    if patch.valid is None:  # then nothing was kept with the patch, and this array is nobody else's
-        return distance
-    return distance * patch.valid[_within(part, patch.box)]
+    return distance if patch.valid is None else distance * patch.valid[_within(part, patch.box)]
 
 
-def _narrowed(reach: Sequence[Float], parts: Sequence[Box], shared: Box, feather_px: np.float32) -> list[Float]:
-    """Return the weights of ramps at most ``feather_px`` wide, from the distances ``reach`` in each part."""
-    largest, second = np.zeros(shared.shape, np.float32), np.zeros(shared.shape, np.float32)
-    for part, mine in zip(parts, reach, strict=True):
-        at = _within(part, shared)
-        np.maximum(second[at], np.minimum(largest[at], mine), out=second[at])
-        np.maximum(largest[at], mine, out=largest[at])
+def _narrowed(reach: Sequence[Float], feather_px: np.float32) -> list[Float]:
+    """Return the weights of ramps at most ``feather_px`` wide, from the distances of each patch."""
+    largest, second = np.zeros_like(reach[0]), np.zeros_like(reach[0])
+    for mine in reach:
+        np.maximum(second, np.minimum(largest, mine), out=second)
+        np.maximum(largest, mine, out=largest)
     weights = []
-    for part, mine in zip(parts, reach, strict=True):
-        at = _within(part, shared)
+    for mine in reach:
         # the largest of the others: the second where this one is the largest, else the largest
-        other = np.where(mine >= largest[at], second[at], largest[at])
+        other = np.where(mine >= largest, second, largest)
         ramp = np.minimum(feather_px, mine + other)
         np.maximum(ramp, np.finfo(np.float32).tiny, out=ramp)
         weight = np.subtract(mine, other, out=other)
         weight /= ramp
         weight *= np.float32(0.5)
         weight += np.float32(0.5)
-        np.clip(weight, 0, 1, out=weight)
+        np.maximum(weight, np.float32(0), out=weight)
+        np.minimum(weight, np.float32(1), out=weight)
         weight *= mine > 0
         weights.append(weight)
     return weights
