@@ -55,7 +55,9 @@ def merge(
     """Return the grey values of a cell, float32 and 0 where there is no data, and where there is data."""
     if len(patches) == 1 and patches[0].box == cell:
         only = patches[0]
-        return only.values, np.ones(cell.shape, bool) if only.valid is None else only.valid
+        if only.valid is None:
+            return only.values, np.ones(cell.shape, bool)
+        return only.values * only.valid, only.valid
     if style.blend == "none" or len(patches) < 2:
         return _first_wins(patches, cell)
     return _feathered(patches, cell, distances, style.feather_px)
@@ -89,8 +91,11 @@ def _feathered(
         here = [p for p in patches if p.box.x0 <= part.x0 < p.box.x1 and p.box.y0 <= part.y0 < p.box.y1]
         at = _within(part, cell)
         if len(here) == 1:
-            own = _within(part, here[0].box)
-            values[at], mask[at] = here[0].values[own], True if here[0].valid is None else here[0].valid[own]
+            own, valid = _within(part, here[0].box), here[0].valid
+            if valid is None:
+                values[at], mask[at] = here[0].values[own], True
+            else:  # a product is ten times as fast as an index
+                values[at], mask[at] = here[0].values[own] * valid[own], valid[own]
         elif here:
             values[at], mask[at] = _blended(here, part, distances, feather_px)
     return values, mask
@@ -104,11 +109,13 @@ def _blended(
     if feather_px is not None:
         weights = _narrowed(weights, np.float32(feather_px))
     norm = weights[0] + weights[1]
-    total = np.zeros(part.shape, np.float32)
-    for number, (patch, weight) in enumerate(zip(patches, weights, strict=True)):
-        if number > 1:
-            norm += weight
-        total += weight * patch.values[_within(part, patch.box)]
+    for weight in weights[2:]:
+        norm += weight
+    for patch, weight in zip(patches, weights, strict=True):
+        weight *= patch.values[_within(part, patch.box)]
+    total = weights[0]
+    for weight in weights[1:]:
+        total += weight
     mask = norm > 0
     np.maximum(norm, np.finfo(np.float32).tiny, out=norm)
     np.divide(total, norm, out=total)
@@ -116,7 +123,10 @@ def _blended(
 
 
 def _weight(patch: Patch, part: Box, distances: MaskDistances) -> Float:
-    """Return the distance to the edge of the tile's data in ``part`` of its patch, 0 where there is no data."""
+    """Return the distance to the edge of the tile's data in ``part`` of its patch, 0 where there is no data.
+
+    A new array: what a patch keeps is only viewed where `valid` is known, and then multiplied.
+    """
     distance = edge_distance(patch, part, distances)
     return distance if patch.valid is None else distance * patch.valid[_within(part, patch.box)]
 

@@ -76,7 +76,7 @@ class Patch:
     box : Box
         The mosaic pixels.
     values : ndarray of shape (rows, cols), float32
-        Corrected grey values; 0 where `valid` is False.
+        Corrected grey values; finite, but without meaning, where `valid` is False.
     valid : ndarray of shape (rows, cols), bool, or None
         Where they are data; None means everywhere.
     placed : Placed
@@ -175,10 +175,8 @@ def sample(
         values += np.float32(placed.offset)
     border = None if _lies_within(bounds, placed.tile.shape) else border_distance(placed, box)
     valid = _validity(border, box.shape, inside, to_crop, interpolation)
-    if valid is not None:
-        if not valid.any():
-            return None
-        values *= valid  # finite everywhere, and ten times as fast as an index
+    if valid is not None and not valid.any():
+        return None
     return Patch(box, values, valid, placed, border)
 
 
