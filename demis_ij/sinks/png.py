@@ -81,8 +81,9 @@ class PngSink:
         if self._scratch is None:
             msg = "the sink is not open: call open() first"
             raise InputError(msg)
-        mask = (self._count > 0) & (self._count >= COVERAGE_FRAC * self._full_count())
-        image = stretched(self._total / np.maximum(self._count, 1), mask, *self._range)
+        mask = self._covered()
+        np.divide(self._total, self._count, out=self._total, where=mask)
+        image = stretched(self._total, mask, *self._range)
         part = self._scratch / "whole.png"
         with part.open("wb") as file:
             write_png(file, image, None if mask.all() else mask)
@@ -95,10 +96,13 @@ class PngSink:
         self._scratch = None
         self._total, self._count = np.empty((0, 0), np.float32), np.empty((0, 0), np.uint32)
 
-    def _full_count(self) -> NDArray[np.int64]:
-        """Return how many px of the mosaic each square holds."""
+    def _covered(self) -> NDArray[np.bool_]:
+        """Return the squares at least half of which, as far as they lie in the mosaic, is data."""
         down, across = (np.minimum(self._factor, n - np.arange(0, n, self._factor)) for n in self._shape)
-        return np.asarray(down[:, None] * across[None, :], np.int64)
+        mask = self._count > 0
+        for row, height in enumerate(down):
+            mask[row] &= self._count[row] >= COVERAGE_FRAC * height * across
+        return mask
 
 
 def _squares(start: int, stop: int, factor: int) -> tuple[slice, NDArray[np.intp]]:

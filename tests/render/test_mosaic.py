@@ -270,8 +270,22 @@ def test_no_data_is_neither_dark_nor_wide(seed, interpolation, hole):
     near_border = (np.abs(at) < 2e-3).any(-1) | (np.abs(at - (SHAPE[1] - 1, SHAPE[0] - 1)) < 2e-3).any(-1)
     sure = ~(unsure | near_border)
     np.testing.assert_array_equal(mask[sure], expected[sure])
+    assert (pixels[~mask] == 0).all()
     # linear: 50 grey * (2 pi / 28 px)^2 / 4; cubic ones repeat the border: half a pixel of slope 50 * 0.22
     assert np.abs(pixels - waves(*world_of(canvas)))[mask].max() < (1.0 if interpolation == "linear" else 2.5)
+
+
+def test_nan_outside_a_mask_does_not_reach_the_tile_below():
+    layout, store = draw_tiles(waves, [Affine.rigid(0.1), Affine.rigid(0.05, 60, 10)], SHAPE)
+    inside = np.ones(SHAPE, bool)
+    inside[50:100, 80:140] = False
+    image = np.where(inside, store.image(layout.tiles[0]), np.float32(np.nan))
+
+    pixels, mask, canvas = assembled(
+        layout, MemoryStore({"0": image, "1": store.image(layout.tiles[1])}, {"0": inside})
+    )
+
+    assert np.abs(pixels - waves(*world_of(canvas)))[mask].max() < 1.0  # grey: the bound of linear interpolation
 
 
 def test_a_mask_gives_way_to_the_tile_below_without_a_step():
