@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from demis_ij.config import StitchConfig
 from demis_ij.errors import InputError, WeightsError
 from demis_ij.images import TileStore, with_shapes
 from demis_ij.pairs import match_pairs, neighbours
 from demis_ij.protocols import MATCHERS, SOLVERS, Matcher
-from demis_ij.records import Affine, Layout, PairMatch, Rejected, Solution
+from demis_ij.records import Affine, Layout, PairMatch, Points, Rejected, Solution
 
 log = logging.getLogger(__name__)
 
@@ -139,9 +141,7 @@ def stitch(
         outcomes = work.match(layout, neighbours(layout), "first", config.stage_error_frac)
     solution = work.solve(layout, outcomes)
     with _timed(timings, "second pass"):
-        outcomes, searched = work.search(layout, solution, outcomes)
-    if searched:
-        solution = work.solve(layout, outcomes)
+        outcomes, solution = work.search(layout, solution, outcomes)
     if config.largest_graph_only:
         solution = _only_largest(layout, solution)
     placed = _placed_by(solution, outcomes)
@@ -229,47 +229,110 @@ class _Work:
             self.tell(label, min(start + step, len(pairs)), len(pairs))
         return found
 
-    def solve(self, layout: Layout, outcomes: Sequence[Outcome]) -> Solution:
-        """Return the solved layout."""
+    def solve(self, layout: Layout, outcomes: Sequence[Outcome], stage_error_frac: float | None = None) -> Solution:
+        """Return the solved layout; the stage may be wrong by ``stage_error_frac`` of a tile (two sigma)."""
         with _timed(self.timings, "solve"):
             self.tell("solve", 0, 1)
-            frac = self.config.stage_error_frac
+            frac = self.config.stage_error_frac if stage_error_frac is None else stage_error_frac
             sigma = frac * max((max(t.shape) for t in layout), default=1) / 2
             solver = SOLVERS[self.config.solver](model=self.config.model, stage_sigma_px=max(sigma, 1.0))
             solution: Solution = solver(layout, [o for o in outcomes if isinstance(o, PairMatch)])
             self.tell("solve", 1, 1)
         return solution
 
-    def search(self, layout: Layout, solution: Solution, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], bool]:
-        """Return the outcomes after a wider look at what failed, and whether anything new was believed.
+    def search(self, layout: Layout, solution: Solution, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], Solution]:
+        """Return outcomes and solution after further looks at what failed or was overruled.
 
-        Pairs that failed are looked at again from where the solution puts their tiles, within
-        ``stage_search_frac``; so are pairs that overlap in the solution but were not expected to.
+        Tiles that hang apart are looked for within ``stage_search_frac`` of where the solution puts them; pairs within
+        one component are asked again where the solution has moved them since; so are pairs that overlap in the
+        solution but were not expected to. Each round solves anew, until nothing more is found.
         """
         seen = {(o.fixed, o.moving): o for o in outcomes}
-        failed = [p for p, o in seen.items() if isinstance(o, Rejected)]
+        asked: dict[Pair, tuple[Points, bool]] = {p: (_offset(layout, p), False) for p in seen}
+        for number in range(MAX_SEARCHES):
+            near, far = self._lost(solution, seen, asked)
+            usual = _usual_residual(seen.values())
+            found = False
+            for pairs, frac in ((near, self.config.stage_error_frac), (far, self.config.stage_search_frac)):
+                asked |= {p: (_offset(solution.layout, p), frac != self.config.stage_error_frac) for p in pairs}
+                for new in self.match(solution.layout, pairs, f"search {number}", frac) if pairs else ():
+                    found |= _take(seen, _as_exact(new, usual), solution)
+            if not found:
+                break
+            solution = self.solve(layout, list(seen.values()), self.config.stage_search_frac)
+        return list(seen.values()), solution
+
+    def _lost(
+        self, solution: Solution, seen: Mapping[Pair, Outcome], asked: Mapping[Pair, tuple[Points, bool]]
+    ) -> tuple[list[Pair], list[Pair]]:
+        """Return the pairs worth asking again: nearby, and within the wide search."""
+        open_pairs = [p for p, o in seen.items() if not _believed(o, solution)]
         fresh = [p for p in neighbours(solution.layout) if p not in seen and p[::-1] not in seen]
-        far = self.config.stage_search_frac
-        todo = fresh + [p for p in failed if far > self.config.stage_error_frac and _may_be_lost(p, solution)]
-        if not todo:
-            return list(outcomes), False
-        again = self.match(solution.layout, todo, "second", far)
-        found = False
-        for new in again:
-            pair = (new.fixed, new.moving)
-            if isinstance(new, PairMatch):
-                seen[pair], found = replace(new, tried=_first(seen.get(pair)) + new.tried), True
-            elif pair not in seen:
-                continue  # it was not expected to overlap, and does not
-            else:
-                seen[pair] = replace(new, tried=_first(seen[pair]) + new.tried)
-        return list(seen.values()), found
+        near, far = [], []
+        for pair in open_pairs + fresh:
+            side = max(solution.layout[pair[0]].shape)
+            where, was_far = asked.get(pair, (np.full(2, np.inf), False))
+            moved = float(np.abs(_offset(solution.layout, pair) - where).max())
+            moved_on = moved > 0.25 * self.config.stage_error_frac * side
+            if solution.component[pair[0]] == solution.component[pair[1]]:
+                if moved_on:
+                    near.append(pair)
+            elif self.config.stage_search_frac > self.config.stage_error_frac and (moved_on or not was_far):
+                far.append(pair)
+        return near, far
 
 
-def _may_be_lost(pair: Pair, solution: Solution) -> bool:
-    """Whether a failed pair could still teach something: its tiles are not already tied by others, firmly."""
-    same = solution.component[pair[0]] == solution.component[pair[1]]
-    return not same
+MAX_SEARCHES = 4
+"""Rounds of looking for what the first pass did not find."""
+
+
+def _offset(layout: Layout, pair: Pair) -> Points:
+    """Return where the moving tile's centre lies in px of the fixed tile."""
+    fixed, moving = layout[pair[0]], layout[pair[1]]
+    centre = ((moving.shape[1] - 1) / 2, (moving.shape[0] - 1) / 2)
+    return fixed.to_world.inverse(moving.to_world(centre))
+
+
+def _believed(outcome: Outcome, solution: Solution) -> bool:
+    """Return whether a pair agrees and the solver gave it weight."""
+    return isinstance(outcome, PairMatch) and solution.pair_weight.get((outcome.fixed, outcome.moving), 1.0) > 0.05
+
+
+def _usual_residual(outcomes: Iterable[Outcome]) -> float | None:
+    """Return the median residual of the pairs that agree, None while there are fewer than five."""
+    known = [o.residual_px for o in outcomes if isinstance(o, PairMatch)]
+    return float(np.median(known)) if len(known) >= 5 else None
+
+
+def _as_exact(outcome: Outcome, usual_px: float | None) -> Outcome:
+    """Return a pair found by a wide search only if it is as exact as pairs of this section are; else its rejection."""
+    if not isinstance(outcome, PairMatch) or usual_px is None:
+        return outcome
+    limit = max(1.0, 4 * usual_px)
+    if outcome.residual_px <= limit:
+        return outcome
+    reason = (
+        f"{outcome.inliers} matches agree within {outcome.residual_px:.1f} px only, {limit:.1f} px needed: "
+        f"pairs of this section agree within {usual_px:.2f} px"
+    )
+    return Rejected(
+        outcome.fixed, outcome.moving, reason, outcome.matcher, outcome.matches, outcome.inliers, outcome.tried
+    )
+
+
+def _take(seen: dict[Pair, Outcome], new: Outcome, solution: Solution) -> bool:
+    """Put a new outcome of a pair in the place of the old one where it says more; return whether it agrees."""
+    pair = (new.fixed, new.moving)
+    old = seen.get(pair)
+    if isinstance(new, PairMatch):
+        seen[pair] = replace(new, tried=_first(old) + new.tried)
+        return True
+    if old is None:
+        return False  # it was not expected to overlap, and does not
+    if isinstance(old, PairMatch) and not _believed(old, solution):
+        return False  # the solver's word on it stands
+    seen[pair] = replace(new, tried=_first(old) + new.tried)
+    return False
 
 
 def _history(outcome: Outcome) -> tuple[tuple[str, str], ...]:

@@ -32,6 +32,9 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+LEAST_SIDE_PX = 96
+"""A view whose shorter side would fall below this is looked at in more detail, up to full resolution."""
+
 Prepared = tuple[NDArray[np.uint8], NDArray[np.bool_], Crop]
 """A view as the network sees it: image, mask, and the way back to px of the view."""
 
@@ -42,7 +45,7 @@ class LoftrMatcher:
     Parameters
     ----------
     resolution : float
-        Scale at which the views are looked at.
+        Scale at which the views are looked at; thin strips are looked at in more detail.
     weights : str
         ``shipped``, a checkpoint's path, ``outdoor`` or ``indoor_new``.
     device : str
@@ -98,7 +101,8 @@ class LoftrMatcher:
     def _prepare(self, view: View) -> Prepared:
         """Return the resampled image, its mask and the way back to px of the view."""
         h, w = view.image.shape
-        shape = (max(1, round(h * self.resolution)), max(1, round(w * self.resolution)))
+        scale = max(self.resolution, min(1.0, LEAST_SIDE_PX / min(h, w)))
+        shape = (max(1, round(h * scale)), max(1, round(w * scale)))
         crop = Crop.resized(Box(0, 0, w, h), shape)
         if shape == (h, w):
             return view.image, view.mask, crop

@@ -42,6 +42,8 @@ WIDTH = 4.0  # a pair counts little when it is off by more than so many typical 
 FIRST_WIDTH = 8.0  # times WIDTH at the first step
 MAX_STEPS = 60
 MAX_RECONSIDERATIONS = 4
+MAX_HALVINGS = 12  # of a step that would make things worse
+FACTOR_ALWAYS = 500  # tiles up to which a factor is cheaper than a look at whether the old one will do
 SETTLED_PX = 3e-3
 UNSETTLED = 5e-3  # units (half a tile): what the first steps may leave a right seam off by
 
@@ -132,6 +134,7 @@ class _Solve:
         self.weight = beliefs.weight.copy()
         self.misfit = 0.0  # squared: how far a right pair as a whole is off, beyond the noise of its points
         self.factor: SuperLU | None = None
+        self.factored_misfit = 0.0
         self.weight_change = 0.0
 
     def run(self) -> Array:
@@ -172,25 +175,42 @@ class _Solve:
 
     def _step(self) -> float:
         """Do one Gauss-Newton step; return how far a corner moved at most, units."""
+        moments = self.moments()
         equations = build_equations(
-            self.pattern, self.pairs, self.tiles, self.motion, self.moments(), self.model, self.strain_weight
+            self.pattern, self.pairs, self.tiles, self.motion, moments, self.model, self.strain_weight
         )
         reached = False
-        if self.factor is not None and self.weight_change < 0.5:  # else the old factor would take many steps
+        # a factor of another matrix is a good preconditioner only while weights and misfit are much the same
+        alike = self.weight_change < 0.5 and 0.7 < (self.misfit + 1e-12) / (self.factored_misfit + 1e-12) < 1.4
+        if self.factor is not None and alike and len(self.tiles) > FACTOR_ALWAYS:
             step, reached = conjugate_gradients(equations.matrix, -equations.gradient, self.factor, most=12)
         if not reached:
             self.factor = factorise(equations.matrix)
+            self.factored_misfit = self.misfit
             step = self.factor.solve(-equations.gradient)
         if not np.isfinite(step).all():
             msg = f"the solve of {len(self.tiles)} tiles diverged"
             raise SolveError(msg)
-        spread = equations.spread(step)
-        basis = tangents(self.motion, self.model)
         before = self.motion
-        after = stepped(before, basis, spread, self.model)
+        after = self._descended(equations.spread(step), moments)
         self.motion = without_drift(after, self.tiles, self.component, self.model)
         change = self.motion - before
         return float((np.abs(change[:, :, :2]).sum(2) * self.tiles.half[:, None] + np.abs(change[:, :, 2])).max())
+
+    def _descended(self, step: Array, moments: Array) -> Array:
+        """Return the motions after a step, shortened until the sum of squares does not grow."""
+        basis = tangents(self.motion, self.model)
+        now = float(squares(joined(self.motion, self.pairs, self.tiles), moments).sum())
+        after = stepped(self.motion, basis, step, self.model)
+        if self.model != "rigid":  # linear in the unknowns but for the strain: the full step is the minimum
+            return after
+        for _ in range(MAX_HALVINGS):
+            then = float(squares(joined(after, self.pairs, self.tiles), moments).sum())
+            if then <= now * (1 + 1e-9) + 1e-12:
+                return after
+            step = step / 2
+            after = stepped(self.motion, basis, step, self.model)
+        return after
 
     def _limit(self, width: float) -> tuple[Array, Array]:
         """Return the kernel's squared width for each pair, and how far off each seam is, squared."""
