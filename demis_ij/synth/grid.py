@@ -1,8 +1,9 @@
 """What a synthetic grid of tiles is made of: the DEMIS dataset recipe as numbers, and the sets A to H.
 
-The recipe is that of the DEMIS dataset (doi:10.5220/0013314900003905) with two differences: rotations are
-continuous, and noise is drawn in floating point with mean zero and rounded once, at the end. (The published code writes
-normal noise into an unsigned 8-bit array, which drops its negative half.)
+The recipe is that of the DEMIS dataset (Šilling and Španěl 2025,
+https://scitepress.org/publishedPapers/2025/133149/pdf/index.html) with two differences: rotations are continuous, and
+noise is drawn in floating point with mean zero and rounded once, at the end. (The published code writes normal noise
+into an unsigned 8-bit array, which drops its negative half.)
 """
 
 from __future__ import annotations

@@ -162,7 +162,8 @@ def true_to_fixed(truth: Layout, fixed: str, moving: str) -> NDArray[np.float64]
 def corner_error_px(to_fixed: NDArray[np.float64], truth: Layout, fixed: str, moving: str) -> NDArray[np.float64]:
     """Return how far a pair's transform puts the moving tile's four corners from where they belong.
 
-    The corner error of DEMIS (doi:10.5220/0013314900003905): its table pools all corners of all pairs.
+    The corner error of DEMIS (Šilling and Španěl 2025,
+    https://scitepress.org/publishedPapers/2025/133149/pdf/index.html): its table pools all corners of all pairs.
 
     Parameters
     ----------
