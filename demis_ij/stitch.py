@@ -22,7 +22,7 @@ from demis_ij.errors import InputError, WeightsError
 from demis_ij.images import TileStore, with_shapes
 from demis_ij.pairs import match_pairs, neighbours
 from demis_ij.protocols import MATCHERS, SOLVERS, Matcher
-from demis_ij.records import Affine, Layout, PairMatch, Points, Rejected, Solution
+from demis_ij.records import Affine, Layout, PairMatch, Points, Rejected, Solution, Tile
 
 log = logging.getLogger(__name__)
 
@@ -435,15 +435,32 @@ def find_axes(
     matcher = make_matcher("sift", quick)
     for n, axes in enumerate(AXES):
         there = with_axes(layout, axes)
-        pairs = neighbours(there)
-        step = max(1, len(pairs) // sample)
-        some = pairs[::step][:sample]
         if progress:
             progress("stage axes", n, len(AXES))
-        found = match_pairs(store, there, some, matcher, quick, stage_error_frac=quick.stage_error_frac, tried={})
-        agree = sum(isinstance(o, PairMatch) for o in found)
-        scores[axes] = agree / len(some) if some else 0.0
-        if axes == AXES[0] and (scores[axes] >= 0.5 or not some):
+        shares = []
+        for pairs in _by_direction(there):
+            some = pairs[:: max(1, len(pairs) // max(1, sample // 2))][: max(1, sample // 2)]
+            found = match_pairs(store, there, some, matcher, quick, stage_error_frac=quick.stage_error_frac, tried={})
+            shares.append(sum(isinstance(o, PairMatch) for o in found) / len(some))
+        # a flip of one axis leaves the neighbours along the other as they were: both must agree
+        scores[axes] = min(shares, default=0.0)
+        if axes == AXES[0] and (scores[axes] >= 0.5 or not shares):
             break
+    if progress:
+        progress("stage axes", len(AXES), len(AXES))
     best = max(scores, key=lambda a: (scores[a], a == AXES[0]))
     return (best if scores[best] >= 0.25 and scores[best] > 2 * scores[AXES[0]] else AXES[0]), scores
+
+
+def _by_direction(layout: Layout) -> list[list[Pair]]:
+    """Return the neighbours side by side and those above each other; a direction without any is left out."""
+    beside: list[Pair] = []
+    above: list[Pair] = []
+    for pair in neighbours(layout):
+        x, y = np.abs(np.subtract(*(_middle(layout[tile_id]) for tile_id in pair)))
+        (beside if x >= y else above).append(pair)
+    return [pairs for pairs in (beside, above) if pairs]
+
+
+def _middle(tile: Tile) -> Points:
+    return tile.to_world(((tile.shape[1] - 1) / 2, (tile.shape[0] - 1) / 2))
