@@ -21,7 +21,7 @@ from demis_ij.config import StitchConfig
 from demis_ij.errors import InputError, WeightsError
 from demis_ij.images import TileStore, with_shapes
 from demis_ij.pairs import match_pairs, neighbours
-from demis_ij.protocols import MATCHERS, SOLVERS, Matcher
+from demis_ij.protocols import MATCHERS, SOLVERS, Matcher, Solver
 from demis_ij.records import Affine, Layout, PairMatch, Points, Rejected, Solution, Tile
 
 log = logging.getLogger(__name__)
@@ -99,6 +99,20 @@ def make_matcher(name: str, config: StitchConfig) -> Matcher:
     if name == "sift":
         return kind(resolution=config.resolution)  # type: ignore[no-any-return]
     return kind()  # type: ignore[no-any-return]
+
+
+def make_solver(config: StitchConfig, stage_sigma_px: float = 30.0) -> Solver:
+    """Return the solver of the config; the paper's graph knows no prior and takes none.
+
+    Raises
+    ------
+    InputError
+        When the solver does not know the model, or a package is missing.
+    """
+    kind = SOLVERS[config.solver]
+    if config.solver == "slam":
+        return kind(model=config.model)  # type: ignore[no-any-return]
+    return kind(model=config.model, stage_sigma_px=stage_sigma_px)  # type: ignore[no-any-return]
 
 
 def stitch(
@@ -235,8 +249,8 @@ class _Work:
             self.tell("solve", 0, 1)
             frac = self.config.stage_error_frac if stage_error_frac is None else stage_error_frac
             sigma = frac * max((max(t.shape) for t in layout), default=1) / 2
-            solver = SOLVERS[self.config.solver](model=self.config.model, stage_sigma_px=max(sigma, 1.0))
-            solution: Solution = solver(layout, [o for o in outcomes if isinstance(o, PairMatch)])
+            solver = make_solver(self.config, max(sigma, 1.0))
+            solution = solver(layout, [o for o in outcomes if isinstance(o, PairMatch)])
             self.tell("solve", 1, 1)
         return solution
 
