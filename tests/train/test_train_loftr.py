@@ -40,7 +40,7 @@ def test_a_shift_by_one_cell_moves_every_cell_by_one():
 @given(angle=st.floats(-0.1, 0.1), x=st.floats(-40, 40), y=st.floats(-40, 40))
 def test_cells_that_belong_together_are_each_others_nearest(angle, x, y):
     to_moving = Affine.about(Affine.rigid(angle, x, y), (48, 32))
-    i, j, at = coarse_truth(Sample(BLANK, BLANK, to_moving))
+    _, j, at = coarse_truth(Sample(BLANK, BLANK, to_moving))
 
     assert len(set(j.tolist())) == len(j)
     cell = np.stack([j % 12, j // 12], 1) * 8.0
