@@ -1,0 +1,130 @@
+"""Write what the documentation takes from the code: ``docs/cli.md`` and the tables of ``docs/howto/config.md``.
+
+    python docs/make_cli.py
+
+A test holds that both are up to date.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from typer.models import ArgumentInfo
+
+from demis_ij.cli.app import app
+from demis_ij.config import RenderConfig, StitchConfig
+
+DOCS = Path(__file__).resolve().parent
+GENERATED = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+HEAD = """\
+# Command line
+
+Made from the code by `python docs/make_cli.py`. `demis-ij COMMAND --help` says the same.
+
+Everywhere: `--debug` (before the command) shows the traceback of a failure, `--version` the version. Errors are one
+line on standard error.
+
+| Exit code | Means |
+|---|---|
+| 0 | done; single tiles and pairs that failed are warnings |
+| 1 | our fault, or the machine's (a full disk); what is done is kept |
+| 2 | something given cannot be used: the line says what, and what is needed |
+| 3 | done, but there were warnings and `--strict` was given |
+| 130 | interrupted; the same command goes on from there |
+"""
+
+
+def command_page() -> str:
+    """Return ``docs/cli.md``, from the signatures themselves: typer's own objects differ from version to version."""
+    commands = {info.name or info.callback.__name__: info.callback for info in app.registered_commands if info.callback}
+    links = "\nCommands: " + ", ".join(f"[{name}](#{name})" for name in commands) + "\n"
+    return HEAD + links + "".join(_command(name, call) for name, call in commands.items())
+
+
+def parameters(call: Any) -> list[tuple[inspect.Parameter, Any, Any]]:
+    """Return the parameters of a command: signature, plain type, and typer's description of it."""
+    hints = get_type_hints(call, include_extras=True)
+    given = inspect.signature(call).parameters
+    return [(p, *get_args(hints[name])[:2]) for name, p in given.items()]
+
+
+def _command(name: str, call: Any) -> str:
+    told = "\n\n".join(" ".join(p.split()) for p in (inspect.getdoc(call) or "").split("\n\n"))
+    rows = [(_names(info), *_value(p, kind, info), _cell(info.help or "")) for p, kind, info in parameters(call)]
+    arguments = [str(info.metavar) for _, _, info in parameters(call) if isinstance(info, ArgumentInfo)]
+    lines = ["| " + " | ".join(row) + " |\n" for row in rows]
+    usage = " ".join(["demis-ij", name, *arguments, "[OPTIONS]"])
+    return f"\n## {name}\n\n{told}\n\n```\n{usage}\n```\n\n| | Value | Default | |\n|---|---|---|---|\n{''.join(lines)}"
+
+
+def _names(info: Any) -> str:
+    if isinstance(info, ArgumentInfo):
+        return f"`{info.metavar}`"
+    return ", ".join(f"`{n}`" for n in (info.default, *info.param_decls) if isinstance(n, str))  # Annotated: no default
+
+
+def _value(parameter: inspect.Parameter, kind: Any, info: Any) -> tuple[str, str]:
+    """Return what a parameter takes, and its default."""
+    needed = parameter.default is inspect.Parameter.empty
+    plain = next((k for k in get_args(kind) if k is not type(None)), kind) if isinstance(kind, UnionType) else kind
+    repeatable = get_origin(plain) is list
+    plain = get_args(plain)[0] if repeatable else plain
+    words = {str: "text", Path: "path", int: "number", float: "number", bool: ""}[plain]
+    default = "needed" if needed else "" if parameter.default in {None, False} else f"`{parameter.default}`"
+    return words + (", repeatable" if repeatable else ""), default
+
+
+def settings_table(kind: type[Any]) -> str:
+    """Return the settings of a config with their defaults and what its docstring says of them."""
+    told = _attributes(kind.__doc__ or "")
+    lines = ["| Setting | Type | Default | What it does |\n", "|---|---|---|---|\n"]
+    for f in fields(kind):
+        shown = ", ".join(f.default) if isinstance(f.default, tuple) else f.default
+        shown = str(shown).lower() if isinstance(shown, bool) else shown
+        type_name = {"tuple[str, ...]": "list of text", "str": "text", "bool": "true or false"}.get(f.type, f.type)
+        type_name = {"float": "number", "int": "whole number"}.get(type_name, type_name)
+        lines.append(f"| `{f.name}` | {type_name} | `{shown}` | {_cell(told[f.name])} |\n")
+    return "".join(lines)
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """Return the texts of a numpydoc section "Attributes" by name; names that share a text share it."""
+    out: dict[str, str] = {}
+    names: list[str] = []
+    for line in docstring.partition("----------\n")[2].splitlines():
+        head = re.match(r" {4}(\w[\w, ]*) : ", line)
+        if head:
+            names = [name.strip() for name in head[1].split(",")]
+            out |= dict.fromkeys(names, "")
+        elif line.strip():
+            for name in names:
+                out[name] += " " + line.strip()
+    return out
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("``", "`").replace("|", "\\|")
+
+
+def config_page(page: str) -> str:
+    """Return the page with its generated tables made anew."""
+    tables = {"stitch": StitchConfig, "render": RenderConfig}
+    return GENERATED.sub(lambda m: f"{m[1]}{settings_table(tables[m[2]])}{m[3]}", page)
+
+
+def main() -> None:
+    """Write both."""
+    (DOCS / "cli.md").write_text(command_page(), encoding="utf-8")
+    config = DOCS / "howto" / "config.md"
+    config.write_text(config_page(config.read_text(encoding="utf-8")), encoding="utf-8")
+    sys.stdout.write(f"{DOCS / 'cli.md'}\n{config}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""The documentation is true: links lead somewhere, commands parse, code runs, generated pages are up to date."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import pytest
+import typer
+
+from demis_ij import synth
+from demis_ij.cli.app import app
+from demis_ij.cli.stitching import configs
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").rglob("*.md")])
+RUN = [p for p in PAGES if p.parent.name == "howto" or p.name == "tour.md"]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+NAMED = ("matcher", "model", "solver", "weights", "device")
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def make_cli() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs" / "make_cli.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    return [text for language, text in BLOCK.findall(page.read_text(encoding="utf-8")) if language in languages]
+
+
+def command_lines(page: Path) -> list[list[str]]:
+    lines = "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.strip() and not line.startswith("#")]
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of the headings."""
+    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in HEADING.findall(text)}
+
+
+def parsed(arguments: list[str]) -> tuple[str, dict[str, Any]]:
+    """Return the command and the values that ``demis-ij ARGUMENTS`` would be called with. A wrong option raises."""
+    group: Any = typer.main.get_command(app)
+    with group.make_context("demis-ij", list(arguments)) as context:
+        rest = [*context._protected_args, *context.args] if hasattr(context, "_protected_args") else context.args
+        name, command, rest = group.resolve_command(context, rest)
+        with command.make_context(name, list(rest), parent=context) as inner:
+            return name, dict(inner.params)
+
+
+ALL_LINES = [(name_of(page), line) for page in PAGES for line in command_lines(page)]
+
+
+def test_the_documentation_holds_commands_and_code() -> None:
+    assert len(ALL_LINES) > 20
+    assert sum(len(blocks(page, "python")) for page in RUN) > 5
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    maker = make_cli()
+    page = ROOT / "docs" / "howto" / "config.md"
+
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == maker.command_page(), "run python docs/make_cli.py"
+    assert page.read_text(encoding="utf-8") == maker.config_page(page.read_text(encoding="utf-8")), "as above"
+
+
+def test_every_command_and_every_option_says_what_it_does() -> None:
+    maker = make_cli()
+    for info in app.registered_commands:
+        assert inspect.getdoc(info.callback), info.name
+        for parameter, _, option in maker.parameters(info.callback):
+            assert option.help, f"{info.name} {parameter.name}"
+    assert app.info.help
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    for link in LINK.findall(text):
+        if re.match(r"https?://", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_relative_to(ROOT), f"{link} leads out of the project"
+        assert target.exists(), f"{link}: there is no {target}"
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), f"{link}: {target.name} has no heading {anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_page_is_reached_from_the_readme(page: Path) -> None:
+    seen, todo = set(), [ROOT / "README.md"]
+    while todo:
+        one = todo.pop()
+        if one in seen or one.suffix != ".md":
+            continue
+        seen.add(one)
+        links = LINK.findall(BLOCK.sub("", one.read_text(encoding="utf-8")))
+        todo += [(one.parent / link.partition("#")[0]).resolve() for link in links if not re.match("https?:|#", link)]
+
+    assert page in seen
+
+
+@pytest.mark.parametrize(("page", "line"), ALL_LINES, ids=lambda v: v if isinstance(v, str) else " ".join(v[:4]))
+def test_every_command_line_parses(page: str, line: list[str]) -> None:
+    program, *arguments = line
+    if program.startswith("python"):
+        if arguments[:2] == ["-m", "demis_ij.train"]:
+            check_options("-m", "demis_ij.train", given=arguments[2:])
+            return
+        if arguments[:2] == ["-m", "demis_ij"]:
+            arguments = arguments[2:]
+        elif arguments[0] == "start.py":
+            rest = [a for a in arguments[1:] if a != "--cpu"]
+            assert rest[0] in {"demo", "test", "run"}, rest
+            arguments = ["demo", *rest[1:]] if rest[0] == "demo" else rest[1:] if rest[0] == "run" else ["--version"]
+        elif arguments[0].startswith("benchmarks/"):
+            check_options(arguments[0], given=arguments[1:])
+            return
+        else:
+            assert arguments[0] in {"docs/make_cli.py", "-m"}, line
+            return
+    elif program != "demis-ij":
+        assert program in {"pip", "conda", "git", "cd", "source", "uv"}, f"{page}: {program} is not checked"
+        return
+    if arguments in (["--help"], ["--version"]):
+        return
+    name, values = parsed(arguments)
+    if name in {"stitch", "render"}:
+        configs(None, values.get("setting"), values.get("mosaic"), **{k: values.get(k) for k in NAMED})
+
+
+def check_options(*program: str, given: list[str]) -> None:
+    """Every ``--option`` of a line is one that the program's help lists."""
+    done = subprocess.run(
+        [sys.executable, *program, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    for option in (a for a in given if a.startswith("--")):
+        assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", done.stdout), f"{program} has no {option}"
+
+
+def write_grid(folder: Path, names: list[str], scene: synth.Scene) -> None:
+    """Copies of one tile under the names of a grid: where they lie is all that is looked at."""
+    folder.mkdir()
+    image = next(iter(scene.images.values()))
+    for name in names:
+        assert cv2.imwrite(str(folder / name), image[:64, :64])
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the how-to pages speak of: a solved run, and grids."""
+    folder = tmp_path_factory.mktemp("docs")
+    spec = synth.GridSpec(rows=2, cols=2, tile_px=320, overlap=0.2, shift_frac=0.02)
+    scene = synth.make_scene(spec, seed=3)
+    synth.write_scene(scene, folder / "scene")
+    write_grid(folder / "by_row_and_column", [f"tile_{r}_{c}.tif" for r in range(2) for c in range(3)], scene)
+    write_grid(folder / "brackets", [f"ex[Grid@{x} {y}].jpg" for y in range(2) for x in range(3)], scene)
+    write_grid(folder / "numbered", [f"LDA_{i:03d}.tif" for i in range(1, 91) if i != 17], scene)
+    write_grid(folder / "one_row", [f"WJE068000{i}.jpg" for i in range(1, 9)], scene)
+    demis_ij(["stitch", "scene/project.xml", "--matcher", "sift", "--out", "run", "--quiet"], folder)
+    return folder
+
+
+def demis_ij(arguments: list[str], folder: Path) -> None:
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        code = app(arguments, standalone_mode=False)
+    finally:
+        os.chdir(here)
+    assert not code, f"demis-ij {' '.join(arguments)}: exit code {code}"
+
+
+@pytest.mark.parametrize("page", [p for p in RUN if p.name != "tour.md"], ids=name_of)
+def test_the_code_of_the_how_to_pages_runs(page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = blocks(page, "python")
+    if not found:
+        return  # a page of commands and words; its commands are checked above
+    monkeypatch.chdir(workplace)
+    names: dict[str, Any] = {}
+    for code in found:
+        run_code(code, page, names)
+
+
+def run_code(code: str, page: Path, names: dict[str, Any]) -> None:
+    exec(compile(code, name_of(page), "exec"), names)
+
+
+def test_the_tour_runs_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "tour.md"
+    names: dict[str, Any] = {}
+    for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language == "python":
+            run_code(text, page, names)
+        elif language == "sh":
+            for line in text.strip().splitlines():
+                program, *arguments = shlex.split(line)
+                assert program == "demis-ij"
+                demis_ij([*arguments, *([] if arguments[0] == "convert" else ["--quiet"])], tmp_path)
+
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    assert (tmp_path / "tiles_of_the_tour" / "project.demis.xml").is_file()
+    assert (tmp_path / "cubic" / "mosaic.ome.zarr").is_dir()
+    assert (tmp_path / "layout.json").is_file()
+    assert (tmp_path / "run_of_the_grid" / "mosaic.png").is_file()
