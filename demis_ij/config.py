@@ -17,10 +17,11 @@ T = TypeVar("T")
 
 MATCHER_CHOICES = ("auto", "loftr", "sift", "correlation")
 SOLVER_CHOICES = ("sparse", "slam", "factor_graph")
+MOSAIC_FORMATS = ("ome-tiff", "ome-zarr", "png")
 
 
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
+def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in known:
         near = difflib.get_close_matches(str(value), known, 1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         msg = f"{name}: {value!r} is not one of {', '.join(known)}{hint}"
@@ -28,9 +29,27 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _in_range(name: str, value: Any, low: float, high: float) -> None:
-    if not (isinstance(value, int | float) and math.isfinite(value) and low <= value <= high):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and math.isfinite(value) and low <= value <= high):
         msg = f"{name}: {value!r} is not between {low:g} and {high:g}"
         raise InputError(msg)
+
+
+def _check_types(config: object) -> None:
+    """Check that every field is of its default's type. Raises `InputError` naming the setting."""
+    for f in fields(config):  # type: ignore[arg-type]
+        value = getattr(config, f.name)
+        if isinstance(f.default, bool):
+            fits, needed = isinstance(value, bool), "true or false"
+        elif isinstance(f.default, str):
+            fits, needed = isinstance(value, str), "text"
+        elif isinstance(f.default, int):
+            fits, needed = isinstance(value, int) and not isinstance(value, bool), "a whole number"
+        else:
+            continue
+        if not fits:
+            msg = f"{f.name}: {value!r} is not {needed}"
+            raise InputError(msg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +112,7 @@ class StitchConfig:
     clahe_clip: float = 0.5
 
     def __post_init__(self) -> None:
+        _check_types(self)
         _one_of("matcher", self.matcher, MATCHER_CHOICES)
         _one_of("model", self.model, MODELS)
         _one_of("solver", self.solver, SOLVER_CHOICES)
@@ -133,12 +153,18 @@ class RenderConfig:
     formats: tuple[str, ...] = ("ome-tiff", "png")
 
     def __post_init__(self) -> None:
+        _check_types(self)
         _one_of("interpolation", self.interpolation, ("nearest", "linear", "cubic"))
         _one_of("blend", self.blend, ("feather", "none"))
         _in_range("block_px", self.block_px, 64, 8192)
-        object.__setattr__(self, "formats", tuple(self.formats))
-        for name in self.formats:
-            _one_of("format", name, ("ome-tiff", "ome-zarr", "png"))
+        given: Any = self.formats
+        formats = (given,) if isinstance(given, str) else given
+        if not isinstance(formats, list | tuple):
+            msg = f"formats: {formats!r} is not a list of {', '.join(MOSAIC_FORMATS)}"
+            raise InputError(msg)
+        for name in formats:
+            _one_of("format", name, MOSAIC_FORMATS)
+        object.__setattr__(self, "formats", tuple(dict.fromkeys(formats)))
 
 
 def to_dict(config: object) -> dict[str, Any]:
@@ -155,10 +181,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
             hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
             msg = f"unknown setting {key!r}{hint}"
             raise InputError(msg)
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise InputError(str(error)) from error
+    return kind(**values)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

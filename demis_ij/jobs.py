@@ -13,16 +13,37 @@ import numpy as np
 
 from demis_ij import formats, images
 from demis_ij.config import RenderConfig, StitchConfig, from_dict, to_dict
-from demis_ij.errors import InputError
+from demis_ij.errors import FormatError, InputError
 from demis_ij.formats import Document
+from demis_ij.formats.trakem2 import is_solved_copy, solved_name
 from demis_ij.images import TileStore
 from demis_ij.pairs import neighbours
 from demis_ij.protocols import SINKS
-from demis_ij.records import Layout, PairMatch
-from demis_ij.render import Canvas, Rendered, preview, render, solve_intensity
+from demis_ij.records import Affine, Layout, PairMatch, Tile
+from demis_ij.render import Canvas, Rendered, common_dtype, preview, render, solve_intensity
 from demis_ij.report import Preview, write_csv, write_report
-from demis_ij.runs import DiskMemory, RunFolder, fingerprint, slug, solution_json, write_json
-from demis_ij.stitch import Progress, StitchResult, find_axes, stitch, usable, with_axes
+from demis_ij.runs import (
+    DiskMemory,
+    RunFolder,
+    check_folder,
+    fingerprint,
+    make_folder,
+    slug,
+    solution_json,
+    write_json,
+)
+from demis_ij.stitch import (
+    AUTO,
+    AXES,
+    Progress,
+    StitchResult,
+    find_axes,
+    make_matcher,
+    make_solver,
+    stitch,
+    usable,
+    with_axes,
+)
 
 SUFFIX = {"ome-tiff": ".ome.tif", "ome-zarr": ".ome.zarr", "png": ".png"}
 
@@ -86,7 +107,8 @@ class JobResult:
 
 def chosen_sections(document: Document, job: StitchJob) -> list[Layout]:
     """Return the sections to work on. Raises `InputError` for unknown ones and for annotations left behind."""
-    chosen = [document[name] for name in job.sections] if job.sections else list(document.layouts)
+    names = dict.fromkeys(job.sections)
+    chosen = [document[name] for name in names] if names else list(document.layouts)
     if not chosen:
         msg = f"{document.path}: no section to stitch"
         raise InputError(msg)
@@ -103,54 +125,137 @@ def chosen_sections(document: Document, job: StitchJob) -> list[Layout]:
     return chosen
 
 
-def plan(document: Document, job: StitchJob) -> list[dict[str, Any]]:
-    """Return what would be done, one entry a section; nothing is written."""
-    entries = []
+def ready_sections(document: Document, job: StitchJob, store: TileStore) -> tuple[list[Layout], list[str]]:
+    """Return the sections that can be stitched, and a warning for each that cannot. Nothing is written.
+
+    Raises
+    ------
+    InputError
+        When an option does not fit, or no section has a tile that can be read.
+    """
+    if job.stage_axes is not None and job.stage_axes not in AXES:
+        msg = f"stage axes {job.stage_axes!r}: needed one of {', '.join(AXES)}"
+        raise InputError(msg)
+    ready, problems = [], []
     for section in chosen_sections(document, job):
-        layout, warnings = usable(section, job.config)
-        pairs = neighbours(layout)
+        if job.stage_axes not in {None, AXES[0]} and any(t.locked for t in section):
+            msg = f"section {section.section}: --stage-axes would move its locked tiles: unlock them first"
+            raise InputError(msg)
+        try:
+            known, _ = usable(section, job.config)
+            _read_one(known, store)
+        except InputError as error:
+            problems.append(error)
+        else:
+            ready.append(_with_pixel_size(section))
+    if not ready:
+        raise problems[0]
+    return ready, [f"{error}; the section is left out" for error in problems]
+
+
+def _read_one(layout: Layout, store: TileStore) -> None:
+    """Read the first tile that can be read. Raises `InputError` when there is none."""
+    problem: InputError | None = None
+    for tile in layout:
+        try:
+            store.image(tile)
+        except InputError as error:
+            problem = problem or error
+        else:
+            return
+    msg = f"section {layout.section!r}: no tile can be read; the first: {problem}"
+    raise InputError(msg)
+
+
+def check_parts(config: StitchConfig) -> None:
+    """Make the solver and the matchers once, so that what is missing is known before anything is written.
+
+    Raises
+    ------
+    InputError, WeightsError
+        When a package, a device or weights are missing, or the solver does not know the model.
+    """
+    make_solver(config)
+    for name in AUTO if config.matcher == "auto" else (config.matcher,):
+        if config.matcher == "auto" and name == "loftr" and config.weights == "shipped" and config.device == "auto":
+            continue  # nothing was asked for; without it the pairs say so and the next matcher takes over
+        make_matcher(name, config)
+
+
+def plan(document: Document, job: StitchJob, out: Path) -> dict[str, Any]:
+    """Return what would be done: one entry a section, and the folder; nothing is written.
+
+    Raises
+    ------
+    InputError
+        When the job would be refused.
+    """
+    sections, warnings = ready_sections(document, job, TileStore())
+    resumes = check_folder(out, _settings(document, job))
+    project = _project_target(document, job)
+    entries = []
+    for section in sections:
+        layout, found = usable(section, job.config)
         x0, y0, x1, y1 = layout.bounds()
         entries.append(
             {
                 "section": section.section,
                 "tiles": len(layout),
-                "pairs": len(pairs),
+                "pairs": len(neighbours(layout)),
                 "mosaic_px": [round(x1 - x0), round(y1 - y0)],
-                "warnings": warnings,
+                "warnings": found,
             }
         )
-    return entries
+    return {
+        "dry_run": True,
+        "sections": entries,
+        "out": str(out),
+        "resumes": resumes,
+        "project": str(project or out / "project.xml"),
+        "mosaics": list(job.render.formats) if job.write_mosaic else [],
+        "warnings": [*document.warnings, *warnings],
+    }
 
 
-def _digest(path: Path) -> str:
-    if path.is_dir():
-        return fingerprint(sorted(p.name for p in path.iterdir()))
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _stamp(tile: Tile) -> list[Any]:
+    """Return what tells whether a tile's image has changed, without reading it."""
+    try:
+        found = tile.path.stat()
+    except OSError:
+        return []
+    return [found.st_size, found.st_mtime_ns]
 
 
 def _settings(document: Document, job: StitchJob) -> dict[str, Any]:
+    chosen = chosen_sections(document, job)
+    stamps = [[t.id, str(t.path.absolute()), t.to_world.rows, _stamp(t)] for s in chosen for t in s]
     return {
         "layout": os.path.abspath(document.path),  # noqa: PTH100 - links are kept as the user named them
-        "layout_sha256": document.digest or _digest(document.path),
-        "tiles_sha256": fingerprint([[t.id, str(t.path), t.to_world.rows] for s in document.layouts for t in s]),
+        "layout_sha256": document.digest,
+        "tiles_sha256": fingerprint(stamps),
         "stitch": to_dict(job.config),
         "render": {**to_dict(job.render), "formats": list(job.render.formats)},
-        "sections": list(job.sections),
+        "sections": list(dict.fromkeys(job.sections)),
         "stage_axes": job.stage_axes,
         "images_only": job.images_only,
-        "project_out": str(job.project_out) if job.project_out else None,
-        "relink": str(job.relink) if job.relink else None,
+        "project_out": str(job.project_out.absolute()) if job.project_out else None,
+        "relink": str(job.relink.absolute()) if job.relink else None,
         "write_mosaic": job.write_mosaic,
         "read": dict(job.read_options),
     }
 
 
 def _with_pixel_size(layout: Layout) -> Layout:
-    if layout.pixel_size is not None or not len(layout):
+    """Return the layout with the pixel size that its first readable images say, where it says none itself."""
+    if layout.pixel_size is not None:
         return layout
-    for tile in layout.tiles[:3]:
-        if tile.path.is_file():
-            return replace(layout, pixel_size=images.pixel_size(tile.path))
+    for tile in [t for t in layout if t.path.is_file()][:3]:
+        try:
+            found = images.pixel_size(tile.path)
+        except InputError:
+            continue  # an unreadable tile is named where tiles are read
+        if found:
+            return replace(layout, pixel_size=found)
     return layout
 
 
@@ -186,58 +291,124 @@ def run_stitch(
         When something given cannot be used; nothing of the user's was changed then.
     """
     tell = progress or (lambda _what, _done, _all: None)
-    chosen = chosen_sections(document, job)
-    folder = RunFolder(out, _settings(document, job))
     store = TileStore()
-    results, axes_notes = [], []
-    for section in chosen:
+    sections, notes = ready_sections(document, job, store)
+    settings = _settings(document, job)
+    _check_project_out(document, job, out)
+    if not check_folder(out, settings):
+        check_parts(job.config)
+    folder = RunFolder(out, settings)
+    results: list[StitchResult] = []
+    left_out: dict[str, list[Tile]] = {}
+    for section in sections:
         if on_section:
             on_section(section.section)
-        layout = _with_pixel_size(section)
-        layout, note = _oriented(layout, job, store, tell)
-        axes_notes += note
+        layout, found = _oriented(section, job.config, job.stage_axes, store, tell, folder)
+        notes += found
         memory = folder.memory(section.section)
-        results.append(stitch(layout, job.config, store=store, memory=memory, progress=tell))
-    files: dict[str, Path] = {}
+        result = stitch(layout, job.config, store=store, memory=memory, progress=tell)
+        results.append(result)
+        left_out[section.section] = placed_beside_neighbours(layout, result)
+    if on_section:
+        on_section("")
     canvas = _common_canvas([r.solution.layout for r in results])
     pixel_size = next((r.layout.pixel_size for r in results if r.layout.pixel_size), None)
-    solution = solution_json(results, canvas.origin, pixel_size)
-    warnings = [*document.warnings, *axes_notes, *(w for r in results for w in r.warnings)]
-    solution["warnings"] = warnings
-    files["solution"] = folder.path / "solution.json"
-    write_json(files["solution"], solution)
-    files |= write_solved_layout(document, [r.solution.layout for r in results], folder.path, job, warnings)
+    solution = solution_json(results, canvas.origin, pixel_size, left_out)
+    warnings = [*document.warnings, *notes, *(w for r in results for w in r.warnings)]
+    state = fingerprint([solution["tiles"], solution["pairs"]])
+    files = {"solution": folder.path / "solution.json"}
+    mosaics = _mosaic_targets(folder, results, job)
+    drawn = folder.notes("mosaic") if folder.is_done("mosaic", state, _all_paths(mosaics)) else []
+    write_json(files["solution"], {**solution, "warnings": [*warnings, *drawn]})
+    files |= write_solved_layout(document, _with_left_out(results, left_out), folder, state, job, warnings)
     if job.write_mosaic:
-        files |= _mosaics(folder, results, canvas, job, store, tell, fingerprint(solution["tiles"]))
-    files["report"] = folder.path / "report.html"
+        warnings += _mosaics(folder, results, mosaics, canvas, job, store, tell, state)
+        files |= {f"mosaic {kind}": path for kind, path in mosaics[0].items()}
+    write_json(files["solution"], {**solution, "warnings": warnings})
+    files |= _report(folder, results, store, truth, document.path.name, state, tell)
+    return JobResult(tuple(results), files, tuple(warnings), folder.resumed)
+
+
+def placed_beside_neighbours(layout: Layout, result: StitchResult) -> list[Tile]:
+    """Return the tiles whose images could not be used, moved by the stage as their nearest solved neighbours were."""
+    solved = result.solution.layout
+    include = result.config.include_hidden
+    todo = [t for t in layout if t.id not in solved and (t.visible or include)]
+    if not todo:
+        return []
+    usual = solved.tiles[0].shape
+    before = np.array([_middle(result.layout[t.id]) for t in solved])
+    shift = np.array([_middle(t) for t in solved]) - before
+    out = []
+    for tile in todo:
+        known = replace(tile, shape=tile.shape if min(tile.shape) > 0 else usual)
+        near = np.argsort(np.linalg.norm(before - _middle(known), axis=1), kind="stable")[:4]
+        move = Affine() if tile.locked else Affine.translation(*np.median(shift[near], axis=0))
+        out.append(replace(known, to_world=move @ tile.to_world))
+    return out
+
+
+def _middle(tile: Tile) -> Any:
+    return tile.to_world(((tile.shape[1] - 1) / 2, (tile.shape[0] - 1) / 2))
+
+
+def _with_left_out(results: Sequence[StitchResult], left_out: Mapping[str, Sequence[Tile]]) -> list[Layout]:
+    """Return the solved layouts with the tiles that were not looked at, complete."""
+    solved = [r.solution.layout for r in results]
+    return [replace(s, tiles=(*s.tiles, *left_out.get(s.section, ()))) for s in solved]
+
+
+def _report(
+    folder: RunFolder,
+    results: Sequence[StitchResult],
+    store: TileStore,
+    truth: Layout | None,
+    title: str,
+    state: str,
+    tell: Progress,
+) -> dict[str, Path]:
+    """Write the page and the tables of seams, unless they are there; return where they are."""
+    page = folder.path / "report.html"
+    tables = {
+        name: folder.path / ("seams.csv" if len(results) == 1 else f"seams_{slug(name)}.csv")
+        for name in (_report_name(r, results) for r in results)
+    }
+    files = {"report": page, "seams": next(iter(tables.values()))}
+    if folder.is_done("report", state, [page, *tables.values()]):
+        return files
     tell("report", 0, 1)
     named = {_report_name(r, results): r for r in results}
     previews = {name: make_preview(r, store) for name, r in named.items()}
-    title = document.path.name
-    write_report(files["report"], named, previews=previews, store=store, truth=truth, title=title)
+    write_report(page, named, previews=previews, store=store, truth=truth, title=title)
     for name, r in named.items():
-        seams = folder.path / ("seams.csv" if len(results) == 1 else f"seams_{slug(name)}.csv")
-        write_csv(seams, r)
-        files.setdefault("seams", seams)
+        write_csv(tables[name], r)
+    folder.mark_done("report", state)
     tell("report", 1, 1)
-    return JobResult(tuple(results), files, tuple(warnings), folder.resumed)
+    return files
 
 
 def _report_name(result: StitchResult, results: Sequence[StitchResult]) -> str:
     return result.config.matcher if len(results) == 1 else f"section {result.layout.section}"
 
 
-def _oriented(layout: Layout, job: StitchJob, store: TileStore, tell: Progress) -> tuple[Layout, list[str]]:
-    """Return the layout under the stage axes given or found, and what to say of it."""
-    if job.stage_axes:
-        return with_axes(images.with_shapes(layout)[0], job.stage_axes), []
-    ready, _ = usable(layout, job.config)
-    axes, scores = find_axes(ready, job.config, store, progress=tell)
-    if axes == "+x+y":
+def _oriented(
+    layout: Layout, config: StitchConfig, given: str | None, store: TileStore, tell: Progress, folder: RunFolder
+) -> tuple[Layout, list[str]]:
+    """Return the layout under the stage axes given or found, and what to say of it; what was found is remembered."""
+    if given:
+        return with_axes(images.with_shapes(layout)[0], given), []
+    if any(t.locked for t in layout):
+        return layout, []  # locked tiles say where they lie: nothing is to be flipped
+    mark = f"axes-{slug(layout.section)}"
+    known = folder.notes(mark)
+    if not known:
+        axes, scores = find_axes(usable(layout, config)[0], config, store, progress=tell)
+        known = [axes, f"{100 * scores[axes]:.0f} % of neighbours agree, {100 * scores[AXES[0]]:.0f} % as written"]
+        folder.mark_done(mark, "", known)
+    if known[0] == AXES[0]:
         return layout, []
-    share = f"{100 * scores[axes]:.0f} % of neighbours agree, {100 * scores['+x+y']:.0f} % as written"
-    note = f"section {layout.section}: stage axes {axes} are used ({share}; --stage-axes decides)"
-    return with_axes(images.with_shapes(layout)[0], axes), [note]
+    note = f"section {layout.section}: stage axes {known[0]} are used ({known[1]}; --stage-axes decides)"
+    return with_axes(images.with_shapes(layout)[0], known[0]), [note]
 
 
 def _common_canvas(layouts: Sequence[Layout]) -> Canvas:
@@ -250,68 +421,161 @@ def _common_canvas(layouts: Sequence[Layout]) -> Canvas:
 
 
 def make_preview(result: StitchResult, store: TileStore, max_side_px: int = 1600) -> Preview:
-    """Return a small picture of the mosaic for the report."""
+    """Return a small picture of the mosaic for the report; tiles that cannot be read are left out of it."""
     layout = result.solution.layout
-    image, scale = preview(layout, store, max_side_px=max_side_px, intensity=solve_intensity(layout, store))
+    image, scale = preview(
+        layout,
+        store,
+        max_side_px=max_side_px,
+        intensity=solve_intensity(layout, store),
+        on_unreadable=lambda _tile, _error: None,  # named once, where the mosaic is drawn
+    )
     x, y = Canvas.of(layout, scale).from_world.inverse([0.0, 0.0])
     return Preview(image, scale, (float(x), float(y)))
 
 
+# --- solved layouts -------------------------------------------------------------------------------------------------
+
+
+def _project_target(document: Document, job: StitchJob) -> Path | None:
+    """Return where the solved copy goes first of all, None for the run folder."""
+    if document.format != "trakem2":
+        return job.project_out
+    name = solved_name(document.path.name)
+    if job.project_out is None:
+        return document.path.parent / name
+    if job.project_out.is_dir() or not job.project_out.suffix:
+        return job.project_out / name
+    return job.project_out
+
+
+def _check_project_out(document: Document, job: StitchJob, out: Path) -> None:
+    """Check ``--project-out`` before anything is done. Raises `InputError`."""
+    target = job.project_out
+    if target is None:
+        return
+    parent = next(p for p in (target, *target.absolute().parents) if p.exists() and not (p == target and p.is_file()))
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        problem = "cannot be written" if parent.is_dir() else "is a file"
+        msg = f"--project-out {target}: {parent} {problem}"
+        raise InputError(msg)
+    if not target.is_file():
+        return
+    written = RunFolder.noted(out, "project")
+    ours = is_solved_copy(document, target) if document.format == "trakem2" else written[1:] == [_sha256(target)]
+    if not ours:
+        msg = f"--project-out {target} exists and is not a solved copy made here: choose another name"
+        raise InputError(msg)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def write_solved_layout(
-    document: Document, layouts: Sequence[Layout], out: Path, job: StitchJob, warnings: list[str]
+    document: Document,
+    layouts: Sequence[Layout],
+    folder: RunFolder,
+    state: str,
+    job: StitchJob,
+    warnings: list[str],
 ) -> dict[str, Path]:
     """Write the solved layout in the document's own format, and as a TrakEM2 project where it was none.
 
-    A TrakEM2 project gets its solved copy beside it (or at ``job.project_out``); other formats in the run folder.
+    A TrakEM2 project gets its solved copy beside it (or at ``job.project_out``); other formats in the run folder. What
+    a user has done to such a file since is never overwritten.
     """
-    files: dict[str, Path] = {}
     if document.format == "trakem2":
-        files["project"] = _trakem2(document, layouts, out, job, warnings)
-        return files
-    target = job.project_out or out
-    if document.format == "grid":
-        files["layout"] = formats.write(
-            out / "TileConfiguration.registered.txt", layouts, format="tileconfig", overwrite=True, allow_lossy=True
-        )
+        return {"project": _trakem2(document, layouts, folder.path, job, warnings)}
+    kind = "tileconfig" if document.format == "grid" else document.format
+    lost = formats.losses(kind, layouts)
+    known = [Path(text) for text in folder.notes("project")[:1]]
+    project = folder.path / "project.xml"
+    if known and folder.is_done("project", state, [*known, project]):
+        layout = known[0]
     else:
-        files["layout"] = formats.write_solved(document, layouts, target, overwrite=True, allow_lossy=True)
-    lost = formats.losses("tileconfig" if document.format == "grid" else document.format, layouts)
+        layout = _own_format(document, layouts, folder, job, warnings)
+        formats.write(project, layouts, format="trakem2", overwrite=True, allow_lossy=True)
+        folder.mark_done("project", state, [str(layout.absolute()), _sha256(layout)])
     if lost:
-        warnings.append(f"{files['layout'].name} cannot hold {'; '.join(lost)}: the TrakEM2 project does")
-    files["project"] = formats.write(out / "project.xml", layouts, format="trakem2", overwrite=True, allow_lossy=True)
-    return files
+        warnings.append(f"{layout.name} cannot hold {'; '.join(lost)}: {project.name} does")
+    return {"layout": layout, "project": project}
+
+
+def _own_format(
+    document: Document, layouts: Sequence[Layout], folder: RunFolder, job: StitchJob, warnings: list[str]
+) -> Path:
+    """Write the solved layout in the format it came in (a folder of tiles: as a tile configuration)."""
+
+    def write(target: Path, *, overwrite: bool) -> Path:
+        if document.format != "grid":
+            return formats.write_solved(document, layouts, target, overwrite=overwrite, allow_lossy=True)
+        path = target if target.suffix and not target.is_dir() else target / "TileConfiguration.registered.txt"
+        return formats.write(path, layouts, format="tileconfig", overwrite=overwrite, allow_lossy=True)
+
+    if job.project_out is None:
+        return write(folder.path, overwrite=True)
+    try:  # a file named as such was checked to be our own before anything was done
+        return write(job.project_out, overwrite=job.project_out.is_file())
+    except InputError as error:
+        warnings.append(f"{error}; the solved layout is in {folder.path} instead")
+        return write(folder.path, overwrite=True)
 
 
 def _trakem2(document: Document, layouts: Sequence[Layout], out: Path, job: StitchJob, warnings: list[str]) -> Path:
-    """Write the solved project beside the original; nothing there is overwritten unless it is our own output."""
-    if job.project_out is not None:
-        return formats.write_solved(document, layouts, job.project_out, overwrite=False)
-    if not os.access(document.path.parent, os.W_OK):
-        warnings.append(f"{document.path.parent} cannot be written: the solved project is in {out}")
+    """Write the solved project; a file of that name that is more than our own earlier output keeps its place."""
+    first = _project_target(document, job)
+    if first is None:
         return formats.write_solved(document, layouts, out, overwrite=True)
-    return formats.write_solved(document, layouts, None, overwrite=True)
+    if job.project_out is None and not os.access(first.parent, os.W_OK):
+        warnings.append(f"{first.parent} cannot be written: the solved project is in {out}")
+        first = out / first.name
+    target = first
+    number = 1
+    while target.exists() and not is_solved_copy(document, target):
+        number += 1
+        head, _, tail = first.name.rpartition(".xml")
+        target = first.with_name(f"{head}-{number}.xml{tail}")
+    if target != first:
+        warnings.append(f"{first.name} holds more than a solved copy and is left alone: the new one is {target.name}")
+    return formats.write_solved(document, layouts, target, overwrite=True)
+
+
+# --- mosaics --------------------------------------------------------------------------------------------------------
+
+
+def _mosaic_targets(folder: RunFolder, results: Sequence[StitchResult], job: StitchJob) -> list[dict[str, Path]]:
+    """Return, for each section, the files of its mosaic by kind."""
+    names = ["mosaic" if len(results) == 1 else f"mosaic_{slug(r.layout.section)}" for r in results]
+    return [{kind: folder.path / (name + SUFFIX[kind]) for kind in job.render.formats} for name in names]
+
+
+def _all_paths(targets: Sequence[Mapping[str, Path]]) -> list[Path]:
+    return [path for each in targets for path in each.values()]
 
 
 def _mosaics(
     folder: RunFolder,
     results: Sequence[StitchResult],
+    targets: Sequence[Mapping[str, Path]],
     canvas: Canvas,
     job: StitchJob,
     store: TileStore,
     tell: Progress,
-    solution_hash: str,
-) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for r in results:
-        name = "mosaic" if len(results) == 1 else f"mosaic_{slug(r.layout.section)}"
-        targets = {kind: folder.path / (name + SUFFIX[kind]) for kind in job.render.formats}
-        for kind, path in targets.items():
-            files.setdefault(f"mosaic {kind}", path)
-        if folder.is_done(name, solution_hash, targets.values()):
-            continue
-        draw_mosaic(r.solution.layout, targets, job.render, store, canvas=canvas, progress=tell)
-        folder.mark_done(name, solution_hash)
-    return files
+    state: str,
+) -> list[str]:
+    """Draw the mosaics that are not there yet; return what there is to say of any of them."""
+    if folder.is_done("mosaic", state, _all_paths(targets)):
+        return folder.notes("mosaic")
+    notes: list[str] = []
+    for r, paths in zip(results, targets, strict=True):
+        stage = f"mosaic-{slug(r.layout.section)}"
+        if not folder.is_done(stage, state, paths.values()):
+            done = draw_mosaic(r.solution.layout, paths, job.render, store, canvas=canvas, progress=tell)
+            folder.mark_done(stage, state, done.warnings)
+        notes += folder.notes(stage)
+    folder.mark_done("mosaic", state, notes)
+    return notes
 
 
 def draw_mosaic(
@@ -325,6 +589,7 @@ def draw_mosaic(
 ) -> Rendered:
     """Draw one section into files, by the kind of sink."""
     tell = progress or (lambda _what, _done, _all: None)
+    dtype, _ = common_dtype(layout)  # a tile of another type is named where tiles are read
     return render(
         layout,
         store,
@@ -334,6 +599,7 @@ def draw_mosaic(
         interpolation=config.interpolation,
         blend=config.blend,
         canvas=canvas,
+        dtype=dtype,
         threads=0,
         progress=lambda done, total: tell("render", done, total),
     )
@@ -372,25 +638,43 @@ def run_compare(
     Returns
     -------
     dict
-        ``table``: one row a matcher and section; ``report``: the page; ``results``: the StitchResult of each row.
+        ``table``: one row a matcher and section; ``report``: the page; ``warnings``; ``resumed``.
+
+    Raises
+    ------
+    InputError, WeightsError
+        When something given cannot be used; nothing was written then.
     """
     tell = progress or (lambda _what, _done, _all: None)
-    settings = {"compare": [_settings(document, replace(j, images_only=True)) for j in jobs]}
-    folder = RunFolder(out, settings)
+    free = [replace(j, images_only=True) for j in jobs]  # nothing is moved in the user's project
     store = TileStore()
+    sections, warnings = ready_sections(document, free[0], store)
+    settings = {"compare": [_settings(document, j) for j in free]}
+    if not check_folder(out, settings):
+        for job in free:
+            check_parts(job.config)
+    folder = RunFolder(out, settings)
+    warnings = [*document.warnings, *warnings]
     results: dict[str, StitchResult] = {}
-    for section in chosen_sections(document, replace(jobs[0], images_only=True)):
-        layout, _ = _oriented(_with_pixel_size(section), jobs[0], store, tell)
+    for section in sections:
+        layout, found = _oriented(section, jobs[0].config, jobs[0].stage_axes, store, tell, folder)
+        warnings += found
         for job in jobs:
             name = job.config.matcher if len(document.layouts) == 1 else f"{job.config.matcher}, {section.section}"
             if on_matcher:
                 on_matcher(name)
             memory = folder.memory(name)
             results[name] = stitch(layout, job.config, store=store, memory=memory, progress=tell)
+            warnings += [f"{name}: {w}" for w in results[name].warnings]
+    if on_matcher:
+        on_matcher("")
+    tell("report", 0, 1)
     previews = {name: make_preview(r, store) for name, r in results.items()}
     page = out / "report.html"
     write_report(page, results, previews=previews, store=store, truth=truth, title=document.path.name)
-    return {"table": [_row(name, r) for name, r in results.items()], "report": str(page)}
+    tell("report", 1, 1)
+    table = [_row(name, r) for name, r in results.items()]
+    return {"table": table, "report": str(page), "warnings": warnings, "resumed": folder.resumed}
 
 
 def _row(name: str, r: StitchResult) -> dict[str, Any]:
@@ -414,8 +698,8 @@ def run_render(
     *,
     progress: Progress | None = None,
     keep_frame: bool = False,
-) -> list[Path]:
-    """Draw layouts as they stand; existing files are not overwritten.
+) -> tuple[list[Path], list[str]]:
+    """Draw layouts as they stand, and return the files and the warnings; existing files are not overwritten.
 
     Parameters
     ----------
@@ -429,63 +713,89 @@ def run_render(
     Raises
     ------
     InputError
-        When no tile can be read, or a file exists already.
+        When no tile can be read, or a file exists already; nothing was written then.
     """
-    ready = [images.with_shapes(layout) for layout in layouts]
-    drawn = [replace(known, tiles=tuple(t for t in known if t.id not in bad)) for known, _, bad in ready]
-    if not all(len(layout) for layout in drawn):
-        msg = next((w for _, warnings, _ in ready for w in warnings), "no tile")
-        raise InputError(msg)
+    store = TileStore()
+    drawn, warnings = _drawable(layouts, store)
     canvas = _common_canvas(drawn)
     if keep_frame:
         rows, cols = canvas.origin[1] + canvas.shape[0], canvas.origin[0] + canvas.shape[1]
         canvas = Canvas((min(0, canvas.origin[0]), min(0, canvas.origin[1])), (rows, cols))
-    out.mkdir(parents=True, exist_ok=True)
-    store = TileStore()
-    files: list[Path] = []
-    for layout in drawn:
-        name = "mosaic" if len(drawn) == 1 else f"mosaic_{slug(layout.section)}"
-        targets = {kind: out / (name + SUFFIX[kind]) for kind in config.formats}
-        there = next((p for p in targets.values() if p.exists()), None)
-        if there is not None:
-            msg = f"{there} exists already: choose another --out"
-            raise InputError(msg)
-        draw_mosaic(layout, targets, config, store, canvas=canvas, progress=progress)
-        files += targets.values()
-    return files
+        if canvas.origin != (0, 0):
+            warnings.append(f"pixel (0, 0) of the mosaic is pixel {canvas.origin} of the solution's: tiles lie there")
+    names = ["mosaic" if len(layouts) == 1 else f"mosaic_{slug(layout.section)}" for layout in drawn]
+    targets = [{kind: out / (name + SUFFIX[kind]) for kind in config.formats} for name in names]
+    if not config.formats:
+        msg = "nothing to draw: name a --mosaic format"
+        raise InputError(msg)
+    there = next((path for path in _all_paths(targets) if path.exists()), None)
+    if there is not None:
+        msg = f"{there} exists already: choose another --out"
+        raise InputError(msg)
+    make_folder(out)
+    for layout, paths in zip(drawn, targets, strict=True):
+        warnings += draw_mosaic(layout, paths, config, store, canvas=canvas, progress=progress).warnings
+    return _all_paths(targets), warnings
 
 
-def rebuild_report(run: Path, settings: Mapping[str, Any], page: Path, read: Callable[..., Document]) -> Path:
+def _drawable(layouts: Sequence[Layout], store: TileStore) -> tuple[list[Layout], list[str]]:
+    """Return the sections with the tiles that can be read, and a warning for what cannot. Raises `InputError`."""
+    drawn: list[Layout] = []
+    warnings: list[str] = []
+    problem: InputError | None = None
+    for layout in layouts:
+        known, found, bad = images.with_shapes(_with_pixel_size(layout))
+        usable_ones = replace(known, tiles=tuple(t for t in known if t.id not in bad))
+        try:
+            _read_one(usable_ones if len(usable_ones) else known, store)
+        except InputError as error:
+            problem = problem or error
+            warnings.append(f"{error}; the section is left out")
+        else:
+            drawn.append(usable_ones)
+            warnings += found
+    if problem and not drawn:
+        raise problem
+    return drawn, warnings
+
+
+def rebuild_report(run: Path, settings: Any, page: Path, read: Callable[..., Document]) -> Path:
     """Write the report of a finished run anew, from what the run folder remembers; no pair is matched again.
 
     Raises
     ------
     InputError
-        When the folder is not one of ``stitch``, or the layout has changed since.
+        When the folder holds no finished run of ``stitch``, or the layout or a tile has changed since.
     """
-    if "stitch" not in settings:
+    if not isinstance(settings, Mapping) or "stitch" not in settings:
         msg = f"{run} holds no run of 'stitch'"
         raise InputError(msg)
-    options = dict(settings.get("read", {}))
-    options["relink"] = Path(settings["relink"]) if settings.get("relink") else None
-    document = read(Path(settings["layout"]), **options)
-    job = StitchJob(
-        config=from_dict(StitchConfig, settings["stitch"]),
-        render=from_dict(RenderConfig, settings["render"]),
-        sections=tuple(settings["sections"]),
-        stage_axes=settings["stage_axes"],
-        images_only=True,
-        relink=options["relink"],
-    )
-    folder = run / "matches"
-    if not folder.is_dir():
-        msg = f"{run} remembers no pairs: run 'stitch' first"
+    if not (run / "solution.json").is_file() or not (run / "matches").is_dir():
+        msg = f"{run} holds a run that is not finished: run the same 'stitch' command again"
         raise InputError(msg)
+    try:
+        options = dict(settings["read"])
+        job = StitchJob(
+            config=from_dict(StitchConfig, settings["stitch"]),
+            render=from_dict(RenderConfig, settings["render"]),
+            sections=tuple(settings["sections"]),
+            stage_axes=settings["stage_axes"],
+            images_only=settings["images_only"],
+            project_out=Path(settings["project_out"]) if settings["project_out"] else None,
+            relink=Path(settings["relink"]) if settings["relink"] else None,
+            write_mosaic=settings["write_mosaic"],
+            read_options=options,
+        )
+        path = Path(settings["layout"])
+    except (KeyError, TypeError) as error:
+        raise FormatError(run / "run.json", f"holds no settings of a run: {error!r}") from error
+    document = read(path, relink=job.relink, **options)
+    folder = RunFolder(run, _settings(document, job))  # refused where layout or tiles have changed
     store = TileStore()
     results = []
-    for section in chosen_sections(document, job):
-        layout, _ = _oriented(_with_pixel_size(section), job, store, lambda _w, _d, _a: None)
-        memory = DiskMemory(folder / f"{slug(section.section)}.jsonl")
+    for section in ready_sections(document, job, store)[0]:
+        layout, _ = _oriented(section, job.config, job.stage_axes, store, lambda _w, _d, _a: None, folder)
+        memory = DiskMemory(run / "matches" / f"{slug(section.section)}.jsonl")
         results.append(stitch(layout, job.config, store=store, memory=memory))
     named = {_report_name(r, results): r for r in results}
     previews = {name: make_preview(r, store) for name, r in named.items()}

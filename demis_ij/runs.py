@@ -14,12 +14,13 @@ A stage is skipped only when the hash of what it depends on agrees.
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ from demis_ij.records import Affine, Layout, PairMatch, Rejected, Tile
 from demis_ij.stitch import Memory, Outcome, StitchResult
 
 FORMAT_VERSION = 1
+BROKEN_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+"""What is the machine's fault when a folder cannot be written, not the user's."""
 
 
 def fingerprint(value: Any) -> str:
@@ -38,10 +41,12 @@ def fingerprint(value: Any) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file all or nothing."""
+    """Write a file all or nothing; one that holds the text already is not touched."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        part.write_bytes(text.encode())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -62,6 +67,90 @@ def read_json(path: Path) -> Any:
         raise FormatError(path, f"is not JSON: {error}") from error
 
 
+def _refuse(path: Path, error: OSError, what: str) -> NoReturn:
+    if error.errno in BROKEN_DISK:
+        raise error
+    msg = f"output folder {path} cannot be {what}: {error.strerror}"
+    raise InputError(msg) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that can be written, with its parents; nothing happens when it is there.
+
+    Raises
+    ------
+    InputError
+        When it cannot be made or written, or is a file.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _refuse(path, error, "made")
+    if not os.access(path, os.W_OK):
+        msg = f"output folder {path} cannot be written: choose another one, or ask for the right to write there"
+        raise InputError(msg)
+
+
+def check_folder(path: Path, settings: Mapping[str, Any]) -> bool:
+    """Return whether a run with these settings is in a folder already, to be gone on with; nothing is written.
+
+    Raises
+    ------
+    InputError
+        When the folder holds something else, or cannot be one.
+    """
+    if path.exists() or path.is_symlink():
+        if not path.is_dir():
+            msg = f"output folder {path} is a file: choose another name"
+            raise InputError(msg)
+        try:
+            inside = [p.name for p in path.iterdir() if not p.name.startswith(".")]
+        except OSError as error:
+            _refuse(path, error, "read")
+        if inside:
+            _check_same(path, inside, {"demis_ij": __version__, **settings})
+        return bool(inside)
+    parent = next(p for p in path.absolute().parents if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        problem = "cannot be written" if parent.is_dir() else "is a file"
+        msg = f"output folder {path} cannot be made: {parent} {problem}"
+        raise InputError(msg)
+    return False
+
+
+def _check_same(path: Path, inside: Sequence[str], settings: Mapping[str, Any]) -> None:
+    if "run.json" not in inside:
+        msg = f"output folder {path} is not empty and holds no run: choose an empty or a new folder"
+        raise InputError(msg)
+    there = read_json(path / "run.json")
+    if not isinstance(there, dict):
+        raise FormatError(path / "run.json", "holds no settings of a run: choose a new folder")
+    old, new = _flat(there), _flat(json.loads(json.dumps(settings)))
+    differs = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    if differs:
+        told = "; ".join(_difference(k, old.get(k), new.get(k)) for k in differs[:3])
+        more = f" and {len(differs) - 3} more" if len(differs) > 3 else ""
+        msg = f"output folder {path} holds another run: {told}{more}. Choose a new folder, or the same settings"
+        raise InputError(msg)
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in settings.items():
+        out |= value if key in {"stitch", "render"} and isinstance(value, dict) else {key: value}
+    return out
+
+
+def _difference(key: str, there: Any, now: Any) -> str:
+    if key == "demis_ij":
+        return f"made by demis_ij {there}, this is {now}"
+    if key.endswith("_sha256"):
+        return {"layout_sha256": "the layout file has changed since", "tiles_sha256": "the tiles have changed since"}[
+            key
+        ]
+    return f"{key} was {json.dumps(there)}, now {json.dumps(now)}"
+
+
 class RunFolder:
     """The folder of one run.
 
@@ -72,6 +161,11 @@ class RunFolder:
     settings : mapping
         Everything that the result depends on, as JSON types.
 
+    Attributes
+    ----------
+    resumed : bool
+        Whether an earlier run is gone on with.
+
     Raises
     ------
     InputError
@@ -81,32 +175,14 @@ class RunFolder:
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.path = path
         self.settings = {"demis_ij": __version__, **settings}
-        self.resumed = False
+        self.resumed = check_folder(path, settings)
+        if self.resumed and os.access(path, os.W_OK):
+            return
+        make_folder(path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            inside = [p.name for p in path.iterdir() if not p.name.startswith(".")]
+            write_json(path / "run.json", self.settings)
         except OSError as error:
-            msg = f"output folder {path} cannot be made: {error.strerror}"
-            raise InputError(msg) from error
-        if inside:
-            self._check_same(inside)
-            self.resumed = True
-        if not os.access(path, os.W_OK):
-            msg = f"output folder {path} cannot be written"
-            raise InputError(msg)
-        write_json(path / "run.json", self.settings)
-
-    def _check_same(self, inside: Sequence[str]) -> None:
-        if "run.json" not in inside:
-            msg = f"output folder {self.path} is not empty and holds no run: choose an empty or a new folder"
-            raise InputError(msg)
-        there = read_json(self.path / "run.json")
-        differs = [
-            k for k in sorted({*there, *self.settings}) if there.get(k) != json.loads(json.dumps(self.settings.get(k)))
-        ]
-        if differs:
-            msg = f"output folder {self.path} holds a run with another {', '.join(differs)}: choose a new folder"
-            raise InputError(msg)
+            _refuse(path, error, "written")
 
     def memory(self, section: str) -> DiskMemory:
         """Return what is remembered of the pairs of one section."""
@@ -114,12 +190,32 @@ class RunFolder:
 
     def is_done(self, stage: str, depends_on: str, files: Iterable[Path]) -> bool:
         """Return whether a stage was finished with the same dependencies and its files are still there."""
-        mark = self.path / f".{stage}.done"
-        return mark.is_file() and mark.read_text(encoding="utf-8") == depends_on and all(f.exists() for f in files)
+        mark = self._mark(stage)
+        return mark.get("depends_on") == depends_on and all(f.exists() for f in files)
 
-    def mark_done(self, stage: str, depends_on: str) -> None:
-        """Remember that a stage is finished."""
-        write_text(self.path / f".{stage}.done", depends_on)
+    def notes(self, stage: str) -> list[str]:
+        """Return what a finished stage had to say."""
+        return self.noted(self.path, stage)
+
+    @staticmethod
+    def noted(path: Path, stage: str) -> list[str]:
+        """Return what a finished stage of the run in a folder had to say, nothing where there is none."""
+        try:
+            mark = json.loads((path / f".{stage}.done").read_text(encoding="utf-8"))
+            return [str(line) for line in mark["notes"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+    def mark_done(self, stage: str, depends_on: str, notes: Iterable[str] = ()) -> None:
+        """Remember that a stage is finished, and what it had to say."""
+        write_json(self.path / f".{stage}.done", {"depends_on": depends_on, "notes": list(notes)})
+
+    def _mark(self, stage: str) -> dict[str, Any]:
+        try:
+            mark = json.loads((self.path / f".{stage}.done").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}  # not finished, or cut off while it was written: done again
+        return mark if isinstance(mark, dict) else {}
 
 
 def slug(name: str) -> str:
@@ -129,7 +225,7 @@ def slug(name: str) -> str:
 
 
 class DiskMemory(Memory):
-    """Remembers outcomes in a file of one JSON line each; a line cut off by a crash is dropped on reading."""
+    """Remembers outcomes in a file of one JSON line each; from a line cut off by a crash on, pairs are done again."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -137,13 +233,19 @@ class DiskMemory(Memory):
         if not path.is_file():
             return
         raw = path.read_bytes()
-        good = raw[: raw.rfind(b"\n") + 1]
-        for line in good.splitlines():
-            entry = json.loads(line)
-            super().put(entry["stage"], [_outcome_from(entry)])
-        if len(good) != len(raw):
+        whole = 0
+        for line in raw.splitlines(keepends=True):
+            try:
+                if not line.endswith(b"\n"):
+                    break
+                entry = json.loads(line)
+                super().put(entry["stage"], [_outcome_from(entry)])
+            except (ValueError, KeyError, TypeError):
+                break
+            whole += len(line)
+        if whole != len(raw):
             with path.open("r+b") as file:
-                file.truncate(len(good))
+                file.truncate(whole)
 
     def put(self, stage: str, outcomes: Iterable[Outcome]) -> None:
         """Keep outcomes, on disk before this returns."""
@@ -204,7 +306,10 @@ def _number(value: float) -> float | None:
 
 
 def solution_json(
-    results: Sequence[StitchResult], world_origin: tuple[float, float], pixel_size: tuple[float, str] | None
+    results: Sequence[StitchResult],
+    world_origin: tuple[float, float],
+    pixel_size: tuple[float, str] | None,
+    left_out: Mapping[str, Sequence[Tile]] | None = None,
 ) -> dict[str, Any]:
     """Return ``solution.json``: tile pixel to the mosaic image's own pixel, pixel centres at integers.
 
@@ -216,27 +321,31 @@ def solution_json(
         The layout's coordinate of the mosaic's pixel (0, 0).
     pixel_size : tuple of (float, str) or None
         Side of a pixel and its unit.
+    left_out : mapping of str to sequence of Tile, optional
+        By section, tiles whose images cannot be used, where the stage puts them beside their neighbours; each is a
+        component by itself.
     """
+    left_out = left_out or {}
     to_mosaic = Affine.translation(-world_origin[0], -world_origin[1])
-    ids = [t.id for r in results for t in r.solution.layout]
+    ids = [t.id for r in results for t in (*r.solution.layout, *left_out.get(r.solution.layout.section, ()))]
     several = len(ids) != len(set(ids))
     tiles: dict[str, Any] = {}
     pairs: list[dict[str, Any]] = []
     for r in results:
         section = r.solution.layout.section
-        name = {t.id: f"{section}/{t.id}" if several else t.id for t in r.solution.layout}
+        more = left_out.get(section, ())
+        name = {t.id: f"{section}/{t.id}" if several else t.id for t in (*r.solution.layout, *more)}
         for t in r.solution.layout:
-            tiles[name[t.id]] = {
-                "path": str(t.path),
-                "page": t.page,
-                "section": section,
-                "shape": list(t.shape),
-                "to_world": (to_mosaic @ t.to_world).rows,
-                "component": int(r.solution.component[t.id]),
-                "placed_by": r.placed_by[t.id],
-                "sigma_px": _number(r.solution.sigma_px[t.id]),
-                "mask_path": str(t.mask_path) if t.mask_path else None,
-            }
+            tiles[name[t.id]] = _tile_json(
+                t,
+                to_mosaic,
+                component=int(r.solution.component[t.id]),
+                placed_by=r.placed_by[t.id],
+                sigma_px=_number(r.solution.sigma_px[t.id]),
+            )
+        alone = len(r.solution.component_sizes)
+        for n, t in enumerate(more):
+            tiles[name[t.id]] = _tile_json(t, to_mosaic, component=alone + n, placed_by="stage", sigma_px=None)
         pairs += [{"section": section, **_pair_json(o, r, name)} for o in r.pairs]
     return {
         "format_version": FORMAT_VERSION,
@@ -245,6 +354,18 @@ def solution_json(
         "tiles": tiles,
         "pairs": pairs,
         "warnings": [w for r in results for w in r.warnings],
+    }
+
+
+def _tile_json(tile: Tile, to_mosaic: Affine, **told: Any) -> dict[str, Any]:
+    return {
+        "path": str(tile.path.absolute()),
+        "page": tile.page,
+        "section": tile.section,
+        "shape": list(tile.shape),
+        "to_world": (to_mosaic @ tile.to_world).rows,
+        **told,
+        "mask_path": str(tile.mask_path.absolute()) if tile.mask_path else None,
     }
 
 

@@ -6,9 +6,9 @@ import errno
 import logging
 import os
 import sys
-from typing import NoReturn
+import warnings
+from typing import Any, NoReturn
 
-import click
 import typer
 
 from demis_ij import __version__
@@ -40,12 +40,52 @@ def _common(
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of a failure."),
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
 ) -> None:
-    logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    if debug:
+        logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
+    else:  # what other packages say of a broken image is said by us, in one line
+        logging.basicConfig(handlers=[logging.NullHandler()])
 
 
 def _fail(message: str, code: int) -> NoReturn:
     sys.stderr.write("demis-ij: " + " ".join(message.split()) + "\n")
     sys.exit(code)
+
+
+def _named_base(kind: type[Exception], name: str) -> type[Exception]:
+    """Return a base class by name: typer brings its own copy of click, or uses click's, by version."""
+    return next(c for c in kind.__mro__ if c.__name__ == name and issubclass(c, Exception))
+
+
+USAGE_ERROR = _named_base(typer.BadParameter, "UsageError")
+COMMAND_ERROR = _named_base(typer.BadParameter, "ClickException")
+GOES_ON = ("stitch", "compare", "demo")
+"""Commands that an interruption leaves in a state from which the same command goes on."""
+
+
+def _say_usage(error: Any) -> NoReturn:
+    """Say what was wrong with the command line; a command alone is a question for its help."""
+    message = error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stdout.write(message + "\n")
+        sys.exit(0)
+    path = error.ctx.command_path if error.ctx else "demis-ij"
+    words = " ".join(["demis-ij", *path.split()[1:]])
+    _fail(f"{message.rstrip('.')} (see '{words} --help')", 2)
+
+
+def _say_os_error(error: OSError) -> NoReturn:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        where = f" ({error.filename})" if error.filename else ""
+        _fail(f"the disk is full{where}; what is done is kept: free some space and run the same command again", 1)
+    if error.errno == errno.EPIPE:
+        os._exit(1)  # nobody reads on; flushing what is left would only raise again
+    _fail(f"{error.strerror or error}: {error.filename or 'no file named'}", 1)
+
+
+def _say_interrupted() -> NoReturn:
+    keeps = any(word in GOES_ON for word in sys.argv[1:3])
+    kept = "what is done is kept: the same command goes on from there" if keeps else "nothing unfinished is left"
+    _fail(f"interrupted; {kept}", 130)
 
 
 def main() -> None:
@@ -55,41 +95,29 @@ def main() -> None:
     ``--strict`` and there were warnings; 130 interrupted.
     """
     debug = "--debug" in sys.argv
+    if not debug:
+        warnings.simplefilter("ignore")  # those of other packages; ours are lines of the result
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        sys.stdout.write(error.format_message() + "\n")
-        sys.exit(0)
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         sys.exit(error.exit_code)
-    except click.UsageError as error:
-        where = f" (see 'demis-ij {error.ctx.info_name} --help')" if error.ctx and error.ctx.parent else ""
-        _fail(error.format_message() + where, 2)
-    except click.ClickException as error:
-        _fail(error.format_message(), 2)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        _fail("interrupted; what is done is kept: the same command goes on from there", 130)
-    except (InputError, WeightsError) as error:
+    except (KeyboardInterrupt, typer.Abort):
+        _say_interrupted()
+    except Exception as error:  # every failure becomes one line
         if debug:
             raise
-        _fail(str(error), 2)
-    except DemisError as error:
-        if debug:
-            raise
-        _fail(str(error), 1)
-    except OSError as error:
-        if debug:
-            raise
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            where = f" ({error.filename})" if error.filename else ""
-            _fail(f"the disk is full{where}; what is done is kept: free some space and run the same command again", 1)
-        if error.errno == errno.EPIPE:
-            os._exit(1)
-        _fail(f"{error.strerror or error}: {error.filename or ''}", 1)
-    except Exception as error:
-        if debug:
-            raise
+        if isinstance(error, USAGE_ERROR):
+            _say_usage(error)
+        if isinstance(error, COMMAND_ERROR):
+            _fail(str(error), 2)
+        if isinstance(error, InputError | WeightsError):
+            _fail(str(error), 2)
+        if isinstance(error, DemisError):
+            _fail(str(error), 1)
+        if isinstance(error, OSError):
+            _say_os_error(error)
         _fail(f"internal error, please report it: {type(error).__name__}: {error} (--debug shows where)", 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,11 +19,16 @@ GRID = "Plain grid (LAYOUT is a folder)"
 Layout_ = Annotated[Path, typer.Argument(metavar="LAYOUT", help="A layout file, or a folder of tiles (a plain grid).")]
 Format_ = Annotated[str | None, typer.Option("--format", help="trakem2, tileconfig, render or text; found by itself.")]
 Relink_ = Annotated[Path | None, typer.Option("--relink", help="Folder where moved images are found by their names.")]
-Rows_ = Annotated[int | None, typer.Option("--rows", min=1, help=f"{GRID}: rows.", rich_help_panel=GRID)]
+Rows_ = Annotated[int | None, typer.Option("--rows", min=1, help=f"{GRID}: rows.")]
 Cols_ = Annotated[int | None, typer.Option("--cols", min=1, help=f"{GRID}: columns.")]
-Overlap_ = Annotated[float, typer.Option("--overlap", help=f"{GRID}: fraction of the tile that neighbours share.")]
-Order_ = Annotated[str, typer.Option("--order", help=f"{GRID}: row, column, snake-row or snake-column.")]
-Start_ = Annotated[str, typer.Option("--start", help=f"{GRID}: corner of the first tile, e.g. top-left.")]
+Overlap_ = Annotated[
+    float | None,
+    typer.Option("--overlap", help=f"{GRID}: fraction of the tile that neighbours share (default 0.1)."),
+]
+Order_ = Annotated[
+    str | None, typer.Option("--order", help=f"{GRID}: row, column, snake-row or snake-column (default row).")
+]
+Start_ = Annotated[str | None, typer.Option("--start", help=f"{GRID}: corner of the first tile (default top-left).")]
 Pattern_ = Annotated[
     str | None, typer.Option("--pattern", help=f"{GRID}: file names, e.g. 'tile_{{row}}_{{col}}.tif' or '{{i}}.png'.")
 ]
@@ -40,24 +45,42 @@ def read_layout(
     relink: Path | None = None,
     rows: int | None = None,
     cols: int | None = None,
-    overlap: float = 0.1,
-    order: str = "row",
-    start: str = "top-left",
+    overlap: float | None = None,
+    order: str | None = None,
+    start: str | None = None,
     pattern: str | None = None,
 ) -> Document:
-    """Return what a user means by LAYOUT: a layout file, or a folder with a grid's description."""
-    if path.is_dir():
-        if rows is None and cols is None and pattern is None:
-            msg = f"{path} is a folder: say how the tiles lie, with --rows and --cols, or with --pattern"
-            raise InputError(msg)
-        from demis_ij.formats.grid import grid_layout
+    """Return what a user means by LAYOUT: a layout file, or a folder with a grid's description.
 
-        layout = grid_layout(path, rows=rows, cols=cols, overlap=overlap, order=order, start=start, pattern=pattern)
-        return Document((layout,), "grid", path)
+    Raises
+    ------
+    InputError
+        When it is neither, or an option does not belong to it.
+    """
+    grid = {"rows": rows, "cols": cols, "overlap": overlap, "order": order, "start": start, "pattern": pattern}
+    given = {name: value for name, value in grid.items() if value is not None}
+    if path.is_dir():
+        return _read_grid(path, given, {"format": format_name, "relink": relink})
     if not path.exists():
         msg = f"{path}: no such file or folder"
         raise InputError(msg)
+    if given:
+        msg = f"--{next(iter(given))} describes a folder of tiles, and {path} is a file: leave it out, or give a folder"
+        raise InputError(msg)
     return formats.read(path, format=format_name, relink=relink)
+
+
+def _read_grid(path: Path, given: dict[str, Any], other: dict[str, Any]) -> Document:
+    from demis_ij.formats.grid import grid_layout
+
+    wrong = next((name for name, value in other.items() if value is not None), None)
+    if wrong:
+        msg = f"--{wrong} belongs to a layout file, and {path} is a folder of tiles: leave it out"
+        raise InputError(msg)
+    if not given.keys() & {"rows", "cols", "pattern"}:
+        msg = f"{path} is a folder: say how the tiles lie, with --rows and --cols, or with --pattern"
+        raise InputError(msg)
+    return Document((grid_layout(path, **given),), "grid", path)
 
 
 def convert(
@@ -69,9 +92,9 @@ def convert(
     relink: Relink_ = None,
     rows: Rows_ = None,
     cols: Cols_ = None,
-    overlap: Overlap_ = 0.1,
-    order: Order_ = "row",
-    start: Start_ = "top-left",
+    overlap: Overlap_ = None,
+    order: Order_ = None,
+    start: Start_ = None,
     pattern: Pattern_ = None,
     stage_axes: Axes_ = None,
 ) -> None:

@@ -48,10 +48,15 @@ class Bars:
         now = time.perf_counter()
         if name not in self._tasks:
             self._tasks[name] = (self._bars.add_task(name, total=total, rate=""), now)
+        elif name in self._said and not done:  # the same once more: another round of the search
             self._said.discard(name)
+            self._bars.reset(self._tasks[name][0], total=total)
+            self._tasks[name] = (self._tasks[name][0], now)
         task, began = self._tasks[name]
         rate = f"{done / (now - began):.1f}/s" if done and now > began + 0.2 else ""
         self._bars.update(task, completed=done, total=total, rate=rate)
-        if self._plain and done >= total and name not in self._said:
+        if done >= total and name not in self._said:
             self._said.add(name)
-            self._console.print(f"{name}: {done} of {total}, {now - began:.1f} s", highlight=False, markup=False)
+            if self._plain:
+                line = f"{name}: {done} of {total}, {now - began:.1f} s"
+                self._console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,25 +75,45 @@ def configs(
     if unknown:
         msg = f"{config}: unknown table [{sorted(unknown)[0]}]; known: [stitch], [render]"
         raise InputError(msg)
+    wrong = next((name for name, table in tables.items() if not isinstance(table, dict)), None)
+    if wrong:
+        msg = f"{config}: {wrong} is {tables[wrong]!r}, needed a table [{wrong}]"
+        raise InputError(msg)
     values = {"stitch": dict(tables.get("stitch", {})), "render": dict(tables.get("render", {}))}
-    render_keys = to_dict(RenderConfig())
+    defaults = {"stitch": to_dict(StitchConfig()), "render": to_dict(RenderConfig())}
     for item in settings or []:
         key, equals, text = item.partition("=")
         if not equals:
             msg = f"--set {item}: needed NAME=VALUE"
             raise InputError(msg)
-        values["render" if key in render_keys else "stitch"][key] = _value(text)
+        table = _table_of(key.strip(), defaults)
+        values[table][key.strip()] = _value(text, defaults[table][key.strip()])
     values["stitch"] |= {k: v for k, v in named.items() if v is not None}
     if mosaic:
         values["render"]["formats"] = () if mosaic == ["none"] else tuple(mosaic)
     return from_dict(StitchConfig, values["stitch"]), from_dict(RenderConfig, values["render"])
 
 
-def _value(text: str) -> Any:
+def _table_of(key: str, defaults: dict[str, dict[str, Any]]) -> str:
+    """Return the table that holds a setting. Raises `InputError` with the nearest name."""
+    for table, known in defaults.items():
+        if key in known:
+            return table
+    names = [name for known in defaults.values() for name in known]
+    near = difflib.get_close_matches(key, names, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    msg = f"--set {key}: unknown setting; {hint}"
+    raise InputError(msg)
+
+
+def _value(text: str, default: Any) -> Any:
+    """Return a setting's value from its text: as it stands where text is needed, else as JSON (and TOML) write it."""
+    if isinstance(default, str):
+        return text
     try:
         return json.loads(text)
     except json.JSONDecodeError:
-        return text
+        return text.split(",") if isinstance(default, tuple) else text
 
 
 def stitch(
@@ -121,9 +143,9 @@ def stitch(
     relink: Relink_ = None,
     rows: Rows_ = None,
     cols: Cols_ = None,
-    overlap: Overlap_ = 0.1,
-    order: Order_ = "row",
-    start: Start_ = "top-left",
+    overlap: Overlap_ = None,
+    order: Order_ = None,
+    start: Start_ = None,
     pattern: Pattern_ = None,
     stage_axes: Axes_ = None,
 ) -> int:
@@ -164,8 +186,10 @@ def stitch(
         read_options=options,
     )
     if dry_run:
-        _say_plan(jobs.plan(document, job), as_json)
-        return 0
+        facts = jobs.plan(document, job, out)
+        _say_plan(facts, as_json)
+        warned = facts["warnings"] or any(e["warnings"] for e in facts["sections"])
+        return 3 if strict and warned else 0
     with Bars(not (quiet or as_json)) as bars:
         result = _run(document, out, job, bars)
     say_result(result, as_json)
@@ -176,21 +200,28 @@ def _run(document: Document, out: Path, job: jobs.StitchJob, bars: Bars, truth: 
     many = len(document.layouts) > 1
 
     def begin(name: str) -> None:
-        bars.prefix = f"section {name}: " if many else ""
+        bars.prefix = f"section {name}: " if many and name else ""
 
     return jobs.run_stitch(document, out, job, progress=bars, on_section=begin, truth=truth)
 
 
-def _say_plan(entries: list[dict[str, Any]], as_json: bool) -> None:
+def _say_plan(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"dry_run": True, "sections": entries}))
+        typer.echo(json.dumps(facts))
         return
-    for e in entries:
+    say_warnings([*facts["warnings"], *(w for e in facts["sections"] for w in e["warnings"])])
+    for e in facts["sections"]:
         wide, high = e["mosaic_px"]
         typer.echo(f"section {e['section']}: {e['tiles']} tiles, {e['pairs']} pairs, mosaic about {wide} x {high} px")
-        for line in e["warnings"]:
-            typer.echo(f"warning: {line}", err=True)
+    typer.echo(f"{'goes on with the run in' if facts['resumes'] else 'would write the run folder'}  {facts['out']}")
+    typer.echo(f"would write the solved layout  {facts['project']}")
     typer.echo("dry run: nothing was written")
+
+
+def say_warnings(lines: Sequence[str]) -> None:
+    """Print warnings to standard error, one line each."""
+    for line in lines:
+        typer.echo(f"warning: {' '.join(line.split())}", err=True)
 
 
 def say_result(result: jobs.JobResult, as_json: bool) -> None:
@@ -199,8 +230,7 @@ def say_result(result: jobs.JobResult, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(facts))
         return
-    for line in result.warnings:
-        typer.echo(f"warning: {line}", err=True)
+    say_warnings(result.warnings)
     how = ", ".join(f"{n} by {name}" for name, n in facts["placed_by"].items())
     residual = facts["median_residual_px"]
     seams = f", median residual {residual:.2f} px" if residual is not None else ""
@@ -227,9 +257,9 @@ def compare(
     relink: Relink_ = None,
     rows: Rows_ = None,
     cols: Cols_ = None,
-    overlap: Overlap_ = 0.1,
-    order: Order_ = "row",
-    start: Start_ = "top-left",
+    overlap: Overlap_ = None,
+    order: Order_ = None,
+    start: Start_ = None,
     pattern: Pattern_ = None,
     stage_axes: Axes_ = None,
 ) -> None:
@@ -245,7 +275,7 @@ def compare(
         start=start,
         pattern=pattern,
     )
-    names = matcher or ["loftr", "sift"]
+    names = list(dict.fromkeys(matcher or ["loftr", "sift"]))
     ready = [
         configs(config, setting, ["none"], matcher=n, model=model, solver=solver, weights=weights, device=device)[0]
         for n in names
@@ -259,11 +289,12 @@ def compare(
                 for c in ready
             ],
             progress=bars,
-            on_matcher=lambda name: setattr(bars, "prefix", f"{name}: "),
+            on_matcher=lambda name: setattr(bars, "prefix", f"{name}: " if name else ""),
         )
     if as_json:
         typer.echo(json.dumps(facts))
         return
+    say_warnings(facts["warnings"])
     say_table(facts["table"])
     typer.echo(f"report  {facts['report']}")
 
@@ -298,23 +329,35 @@ def render(
     section: Section_ = None,
     config: Config_ = None,
     setting: Set_ = None,
+    as_json: Json_ = False,
     quiet: Quiet_ = False,
+    strict: Strict_ = False,
     relink: Relink_ = None,
-) -> None:
+) -> int:
     """Draw the mosaic of a solved run (or of any layout as it stands), also with another channel's images."""
     _, render_config = configs(config, setting, mosaic)
     is_run = source.is_dir() or source.name == "solution.json"
     found = read_solution(source)[0] if is_run else list(read_layout(source, relink=relink).layouts)
-    chosen = [s for s in found if not section or s.section in section]
-    if not chosen:
-        msg = f"{source}: no section {', '.join(section or [])}; there are {', '.join(s.section for s in found)}"
+    if is_run and relink is not None:
+        msg = "--relink belongs to a layout; the paths of a run are changed by --replace OLD=NEW"
         raise InputError(msg)
+    names = [s.section for s in found]
+    unknown = next((name for name in section or () if name not in names), None)
+    if unknown is not None:
+        msg = f"{source}: no section {unknown!r}; there are {', '.join(names)}"
+        raise InputError(msg)
+    chosen = [s for s in found if not section or s.section in section]
     if replace_text:
         chosen = [_replaced(s, replace_text) for s in chosen]
-    with Bars(not quiet) as bars:
-        files = jobs.run_render(chosen, out, render_config, progress=bars, keep_frame=is_run)
-    for path in files:
-        typer.echo(str(path))
+    with Bars(not (quiet or as_json)) as bars:
+        files, warnings = jobs.run_render(chosen, out, render_config, progress=bars, keep_frame=is_run)
+    if as_json:
+        typer.echo(json.dumps({"files": [str(path) for path in files], "warnings": warnings}))
+    else:
+        say_warnings(warnings)
+        for path in files:
+            typer.echo(str(path))
+    return 3 if strict and warnings else 0
 
 
 def _replaced(layout: Layout, text: str) -> Layout:
@@ -334,6 +377,12 @@ def report(
 ) -> None:
     """Write the report of a finished run anew."""
     settings = read_json(run / "run.json")
+    if out is not None and out.exists():
+        msg = f"{out} exists already: choose another --out"
+        raise InputError(msg)
+    if out is not None and not out.absolute().parent.is_dir():
+        msg = f"--out {out}: there is no folder {out.absolute().parent}"
+        raise InputError(msg)
     path = jobs.rebuild_report(run, settings, out or run / "report.html", read_layout)
     typer.echo(str(path))
 

@@ -197,6 +197,8 @@ def mask_losses(layouts: Sequence[Layout]) -> tuple[str, ...]:
 def write_new(path: Path, data: bytes, *, overwrite: bool = False) -> Path:
     """Write a whole new file or nothing: to a temporary name beside it, then renamed.
 
+    A file that holds the same bytes already is not touched when it may be overwritten.
+
     Raises
     ------
     InputError
@@ -207,6 +209,8 @@ def write_new(path: Path, data: bytes, *, overwrite: bool = False) -> Path:
         raise InputError(msg)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        if path.is_file() and path.read_bytes() == data:
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(data)

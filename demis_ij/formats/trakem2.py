@@ -33,7 +33,7 @@ from demis_ij.formats.files import (
 )
 from demis_ij.formats.text_list import split_slice
 from demis_ij.formats.trakem2_bytes import start_tags, value
-from demis_ij.formats.trakem2_copy import Copy, new_matrices
+from demis_ij.formats.trakem2_copy import Copy, new_matrices, without_matrices
 from demis_ij.formats.trakem2_ct import (
     Spec,
     UnknownTransformError,
@@ -118,6 +118,22 @@ class TrakEM2Format:
             raise FormatError(source, "is UTF-16: save it as ISO-8859-1 (as TrakEM2 does) or UTF-8 first")
         matrices = new_matrices(document, parse_project(source, data), layouts)
         return write_new(target, packed(target, Copy(document, data, target).edited(matrices)), overwrite=overwrite)
+
+
+def is_solved_copy(document: Document, path: Path) -> bool:
+    """Return whether a file is a solved copy of a project, with which a user has done nothing since.
+
+    It is one when it differs from what `TrakEM2Format.write_solved` writes there in the ``transform`` of patches at
+    most; a project that TrakEM2 has saved differs in much more. Such a copy may be replaced by a newer one.
+    """
+    if path.samefile(document.path):
+        return False
+    try:
+        there = unpack(path, path.read_bytes())
+        data = unpack(document.path, document.path.read_bytes())
+    except (OSError, FormatError):
+        return False
+    return without_matrices(there) == without_matrices(Copy(document, data, path).edited({}))
 
 
 def solved_name(name: str) -> str:

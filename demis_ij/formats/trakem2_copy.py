@@ -51,6 +51,18 @@ def new_matrices(document: Document, project: Project, layouts: Sequence[Layout]
     return out
 
 
+def without_matrices(data: bytes) -> bytes:
+    """Return the bytes of a project with the ``transform`` of every patch emptied."""
+    return replaced(
+        data,
+        {
+            (tag.attributes["transform"].start, tag.attributes["transform"].end): b""
+            for tag in start_tags(data, frozenset({"t2_patch"}))
+            if "transform" in tag.attributes
+        },
+    )
+
+
 class Copy:
     """The user's bytes, and what must change in them."""
 
