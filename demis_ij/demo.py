@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,12 @@ from demis_ij.errors import InputError
 from demis_ij.images import TileStore
 from demis_ij.records import Layout, PairMatch
 from demis_ij.report import write_report
+from demis_ij.runs import check_folder, make_folder, read_json, write_json
 from demis_ij.stitch import Progress, StitchResult
 
 MATCHERS = ("loftr", "sift")
+NOTE = "demo.json"
+"""Says which demo a folder holds."""
 
 
 def run_demo(
@@ -54,16 +58,9 @@ def run_demo(
     say = on_stage or (lambda _name: None)
     tell = progress or (lambda _what, _done, _all: None)
     data = out / "data"
-    if data.is_dir() and not (data / "truth.json").is_file():
-        msg = f"{data} holds no finished demo data: remove {out} or choose another --out"
-        raise InputError(msg)
+    _check_demo_folder(out, seed)
     if not data.is_dir():
-        if out.is_dir() and any(out.iterdir()):
-            msg = f"output folder {out} is not empty: choose another --out"
-            raise InputError(msg)
-        tell("make a section", 0, 1)
-        synth.write_scene(synth.demo_scene(seed=seed), data)
-        tell("make a section", 1, 1)
+        _make_data(out, data, seed, tell)
     document = formats.read(data / "project.xml")
     truth = _truth_of(document.layouts[0], data)
     results: dict[str, StitchResult] = {}
@@ -76,7 +73,7 @@ def run_demo(
             project_out=out / name / f"project.{name}.xml",
             write_mosaic=k == 0,
         )
-        done = _stitched(document, out / name, job, tell, truth)
+        done = jobs.run_stitch(document, out / name, job, progress=tell, truth=truth)
         results[name] = done.results[0]
         files[f"project ({name})"] = done.files["project"]
         if k == 0:
@@ -102,11 +99,30 @@ def run_demo(
     return {"table": table, "files": {name: str(path) for name, path in files.items()}}
 
 
-def _stitched(document: Any, out: Path, job: jobs.StitchJob, tell: Progress, truth: Layout) -> jobs.JobResult:
-    project = job.project_out
-    if project is not None and project.exists():  # an earlier, interrupted demo in the same folder wrote it
-        project.unlink()
-    return jobs.run_stitch(document, out, job, progress=tell, truth=truth)
+def _check_demo_folder(out: Path, seed: int) -> None:
+    """Check that a folder is new, empty, or that of a demo with this seed. Raises `InputError`."""
+    note = out / NOTE
+    if not check_folder(out, {}, known=NOTE):
+        return
+    told = read_json(note)
+    if told != {"demo_seed": seed}:
+        msg = f"{out} holds the demo of another seed ({told}): choose another --out"
+        raise InputError(msg)
+
+
+def _make_data(out: Path, data: Path, seed: int, tell: Progress) -> None:
+    """Make the section and its tiles, all or nothing: an interruption leaves no half of it under its name."""
+    make_folder(out)
+    write_json(out / NOTE, {"demo_seed": seed})
+    unfinished = out / ".data.part"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    tell("make a section", 0, 1)
+    try:
+        synth.write_scene(synth.demo_scene(seed=seed), unfinished)
+        unfinished.rename(data)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    tell("make a section", 1, 1)
 
 
 def _truth_of(layout: Layout, data: Path) -> Layout:

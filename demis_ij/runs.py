@@ -91,8 +91,10 @@ def make_folder(path: Path) -> None:
         raise InputError(msg)
 
 
-def check_folder(path: Path, settings: Mapping[str, Any]) -> bool:
+def check_folder(path: Path, settings: Mapping[str, Any], *, known: str = "run.json") -> bool:
     """Return whether a run with these settings is in a folder already, to be gone on with; nothing is written.
+
+    ``known`` is the file by which a run is known; the settings are compared with those in ``run.json`` only.
 
     Raises
     ------
@@ -107,8 +109,11 @@ def check_folder(path: Path, settings: Mapping[str, Any]) -> bool:
             inside = [p.name for p in path.iterdir() if not p.name.startswith(".")]
         except OSError as error:
             _refuse(path, error, "read")
-        if inside:
-            _check_same(path, inside, {"demis_ij": __version__, **settings})
+        if inside and known not in inside:
+            msg = f"output folder {path} is not empty and holds no run: choose an empty or a new folder"
+            raise InputError(msg)
+        if inside and known == "run.json":
+            _check_same(path, {"demis_ij": __version__, **settings})
         return bool(inside)
     parent = next(p for p in path.absolute().parents if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
@@ -118,10 +123,7 @@ def check_folder(path: Path, settings: Mapping[str, Any]) -> bool:
     return False
 
 
-def _check_same(path: Path, inside: Sequence[str], settings: Mapping[str, Any]) -> None:
-    if "run.json" not in inside:
-        msg = f"output folder {path} is not empty and holds no run: choose an empty or a new folder"
-        raise InputError(msg)
+def _check_same(path: Path, settings: Mapping[str, Any]) -> None:
     there = read_json(path / "run.json")
     if not isinstance(there, dict):
         raise FormatError(path / "run.json", "holds no settings of a run: choose a new folder")
