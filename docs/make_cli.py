@@ -1,15 +1,18 @@
-"""Write what the documentation takes from the code: ``docs/cli.md`` and the tables of ``docs/howto/config.md``.
+"""Write what the documentation takes from elsewhere, between ``<!-- generated: NAME -->`` and ``<!-- end -->``.
 
     python docs/make_cli.py
 
-A test holds that both are up to date.
+``docs/cli.md`` and the tables of ``docs/howto/config.md`` come from the code, the table of measured accuracy in
+``README.md`` from ``benchmarks/ledger/grids.json``. A test holds that they are up to date.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from types import UnionType
@@ -21,6 +24,7 @@ from demis_ij.cli.app import app
 from demis_ij.config import RenderConfig, StitchConfig
 
 DOCS = Path(__file__).resolve().parent
+LEDGER = DOCS.parent / "benchmarks" / "ledger" / "grids.json"
 GENERATED = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 HEAD = """\
 # Command line
@@ -112,18 +116,53 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("``", "`").replace("|", "\\|")
 
 
-def config_page(page: str) -> str:
-    """Return the page with its generated tables made anew."""
-    tables = {"stitch": StitchConfig, "render": RenderConfig}
-    return GENERATED.sub(lambda m: f"{m[1]}{settings_table(tables[m[2]])}{m[3]}", page)
+def grids_table() -> str:
+    """Return what the ledger says of each set and matcher."""
+    rows = json.loads(LEDGER.read_text(encoding="utf-8"))
+    lines = [
+        "| Set | Matcher | Textured pairs failed | Resin pairs failed | Wrong pairs believed | Corner error of a pair |"
+        " Error of the tiles: median, maximum | Groups |\n",
+        "|---|---|---|---|---|---|---|---|\n",
+    ]
+    for key, row in sorted(rows.items()):
+        name, matcher = key.split()[:2]
+        cells = [
+            name,
+            matcher,
+            f"{row['textured_fail']} of {row['textured_pairs']}",
+            f"{row['resin_fail']} of {row['resin_pairs']}" if row["resin_pairs"] else "–",
+            f"{row['textured_wrong'] + row['resin_wrong']}",
+            _px(row["corner_median_px"]),
+            f"{_px(row['global_median_px'])}, {_px(row['global_max_px'])}",
+            f"{row['components']}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |\n")
+    return "".join(lines)
+
+
+def _px(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2g} px"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "stitch": lambda: settings_table(StitchConfig),
+    "render": lambda: settings_table(RenderConfig),
+    "grids": grids_table,
+}
+PAGES = (DOCS / "howto" / "config.md", DOCS.parent / "README.md")
+
+
+def filled(page: str) -> str:
+    """Return a page with its generated tables made anew."""
+    return GENERATED.sub(lambda m: f"{m[1]}\n{TABLES[m[2]]()}\n{m[3]}", page)
 
 
 def main() -> None:
-    """Write both."""
+    """Write them all."""
     (DOCS / "cli.md").write_text(command_page(), encoding="utf-8")
-    config = DOCS / "howto" / "config.md"
-    config.write_text(config_page(config.read_text(encoding="utf-8")), encoding="utf-8")
-    sys.stdout.write(f"{DOCS / 'cli.md'}\n{config}\n")
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    sys.stdout.write("".join(f"{page}\n" for page in (DOCS / "cli.md", *PAGES)))
 
 
 if __name__ == "__main__":
