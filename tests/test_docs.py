@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import inspect
 import os
@@ -9,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -233,3 +235,50 @@ def test_the_tour_runs_from_end_to_end(tmp_path: Path, monkeypatch: pytest.Monke
     assert (tmp_path / "cubic" / "mosaic.ome.zarr").is_dir()
     assert (tmp_path / "layout.json").is_file()
     assert (tmp_path / "run_of_the_grid" / "mosaic.png").is_file()
+
+
+def test_the_architecture_page_says_what_import_linter_holds() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    layers = contract["contracts"][0]["layers"]
+
+    assert "```\n" + "\n".join(layers) + "\n```" in page
+    for path in (ROOT / "demis_ij").iterdir():
+        if path.name.startswith(("__", ".")) or path.name == "py.typed":
+            continue
+        room = f"`{path.stem}`" if path.is_file() else f"`{path.name}/`"
+        assert f"| {room} |" in page, f"the page has no room {room}"
+
+
+REASONS = {
+    "pairs.py": ("estimate_pair", "_disagreement", "_best_within_gate", "_rival", "_show", "_judge"),
+    "stitch.py": ("_as_exact", "_warnings"),
+    "runs.py": ("_pair_json",),
+}
+
+
+def sentences(file: str, functions: tuple[str, ...]) -> list[str]:
+    """The longest fixed part of every text with blanks in some functions of the package, docstrings left out."""
+    tree = ast.parse((ROOT / "demis_ij" / file).read_text(encoding="utf-8"))
+    found = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    out: list[str] = []
+    for name in functions:
+        documented = ast.get_docstring(found[name], clean=False)
+        inside = {id(v) for node in ast.walk(found[name]) if isinstance(node, ast.JoinedStr) for v in node.values}
+        for node in ast.walk(found[name]):
+            values = node.values if isinstance(node, ast.JoinedStr) else [node] if id(node) not in inside else []
+            texts = [v.value for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str)]
+            longest = max(texts, key=len, default="")
+            if longest.strip().count(" ") >= 2 and longest != documented:
+                out.append(longest.strip())
+    return out
+
+
+@pytest.mark.parametrize("file", REASONS)
+def test_every_reason_is_explained(file: str) -> None:
+    page = (ROOT / "docs" / "howto" / "failed-pairs.md").read_text(encoding="utf-8")
+    found = sentences(file, REASONS[file])
+
+    assert found
+    for text in found:
+        assert text in page, f"{file}: {text!r} is not on the page of reasons"
