@@ -74,14 +74,19 @@ def _tiff_page(tiff: tifffile.TiffFile, path: Path, page: int | None) -> Any:
     return tiff.pages[number]
 
 
+def _refuse_truncated(page: Any, path: Path) -> None:
+    """Raise `InputError` when a TIFF ends before the pixels of a page do; its header alone says so."""
+    needed = max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
+    if needed > path.stat().st_size:
+        msg = f"{path}: truncated: {needed} bytes needed, the file has {path.stat().st_size}"
+        raise InputError(msg)
+
+
 def _read_tiff(path: Path, page: int | None) -> Grey:
     with tifffile.TiffFile(path) as tiff:
         frame = _tiff_page(tiff, path, page)
         whole = frame.aspage()
-        needed = max((o + n for o, n in zip(whole.dataoffsets, whole.databytecounts, strict=True)), default=0)
-        if needed > path.stat().st_size:
-            msg = f"{path}: truncated: {needed} bytes needed, the file has {path.stat().st_size}"
-            raise InputError(msg)
+        _refuse_truncated(whole, path)
         pixels = np.asarray(frame.asarray())
         photometric = whole.photometric.name
         if photometric == "PALETTE" and whole.colormap is not None:
@@ -183,6 +188,7 @@ def _header(path: Path, page: int | None) -> tuple[tuple[int, int], np.dtype[Any
     if head[:4] in _TIFF_MAGIC:
         with tifffile.TiffFile(path) as tiff:
             frame = _tiff_page(tiff, path, page).aspage()
+            _refuse_truncated(frame, path)
             dtype = np.dtype(np.uint8) if frame.photometric.name == "PALETTE" else frame.dtype
             if dtype is None:
                 msg = f"{path}: samples of {frame.bitspersample} bits cannot be read"

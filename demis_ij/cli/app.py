@@ -68,8 +68,7 @@ def _say_usage(error: Any) -> NoReturn:
     if type(error).__name__ == "NoArgsIsHelpError":
         sys.stdout.write(message + "\n")
         sys.exit(0)
-    path = error.ctx.command_path if error.ctx else "demis-ij"
-    words = " ".join(["demis-ij", *path.split()[1:]])
+    words = error.ctx.command_path if error.ctx else "demis-ij"
     _fail(f"{message.rstrip('.')} (see '{words} --help')", 2)
 
 
@@ -98,7 +97,7 @@ def main() -> None:
     if not debug:
         warnings.simplefilter("ignore")  # those of other packages; ours are lines of the result
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="demis-ij")
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except typer.Exit as error:
