@@ -91,7 +91,8 @@ def main() -> None:
             else:
                 run(PYTHON, "-m", module, *rest, *(arguments[1:] if module == "pytest" else ()))
     else:
-        sys.exit(run(PYTHON, "-m", "demis_ij", *(["demo"] if what == "demo" else []), *arguments[1:], check=False))
+        # in the folder the user stands in: relative paths are meant from there
+        sys.exit(subprocess.call([str(PYTHON), "-m", "demis_ij", *(["demo"] if what == "demo" else []), *arguments[1:]]))
 
 
 if __name__ == "__main__":
