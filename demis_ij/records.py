@@ -22,6 +22,9 @@ from demis_ij.errors import InputError
 
 Points = NDArray[np.float64]
 
+OVERRULED_WEIGHT = 0.05
+"""A pair of at most this robust weight was not believed by the solver: its neighbours contradict it."""
+
 
 @dataclass(frozen=True)
 class Affine:
@@ -397,6 +400,10 @@ class Solution:
     pair_residual_px: Mapping[tuple[str, str], float]
     pair_sigma_px: Mapping[tuple[str, str], float] = field(default_factory=dict)
     pair_weight: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+    def believes(self, fixed: str, moving: str) -> bool:
+        """Return whether a pair that was given to the solver has weight; a solver that gives none believes all."""
+        return self.pair_weight.get((fixed, moving), 1.0) > OVERRULED_WEIGHT
 
     @property
     def component_sizes(self) -> list[int]:

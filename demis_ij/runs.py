@@ -387,7 +387,7 @@ def _pair_json(o: Outcome, r: StitchResult, name: Mapping[str, str]) -> dict[str
     if isinstance(o, Rejected):
         return out | {"reason": o.reason}
     weight = float(r.solution.pair_weight.get(key, 1.0))
-    believed = weight > 0.05
+    believed = r.solution.believes(*key)
     return out | {
         "accepted": believed,
         "reason": "" if believed else "contradicts its neighbours: the solver gave it no weight",

@@ -309,7 +309,7 @@ def _offset(layout: Layout, pair: Pair) -> Points:
 
 def _believed(outcome: Outcome, solution: Solution) -> bool:
     """Return whether a pair agrees and the solver gave it weight."""
-    return isinstance(outcome, PairMatch) and solution.pair_weight.get((outcome.fixed, outcome.moving), 1.0) > 0.05
+    return isinstance(outcome, PairMatch) and solution.believes(outcome.fixed, outcome.moving)
 
 
 def _usual_residual(outcomes: Iterable[Outcome]) -> float | None:
@@ -370,7 +370,7 @@ def _placed_by(solution: Solution, outcomes: Sequence[Outcome]) -> dict[str, str
     for o in outcomes:
         if isinstance(o, PairMatch):
             weight = solution.pair_weight.get((o.fixed, o.moving), 1.0)
-            if weight > 0.05:
+            if solution.believes(o.fixed, o.moving):
                 for tile in (o.fixed, o.moving):
                     votes[tile][o.matcher] += weight  # type: ignore[assignment]
     return {tile: (v.most_common(1)[0][0] if v else "stage") for tile, v in votes.items()}
@@ -389,8 +389,7 @@ def _warnings(layout: Layout, solution: Solution, outcomes: Sequence[Outcome], p
     if islands:
         lines.append(f"{len(islands) + 1} groups of tiles are not connected; the smaller ones are placed by the stage")
     for o in outcomes:
-        weight = solution.pair_weight.get((o.fixed, o.moving), 1.0)
-        if isinstance(o, PairMatch) and weight <= 0.05:
+        if isinstance(o, PairMatch) and not solution.believes(o.fixed, o.moving):
             lines.append(f"pair {o.fixed} - {o.moving}: contradicts its neighbours and was not believed")
     return lines
 

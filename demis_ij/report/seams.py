@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from demis_ij.records import Layout, PairMatch, Points, Rejected, Tile
+from demis_ij.records import OVERRULED_WEIGHT, Layout, PairMatch, Points, Rejected, Tile
 
 if TYPE_CHECKING:
     from demis_ij.stitch import StitchResult
-
-OVERRULED_WEIGHT = 0.5
-"""Below this final weight the solver believed the other seams more than this one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +69,7 @@ class Seam:
     @property
     def is_overruled(self) -> bool:
         """Whether the solver did not believe the pair in the end."""
-        return self.weight < OVERRULED_WEIGHT
+        return self.weight <= OVERRULED_WEIGHT
 
 
 def seams_of(result: StitchResult) -> list[Seam]:
@@ -80,7 +77,7 @@ def seams_of(result: StitchResult) -> list[Seam]:
     matches = [p for p in result.pairs if isinstance(p, PairMatch)]
     weight = result.solution.pair_weight
     keys = [(m.fixed, m.moving) for m in matches]
-    alone = bridges(k for k in keys if weight.get(k, 1.0) >= OVERRULED_WEIGHT)  # an overruled seam checks nothing
+    alone = bridges(k for k in keys if weight.get(k, 1.0) > OVERRULED_WEIGHT)  # an overruled seam checks nothing
     seams = [_seam(result, m, is_bridge=(m.fixed, m.moving) in alone) for m in matches]
     return sorted(seams, key=lambda s: -s.after_px if math.isfinite(s.after_px) else -math.inf)
 
