@@ -92,7 +92,8 @@ def main() -> None:
                 run(PYTHON, "-m", module, *rest, *(arguments[1:] if module == "pytest" else ()))
     else:
         # in the folder the user stands in: relative paths are meant from there
-        sys.exit(subprocess.call([str(PYTHON), "-m", "demis_ij", *(["demo"] if what == "demo" else []), *arguments[1:]]))
+        verb = ["demo"] if what == "demo" else []
+        sys.exit(subprocess.call([str(PYTHON), "-m", "demis_ij", *verb, *arguments[1:]]))
 
 
 if __name__ == "__main__":
