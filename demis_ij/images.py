@@ -66,6 +66,12 @@ def _first_bytes(path: Path, count: int) -> bytes:
         raise InputError(msg) from error
 
 
+def _last_bytes(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - count))
+        return file.read(count)
+
+
 def _tiff_page(tiff: tifffile.TiffFile, path: Path, page: int | None) -> Any:
     number = 0 if page is None else page
     if not 0 <= number < len(tiff.pages):
@@ -108,17 +114,20 @@ def _jpeg_is_whole(data: bytes) -> bool:
     return False
 
 
+def _refuse_cut(path: Path, data: bytes) -> None:
+    """Raise `InputError` when a JPEG (given whole) or a PNG (given by its first and last bytes) has no end."""
+    jpeg, png = data.startswith(b"\xff\xd8"), data.startswith(b"\x89PNG")
+    if (jpeg and not _jpeg_is_whole(data)) or (png and b"IEND" not in data[-64:]):
+        msg = f"{path}: truncated: the end of the image is missing ({path.stat().st_size} bytes found)"
+        raise InputError(msg)
+
+
 def _read_other(path: Path, page: int | None) -> Grey:
     if page not in {None, 0}:
         msg = f"{path}: page {page} was asked for, the file has one image"
         raise InputError(msg)
     data = path.read_bytes()
-    cut = (data.startswith(b"\xff\xd8") and not _jpeg_is_whole(data)) or (
-        data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]
-    )
-    if cut:
-        msg = f"{path}: truncated: the end of the image is missing ({len(data)} bytes found)"
-        raise InputError(msg)
+    _refuse_cut(path, data)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if pixels is None:
         msg = f"{path}: not an image that can be read ({len(data)} bytes; TIFF, PNG, JPEG, BMP, PGM and others can)"
@@ -196,6 +205,7 @@ def _header(path: Path, page: int | None) -> tuple[tuple[int, int], np.dtype[Any
             return (int(frame.imagelength), int(frame.imagewidth)), _grey_dtype(np.dtype(dtype))
     found = (_png_header(head) or _jpeg_header(path)) if page in {None, 0} else None
     if found is not None:
+        _refuse_cut(path, path.read_bytes() if head.startswith(b"\xff\xd8") else head[:8] + _last_bytes(path, 64))
         return found
     pixels = read(path, page)
     return (pixels.shape[0], pixels.shape[1]), pixels.dtype

@@ -97,12 +97,15 @@ class JobResult:
         One line each, of all sections.
     resumed : bool
         Whether an earlier run was gone on with.
+    notes : tuple of str
+        What is good to know and no flaw.
     """
 
     results: tuple[StitchResult, ...]
     files: Mapping[str, Path]
     warnings: tuple[str, ...]
     resumed: bool
+    notes: tuple[str, ...] = ()
 
 
 def chosen_sections(document: Document, job: StitchJob) -> list[Layout]:
@@ -314,19 +317,50 @@ def run_stitch(
     canvas = _common_canvas([r.solution.layout for r in results])
     pixel_size = next((r.layout.pixel_size for r in results if r.layout.pixel_size), None)
     solution = solution_json(results, canvas.origin, pixel_size, left_out)
-    warnings = [*document.warnings, *notes, *(w for r in results for w in r.warnings)]
+    broken = {r.layout.section: _broken(r, store) for r in results}
+    warnings = [*document.warnings, *notes, *(w for r in results for w in _told(r, broken[r.layout.section]))]
     state = fingerprint([solution["tiles"], solution["pairs"]])
     files = {"solution": folder.path / "solution.json"}
     mosaics = _mosaic_targets(folder, results, job)
-    drawn = folder.notes("mosaic") if folder.is_done("mosaic", state, _all_paths(mosaics)) else []
-    write_json(files["solution"], {**solution, "warnings": [*warnings, *drawn]})
-    files |= write_solved_layout(document, _with_left_out(results, left_out), folder, state, job, warnings)
+    if not folder.is_done("mosaic", state, _all_paths(mosaics)):
+        write_json(files["solution"], {**solution, "warnings": warnings})  # the mosaic may take long
+    layouts = _with_left_out(results, left_out)
+    files |= write_solved_layout(document, layouts, folder, state, job, warnings)
     if job.write_mosaic:
-        warnings += _mosaics(folder, results, mosaics, canvas, job, store, tell, state)
+        said = _mosaics(folder, results, mosaics, canvas, job, store, tell, state)
+        known = tuple(f"tile {tile_id} is left out" for found in broken.values() for tile_id in found)
+        warnings += [line for line in said if not line.startswith(known)]
         files |= {f"mosaic {kind}": path for kind, path in mosaics[0].items()}
     write_json(files["solution"], {**solution, "warnings": warnings})
     files |= _report(folder, results, store, truth, document.path.name, state, tell)
-    return JobResult(tuple(results), files, tuple(warnings), folder.resumed)
+    return JobResult(tuple(results), files, tuple(warnings), folder.resumed, _lost(document, layouts, files))
+
+
+def _broken(result: StitchResult, store: TileStore) -> dict[str, str]:
+    """Return the tiles whose header is right and whose pixels cannot be read, and why; they matched with nothing."""
+    found = {}
+    for tile_id, how in result.placed_by.items():
+        if how == "stage":
+            try:
+                store.mask(result.layout[tile_id])
+            except InputError as error:
+                found[tile_id] = str(error)
+    return found
+
+
+def _told(result: StitchResult, broken: Mapping[str, str]) -> list[str]:
+    """Return the warnings of a section, with one line for a tile that cannot be read instead of what comes of it."""
+    follows = tuple(f"tile {tile_id}: matched with no neighbour" for tile_id in broken)
+    kept = [line for line in result.warnings if not line.startswith(follows)]
+    return [f"tile {tile_id}: {why}" for tile_id, why in broken.items()] + kept
+
+
+def _lost(document: Document, layouts: Sequence[Layout], files: Mapping[str, Path]) -> tuple[str, ...]:
+    """Return what the solved layout in the user's own format does not hold of the solution."""
+    if "layout" not in files:
+        return ()
+    lost = formats.losses("tileconfig" if document.format == "grid" else document.format, layouts)
+    return (f"{files['layout'].name} cannot hold {'; '.join(lost)}: {files['project'].name} does",) if lost else ()
 
 
 def placed_beside_neighbours(layout: Layout, result: StitchResult) -> list[Tile]:
@@ -487,8 +521,6 @@ def write_solved_layout(
     """
     if document.format == "trakem2":
         return {"project": _trakem2(document, layouts, folder.path, job, warnings)}
-    kind = "tileconfig" if document.format == "grid" else document.format
-    lost = formats.losses(kind, layouts)
     known = [Path(text) for text in folder.notes("project")[:1]]
     project = folder.path / "project.xml"
     if known and folder.is_done("project", state, [*known, project]):
@@ -497,8 +529,6 @@ def write_solved_layout(
         layout = _own_format(document, layouts, folder, job, warnings)
         formats.write(project, layouts, format="trakem2", overwrite=True, allow_lossy=True)
         folder.mark_done("project", state, [str(layout.absolute()), _sha256(layout)])
-    if lost:
-        warnings.append(f"{layout.name} cannot hold {'; '.join(lost)}: {project.name} does")
     return {"layout": layout, "project": project}
 
 
@@ -619,6 +649,7 @@ def summary(result: JobResult) -> dict[str, Any]:
         "components": [r.solution.component_sizes for r in result.results],
         "files": {name: str(path) for name, path in result.files.items()},
         "warnings": list(result.warnings),
+        "notes": list(result.notes),
         "resumed": result.resumed,
         "seconds": {k: round(v, 2) for r in result.results for k, v in r.timings_s.items()},
     }

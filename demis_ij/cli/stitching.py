@@ -231,6 +231,8 @@ def say_result(result: jobs.JobResult, as_json: bool) -> None:
         typer.echo(json.dumps(facts))
         return
     say_warnings(result.warnings)
+    for line in result.notes:
+        typer.echo(f"note: {line}", err=True)
     how = ", ".join(f"{n} by {name}" for name, n in facts["placed_by"].items())
     residual = facts["median_residual_px"]
     seams = f", median residual {residual:.2f} px" if residual is not None else ""
