@@ -404,8 +404,9 @@ def _report(
     """Write the page and the tables of seams, unless they are there; return where they are."""
     page = folder.path / "report.html"
     tables = {
-        name: folder.path / ("seams.csv" if len(results) == 1 else f"seams_{slug(name)}.csv")
-        for name in (_report_name(r, results) for r in results)
+        _report_name(r, results): folder.path
+        / ("seams.csv" if len(results) == 1 else f"seams_{slug(r.layout.section)}.csv")
+        for r in results
     }
     files = {"report": page, "seams": next(iter(tables.values()))}
     if folder.is_done("report", state, [page, *tables.values()]):

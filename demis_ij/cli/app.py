@@ -58,6 +58,7 @@ def _named_base(kind: type[Exception], name: str) -> type[Exception]:
 
 USAGE_ERROR = _named_base(typer.BadParameter, "UsageError")
 COMMAND_ERROR = _named_base(typer.BadParameter, "ClickException")
+INTERRUPTED = 130
 GOES_ON = ("stitch", "compare", "demo")
 """Commands that an interruption leaves in a state from which the same command goes on."""
 
@@ -84,7 +85,7 @@ def _say_os_error(error: OSError) -> NoReturn:
 def _say_interrupted() -> NoReturn:
     keeps = any(word in GOES_ON for word in sys.argv[1:3])
     kept = "what is done is kept: the same command goes on from there" if keeps else "nothing unfinished is left"
-    _fail(f"interrupted; {kept}", 130)
+    _fail(f"interrupted; {kept}", INTERRUPTED)
 
 
 def main() -> None:
@@ -98,6 +99,8 @@ def main() -> None:
         warnings.simplefilter("ignore")  # those of other packages; ours are lines of the result
     try:
         code = app(standalone_mode=False, prog_name="demis-ij")
+        if code == INTERRUPTED:  # typer makes this of a KeyboardInterrupt, without a word
+            _say_interrupted()
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except typer.Exit as error:
