@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from demis_ij.errors import FormatError, InputError
-from demis_ij.geometry import MODELS
+from demis_ij.geometry import ESTIMATORS, MODELS
 
 T = TypeVar("T")
 
@@ -73,6 +73,8 @@ class StitchConfig:
     max_error_px : float
         A match agrees with its pair's transform below this distance, px of the tile [maximal alignment error].
         TrakEM2's default of 100 px admits almost anything; matches here are exact to a fraction of a pixel.
+    estimator : str
+        Robust estimator of a pair's transform: ransac (OpenCV's), usac (MAGSAC++) or lmeds.
     min_inliers : int
         Matches that must agree [minimal number of inliers].
     min_inlier_ratio : float
@@ -100,6 +102,7 @@ class StitchConfig:
     device: str = "auto"
     resolution: float = 0.5
     max_error_px: float = 4.0
+    estimator: str = "ransac"
     min_inliers: int = 8
     min_inlier_ratio: float = 0.15
     stage_error_frac: float = 0.06
@@ -119,6 +122,7 @@ class StitchConfig:
         _one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))
         _in_range("resolution", self.resolution, 0.05, 1)
         _in_range("max_error_px", self.max_error_px, 0.1, 1000)
+        _one_of("estimator", self.estimator, ESTIMATORS)
         _in_range("min_inliers", self.min_inliers, 3, 10_000)
         _in_range("min_inlier_ratio", self.min_inlier_ratio, 0, 1)
         _in_range("stage_error_frac", self.stage_error_frac, 0, 1)

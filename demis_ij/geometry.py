@@ -264,11 +264,9 @@ class Estimate:
     residual_px: float
 
 
-_METHODS = {
-    "ransac": cv2.RANSAC,
-    "usac": cv2.USAC_MAGSAC,
-    "lmeds": cv2.LMEDS,
-}
+_METHODS = {"ransac": cv2.RANSAC, "usac": cv2.USAC_MAGSAC, "lmeds": cv2.LMEDS}
+ESTIMATORS: tuple[str, ...] = tuple(_METHODS)
+"""Robust estimators by name."""
 
 
 def _hypothesis(

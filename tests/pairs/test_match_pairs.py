@@ -12,7 +12,7 @@ from scipy import ndimage
 from demis_ij.config import StitchConfig
 from demis_ij.geometry import apply
 from demis_ij.images import TileStore, with_shapes
-from demis_ij.pairs import match_pair, match_pairs, neighbours
+from demis_ij.pairs import Gate, estimate_pair, match_pair, match_pairs, neighbours
 from demis_ij.protocols import MATCHERS
 from demis_ij.records import Affine, Correspondences, Layout, PairMatch, Rejected, Tile
 from demis_ij.testing.matcher_contract import tissue
@@ -133,3 +133,21 @@ def test_real_zircon_strips_close_on_the_published_steps(name):
         assert isinstance(got, PairMatch), got
         assert 1020 < -got.to_fixed[0, 2] < 1135  # px: 1027 to 1128 as measured by others
         assert got.residual_px < 1.0
+
+
+@pytest.mark.parametrize("estimator", ["ransac", "usac", "lmeds"])
+def test_every_robust_estimator_can_be_asked_for(estimator):
+    rng = np.random.default_rng(4)
+    shapes = (400, 400)
+    fixed, moving = (Tile(n, Path(n), shapes, Affine.translation(x, 0)) for n, x in (("a", 0), ("b", 340)))
+    fixed_xy = np.stack([rng.uniform(342, 398, 60), rng.uniform(5, 395, 60)], 1)
+    moving_xy = fixed_xy - np.array((345, -6))
+    moving_xy[:15] += rng.uniform(-20, 20, (15, 2))
+    gate = Gate.of(StitchConfig(estimator=estimator), fixed, moving)
+
+    answer = estimate_pair(
+        fixed, moving, Correspondences(fixed_xy, moving_xy, np.ones(60)), model="rigid", gate=gate, matcher="made up"
+    )
+
+    assert isinstance(answer, PairMatch)
+    np.testing.assert_allclose(answer.to_fixed[:2, 2], (345, -6), atol=0.01)
