@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from demis_ij.geometry import Box, Crop
-from demis_ij.matchers.refine import half_way
+from demis_ij.matchers.refine import Middle, half_way
 from demis_ij.protocols import View
 from demis_ij.records import Affine, Correspondences
 
@@ -125,6 +125,7 @@ class CorrelationMatcher:
 
     def _blocks(self, fixed: View, moving: View, to_fixed: Affine) -> Correspondences:
         middle = half_way(fixed, moving, to_fixed, 2.5)
+        middle = middle and _trimmed(middle)
         if middle is None:
             return Correspondences.none()
         every = 2 if min(middle.valid.shape) >= 80 else 1  # low-passed: every second pixel says it all
@@ -158,6 +159,17 @@ class CorrelationMatcher:
             return Correspondences.none()
         u, d = np.array(at), np.array(moved) * every / 4
         return Correspondences(middle.to_fixed(u - d), middle.to_moving(u + d), np.clip(score, 0, 1))
+
+
+def _trimmed(middle: Middle) -> Middle | None:
+    """Return the rows and columns that hold common data: borders without data would swallow the blocks."""
+    rows, cols = (np.flatnonzero(middle.valid.any(axis)) for axis in (1, 0))
+    if not len(rows) or min(rows[-1] - rows[0], cols[-1] - cols[0]) < 15:
+        return None
+    inside = slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
+    origin = Affine.translation(float(cols[0]), float(rows[0]))
+    fixed, moving, valid = (np.ascontiguousarray(p[inside]) for p in (middle.fixed, middle.moving, middle.valid))
+    return Middle(fixed, moving, valid, middle.to_fixed @ origin, middle.to_moving @ origin)
 
 
 def _levelled(plane: _Plane, valid: NDArray[np.bool_]) -> _Plane:

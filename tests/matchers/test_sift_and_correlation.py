@@ -95,3 +95,17 @@ def test_masked_correlation_is_the_correlation_coefficient_of_the_overlap():
     assert small[1] is not None
     (peak,) = _correlate(small[0], small[1], [0.0], 0.2)
     assert np.allclose(peak.shift_xy, (3, -5), atol=0.2)  # px of the reduced view
+
+
+def test_a_wide_border_without_data_hides_no_blocks():
+    """Lens-corrected tiles: of the crop that two tiles should share, only a third holds data in both."""
+    rng = np.random.default_rng(5)
+    to_fixed = Affine.translation(3.0, -2.0)
+    fixed, moving = two_views(tissue((700, 300), rng), to_fixed, rng, shape=(600, 150))
+    masks = np.ones((2, 600, 150), bool)
+    masks[0, :, 105:] = False
+    masks[1, :, :55] = False
+    found = CorrelationMatcher()(View(fixed.image * masks[0], masks[0]), View(moving.image * masks[1], masks[1]))
+    assert len(found) >= 8  # what a pair needs
+    off = np.linalg.norm(found.fixed_xy - to_fixed(found.moving_xy), axis=1)
+    assert np.median(off) < 0.5  # px, blocks are exact to a fraction
