@@ -257,7 +257,7 @@ def tiles_of(tmp_path: Path, count: int) -> list[Tile]:
 
 
 def test_the_store_reads_once_and_keeps_within_its_bytes(tmp_path, monkeypatch):
-    import demis_ij.images as module
+    import demis_ij.images.store as module
 
     reads: list[Path] = []
     real = module.read
@@ -277,7 +277,7 @@ def test_the_store_reads_once_and_keeps_within_its_bytes(tmp_path, monkeypatch):
 
 
 def test_threads_get_the_same_array_read_once(tmp_path, monkeypatch):
-    import demis_ij.images as module
+    import demis_ij.images.store as module
 
     reads: list[Path] = []
     real = module.read
