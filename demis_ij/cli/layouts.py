@@ -121,7 +121,9 @@ def convert(
     written = formats.write(out, ready, format=to, allow_lossy=lossy)
     for line in warnings:
         typer.echo(f"warning: {line}", err=True)
-    typer.echo(f"{written}: {sum(map(len, ready))} tiles in {len(ready)} sections")
+    tiles = sum(map(len, ready))
+    counts = [f"{n} {what}{'' if n == 1 else 's'}" for n, what in ((tiles, "tile"), (len(ready), "section"))]
+    typer.echo(f"{written}: {' in '.join(counts)}")
 
 
 def add_to(app: typer.Typer) -> None:

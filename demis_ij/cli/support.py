@@ -85,8 +85,10 @@ def _has(package: str) -> bool:
 
 
 def _torch_device() -> dict[str, Any]:
-    from demis_ij.matchers.loftr import choose_device
-
+    try:
+        from demis_ij.matchers.loftr import choose_device
+    except ImportError as error:
+        return {"part": "device", "ok": False, "found": f"not known: {error}"}
     return {"part": "device", "ok": True, "found": str(choose_device())}
 
 
@@ -96,7 +98,7 @@ def _weights() -> dict[str, Any]:
 
         path = shipped()
         load_loftr()
-    except DemisError as error:
+    except (DemisError, ImportError) as error:
         return {"part": "LoFTR weights", "ok": False, "found": str(error)}
     return {"part": "LoFTR weights", "ok": True, "found": f"{path.name}, {path.stat().st_size / 1e6:.1f} MB"}
 

@@ -1,0 +1,168 @@
+"""The run folder: what is kept comes back, what is cut off is done again, what is another's is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from demis_ij.errors import FormatError, InputError
+from demis_ij.records import PairMatch, Rejected
+from demis_ij.runs import (
+    DiskMemory,
+    RunFolder,
+    check_folder,
+    fingerprint,
+    read_json,
+    read_solution,
+    slug,
+    write_json,
+    write_text,
+)
+
+SETTINGS = {"layout": "a.xml", "stitch": {"matcher": "sift", "model": "rigid"}}
+
+
+def agreed(n, seed=0):
+    rng = np.random.default_rng(seed)
+    shift = np.array([[1.0, 0, 7.25], [0, 1, -3.5], [0, 0, 1]])
+    moving = rng.uniform(0, 500, (n, 2))
+    return PairMatch(
+        "a b", "c;\n\"d", moving + (7.25, -3.5), moving, shift, "rigid", np.eye(3) * 1e-3, 0.25, "sift", 40,
+        (("loftr", "3 of 4\nmatches"),),
+    )  # fmt: skip
+
+
+@settings(deadline=None, max_examples=30)
+@given(n=st.integers(0, 40), seed=st.integers(0, 99))
+def test_what_is_remembered_comes_back_to_the_bit(tmp_path_factory, n, seed):
+    path = tmp_path_factory.mktemp("memory") / "0.jsonl"
+    match = agreed(n, seed)
+    rejected = Rejected("x", "y", "too few", "sift", 5, 2, (("loftr", "none"),))
+    DiskMemory(path).put("first-sift", [match, rejected])
+
+    memory = DiskMemory(path)
+
+    again = memory.get("first-sift", (match.fixed, match.moving))
+    for name in ("fixed_xy", "moving_xy", "to_fixed", "covariance"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(match, name))
+    for name in ("fixed", "moving", "model", "residual_px", "matcher", "matches", "tried", "inliers"):
+        assert getattr(again, name) == getattr(match, name)
+    assert memory.get("first-sift", ("x", "y")) == rejected
+    assert memory.get("other", ("x", "y")) is None
+
+
+@pytest.mark.parametrize("damage", [b'{"stage": "first-si', b"\x00" * 40, b"{}\n", b'"x"\n', b"not json\n"])
+def test_from_a_damaged_line_on_pairs_are_done_again(tmp_path, damage):
+    path = tmp_path / "0.jsonl"
+    first, second = agreed(5), Rejected("x", "y", "too few", "sift", 5, 2, ())
+    DiskMemory(path).put("s", [first])
+    whole = path.read_bytes()
+    path.write_bytes(whole + damage)
+
+    memory = DiskMemory(path)
+
+    assert memory.get("s", (first.fixed, first.moving)) is not None
+    assert path.read_bytes() == whole
+    memory.put("s", [second])
+    assert DiskMemory(path).get("s", ("x", "y")) == second
+
+
+def test_a_new_folder_is_made_with_its_parents_and_gone_on_with(tmp_path):
+    path = tmp_path / "a" / "b"
+    assert check_folder(path, SETTINGS) is False
+    assert not path.parent.exists()
+    assert RunFolder(path, SETTINGS).resumed is False
+    assert RunFolder(path, SETTINGS).resumed is True
+    assert check_folder(path, SETTINGS) is True
+
+
+def test_a_run_with_other_settings_is_refused_in_words(tmp_path):
+    RunFolder(tmp_path, SETTINGS)
+    with pytest.raises(InputError, match=r'model was "rigid", now "affine"'):
+        RunFolder(tmp_path, {**SETTINGS, "stitch": {"matcher": "sift", "model": "affine"}})
+    there = read_json(tmp_path / "run.json")
+    write_json(tmp_path / "run.json", {**there, "demis_ij": "0.0.0"})
+    with pytest.raises(InputError, match=r"made by demis_ij 0\.0\.0"):
+        RunFolder(tmp_path, SETTINGS)
+
+
+def test_a_stage_is_done_only_for_what_it_depended_on_and_while_its_files_are_there(tmp_path):
+    run = RunFolder(tmp_path, SETTINGS)
+    file = tmp_path / "x"
+    assert not run.is_done("mosaic", "1", [])
+    run.mark_done("mosaic", "1", ["a note"])
+    file.touch()
+    assert run.is_done("mosaic", "1", [file])
+    assert run.notes("mosaic") == ["a note"]
+    assert not run.is_done("mosaic", "2", [file])
+    file.unlink()
+    assert not run.is_done("mosaic", "1", [file])
+    (tmp_path / ".mosaic.done").write_text("{")
+    assert not run.is_done("mosaic", "1", [])
+    assert run.notes("mosaic") == []
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.text(max_size=8), unique=True, max_size=6))
+def test_names_of_sections_become_different_plain_file_names(names):
+    found = [slug(n) for n in names]
+    assert len(set(found)) == len(names)
+    for name in found:
+        assert name
+        assert not name.startswith(".")
+        assert not set(name) & set('/\\:*?"<>|\n\0')
+
+
+def test_json_that_json_lacks_is_refused_and_the_old_file_stays(tmp_path):
+    path = tmp_path / "x.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    write_text(path, "old")
+
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.replace", full)
+        with pytest.raises(OSError, match="No space"):
+            write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_the_fingerprint_tells_values_apart_and_not_their_order(tmp_path):
+    assert fingerprint({"a": 1, "b": [2.5]}) == fingerprint({"b": [2.5], "a": 1})
+    assert fingerprint([1, 2]) != fingerprint([2, 1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tiles": {}},
+        {"tiles": {"a": {}}},
+        {"tiles": []},
+        {"format_version": 2},
+        {"world_origin": [0]},
+        {"pixel_size": ["x", "nm"]},
+    ],
+)
+def test_a_solution_that_is_none_is_refused(tmp_path, change):
+    tile = {"path": "a.tif", "page": None, "section": "0", "shape": [4, 5], "to_world": [[1, 0, 2], [0, 1, 3]]}
+    whole = {"format_version": 1, "world_origin": [0, 0], "pixel_size": None, "tiles": {"a": tile}, "pairs": []}
+    write_json(tmp_path / "solution.json", whole)
+    layouts, origin = read_solution(tmp_path)
+    assert (layouts[0]["a"].to_world.tx, origin) == (2, (0, 0))
+    write_json(tmp_path / "solution.json", whole | change)
+    with pytest.raises(FormatError, match=r"solution\.json"):
+        read_solution(tmp_path)
