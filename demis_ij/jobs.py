@@ -352,7 +352,14 @@ def _told(result: StitchResult, broken: Mapping[str, str]) -> list[str]:
     """Return the warnings of a section, with one line for a tile that cannot be read instead of what comes of it."""
     follows = tuple(f"tile {tile_id}: matched with no neighbour" for tile_id in broken)
     kept = [line for line in result.warnings if not line.startswith(follows)]
-    return [f"tile {tile_id}: {why}" for tile_id, why in broken.items()] + kept
+    return _without_loftr(result) + [f"tile {tile_id}: {why}" for tile_id, why in broken.items()] + kept
+
+
+def _without_loftr(result: StitchResult) -> list[str]:
+    """Return a line when ``auto`` had to do without LoFTR, which its pairs remember."""
+    reasons = (reason for pair in result.pairs for _, reason in (*pair.tried, ("", getattr(pair, "reason", ""))))
+    found = next((reason for reason in reasons if reason.startswith("loftr cannot be used")), None)
+    return [found] if found else []
 
 
 def _lost(document: Document, layouts: Sequence[Layout], files: Mapping[str, Path]) -> tuple[str, ...]:

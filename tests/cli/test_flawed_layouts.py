@@ -213,3 +213,25 @@ def test_a_cut_png_or_jpeg_is_one_line_and_no_library_speaks_for_itself(scene, s
     assert lines[0].startswith("warning: ")
     assert cut.name in lines[0]
     shutil.rmtree(scene / "run")
+
+
+def test_auto_without_loftr_goes_on_and_says_so(demis, scene, monkeypatch):
+    from demis_ij import stitch
+    from demis_ij.errors import WeightsError
+
+    real = stitch.make_matcher
+
+    def broken(name, config):
+        if name == "loftr":
+            msg = "the shipped weights are damaged"
+            raise WeightsError(msg)
+        return real(name, config)
+
+    monkeypatch.setattr(stitch, "make_matcher", broken)
+    run = scene.parent / "run"
+
+    said = demis("stitch", scene / "project.xml", "--out", run, "--quiet")
+
+    assert said.code == 0
+    assert said.warnings == said.lines == ["warning: loftr cannot be used: the shipped weights are damaged"]
+    assert {t["placed_by"] for t in solution_of(run)["tiles"].values()} == {"sift"}
