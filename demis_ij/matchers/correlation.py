@@ -124,14 +124,15 @@ class CorrelationMatcher:
         return best, _as_affine(small[0].crop) @ small_to_fixed @ _as_affine(small[1].crop).inverse
 
     def _blocks(self, fixed: View, moving: View, to_fixed: Affine) -> Correspondences:
-        middle = half_way(fixed, moving, to_fixed, 2.5)
-        middle = middle and _trimmed(middle)
+        middle = _trimmed(half_way(fixed, moving, to_fixed, 2.5))
+        if middle is None or min(middle.valid.shape) < 36:  # of a thin strip a strong low-pass leaves too little
+            middle = _trimmed(half_way(fixed, moving, to_fixed, 1.0))
         if middle is None:
             return Correspondences.none()
         every = 2 if min(middle.valid.shape) >= 80 else 1  # low-passed: every second pixel says it all
         valid = middle.valid[::every, ::every]
         planes = [_levelled(p[::every, ::every], valid) for p in (middle.fixed, middle.moving)]
-        reach = min(self.search_px // every, (min(valid.shape) - 16) // 2)
+        reach = min(self.search_px // every, (min(valid.shape) - 12) // 2)
         if reach < 1:
             return Correspondences.none()
         # a short strip has few blocks: they lie closer there, and if that is not enough they are smaller
@@ -161,8 +162,10 @@ class CorrelationMatcher:
         return Correspondences(middle.to_fixed(u - d), middle.to_moving(u + d), np.clip(score, 0, 1))
 
 
-def _trimmed(middle: Middle) -> Middle | None:
+def _trimmed(middle: Middle | None) -> Middle | None:
     """Return the rows and columns that hold common data: borders without data would swallow the blocks."""
+    if middle is None:
+        return None
     rows, cols = (np.flatnonzero(middle.valid.any(axis)) for axis in (1, 0))
     if not len(rows) or min(rows[-1] - rows[0], cols[-1] - cols[0]) < 15:
         return None

@@ -203,7 +203,7 @@ def _exact_points(middle: Middle, scale: _Scale) -> Correspondences:
     bx, by = mean(gx * difference), mean(gy * difference)
     noise, likeness = mean(difference * difference) / full, mean(normal[0] * normal[1] * weight) / full
     strength = (xx + yy - np.sqrt((xx - yy) ** 2 + 4 * xy * xy)) / 2  # the smaller eigenvalue
-    strength[full < 0.7] = 0
+    strength[full < 0.7 * full.max()] = 0  # a thin strip fills no window
     return _read_off(middle, scale, strength, (xx, xy, yy, bx, by, noise, likeness))
 
 

@@ -112,3 +112,20 @@ def test_half_way_is_half_way():
     np.testing.assert_allclose(to_fixed(middle.to_moving(at)), middle.to_fixed(at), atol=1e-9)
     assert middle.to_fixed.angle == pytest.approx(radians(2))
     assert middle.to_moving.angle == pytest.approx(-radians(2))
+
+
+@pytest.mark.parametrize("overlap_px", [24, 32])
+def test_a_strip_thinner_than_the_window_is_refined(overlap_px):
+    rng = np.random.default_rng(8)
+    whole, _ = two_views(tissue((760, 320), rng), Affine(), rng, shape=(600, 150))
+    noisy = whole.image + rng.normal(0, 3, whole.image.shape)
+    fixed, moving = (
+        View(np.ascontiguousarray(v, np.float32), np.ones(v.shape, bool))
+        for v in (whole.image[:, :75], noisy[:, 75 - overlap_px : 150 - overlap_px])
+    )
+    at = rng.uniform((2, 10), (overlap_px - 2, 590), (40, 2))
+    start = Correspondences(at + (75 - overlap_px, 0) + rng.normal(0, 1, at.shape), at, np.ones(len(at)))
+    found = refine(fixed, moving, start)
+    assert len(found) >= 8  # what a pair needs
+    off = np.linalg.norm(found.fixed_xy - found.moving_xy - (75 - overlap_px, 0), axis=1)
+    assert np.median(off) < 0.2  # px; a strip of whole windows gives 0.05

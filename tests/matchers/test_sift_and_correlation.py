@@ -109,3 +109,18 @@ def test_a_wide_border_without_data_hides_no_blocks():
     assert len(found) >= 8  # what a pair needs
     off = np.linalg.norm(found.fixed_xy - to_fixed(found.moving_xy), axis=1)
     assert np.median(off) < 0.5  # px, blocks are exact to a fraction
+
+
+@pytest.mark.parametrize("overlap_px", [24, 32])
+def test_a_strip_of_a_few_rows_still_gives_blocks(overlap_px):
+    rng = np.random.default_rng(6)
+    source = tissue((700, 300), rng)
+    whole, _ = two_views(source, Affine(), rng, shape=(600, 150))
+    fixed, moving = (
+        View(np.ascontiguousarray(v), np.ones(v.shape, bool))
+        for v in (whole.image[:, :75], whole.image[:, 75 - overlap_px : 150 - overlap_px])
+    )
+    found = CorrelationMatcher()(fixed, moving)
+    assert len(found) >= 8
+    off = found.fixed_xy - found.moving_xy - (75 - overlap_px, 0)
+    assert np.median(np.linalg.norm(off, axis=1)) < 0.5  # px
