@@ -131,7 +131,7 @@ def grids_table() -> str:
             matcher,
             f"{row['textured_fail']} of {row['textured_pairs']}",
             f"{row['resin_fail']} of {row['resin_pairs']}" if row["resin_pairs"] else "–",
-            f"{row['textured_wrong'] + row['resin_wrong']}",
+            f"{row['textured_wrong'] + row['resin_wrong'] + row['other_accepted']}",
             _px(row["corner_median_px"]),
             f"{_px(row['global_median_px'])}, {_px(row['global_max_px'])}",
             f"{row['components']}",
