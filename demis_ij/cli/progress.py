@@ -34,7 +34,6 @@ class Bars:
         self.prefix = ""
 
     def __enter__(self) -> Bars:
-        self._bars.start()
         return self
 
     def __exit__(
@@ -45,6 +44,8 @@ class Bars:
     def __call__(self, what: str, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` are done."""
         name = f"{self.prefix}{what}"
+        if not self._tasks:
+            self._bars.start()  # not before: a command that is refused draws nothing
         now = time.perf_counter()
         if name not in self._tasks:
             self._tasks[name] = (self._bars.add_task(name, total=total, rate=""), now)

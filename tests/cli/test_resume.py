@@ -14,7 +14,7 @@ import time
 import pytest
 from cli_words import SMALL, bytes_of, demis, made, scene, solution_of  # noqa: F401 - fixtures
 
-from demis_ij import jobs, synth
+from demis_ij import synth
 from demis_ij.runs import DiskMemory
 
 FAST = ("--matcher", "sift", "--quiet")
@@ -134,8 +134,8 @@ def test_a_finished_run_changes_nothing_when_it_is_run_again(demis, scene, layou
     def never(*_args, **_options):
         raise AssertionError
 
-    for name in ("render", "write_report", "find_axes", "check_parts"):
-        monkeypatch.setattr(jobs, name, never)
+    for name in ("mosaics.render", "stitching.write_report", "stitching.find_axes", "stitching.check_parts"):
+        monkeypatch.setattr(f"demis_ij.jobs.{name}", never)
     monkeypatch.setattr("demis_ij.stitch.match_pairs", never)
     second = demis(*words)
 
@@ -174,7 +174,7 @@ def test_a_disk_that_fills_up_is_one_line_and_what_was_there_goes_on(demis, scen
         "run.json": ("demis_ij.runs.write_text",),
         "mosaic": ("demis_ij.sinks.pyramid.Pyramid._put",),
         "project": ("demis_ij.formats.files.os.fsync",),
-        "report": (jobs, "write_report"),
+        "report": ("demis_ij.jobs.stitching.write_report",),
     }[where]
     with monkeypatch.context() as patch:
         patch.setattr(*target, full)

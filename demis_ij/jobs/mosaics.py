@@ -1,0 +1,174 @@
+"""Mosaics on disk: of a run, each once; of any layouts as they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from demis_ij import images
+from demis_ij.config import RenderConfig
+from demis_ij.errors import InputError
+from demis_ij.images import TileStore
+from demis_ij.jobs.plans import StitchJob, read_one, with_pixel_size
+from demis_ij.protocols import SINKS
+from demis_ij.records import Layout
+from demis_ij.render import Canvas, Rendered, common_dtype, preview, render, solve_intensity
+from demis_ij.report import Preview
+from demis_ij.runs import RunFolder, make_folder, slug
+from demis_ij.stitch import Progress, StitchResult
+
+SUFFIX = {"ome-tiff": ".ome.tif", "ome-zarr": ".ome.zarr", "png": ".png"}
+
+
+def common_canvas(layouts: Sequence[Layout]) -> Canvas:
+    """Return one canvas for all sections, so that their mosaics lie on top of each other."""
+    each = [Canvas.of(layout) for layout in layouts]
+    x0, y0 = min(c.origin[0] for c in each), min(c.origin[1] for c in each)
+    x1 = max(c.origin[0] + c.shape[1] for c in each)
+    y1 = max(c.origin[1] + c.shape[0] for c in each)
+    return Canvas((x0, y0), (y1 - y0, x1 - x0))
+
+
+def make_preview(result: StitchResult, store: TileStore, max_side_px: int = 1600) -> Preview:
+    """Return a small picture of the mosaic for the report; tiles that cannot be read are left out of it."""
+    layout = result.solution.layout
+    image, scale = preview(
+        layout,
+        store,
+        max_side_px=max_side_px,
+        intensity=solve_intensity(layout, store),
+        on_unreadable=lambda _tile, _error: None,  # named once, where the mosaic is drawn
+    )
+    x, y = Canvas.of(layout, scale).from_world.inverse([0.0, 0.0])
+    return Preview(image, scale, (float(x), float(y)))
+
+
+def mosaic_targets(folder: RunFolder, results: Sequence[StitchResult], job: StitchJob) -> list[dict[str, Path]]:
+    """Return, for each section, the files of its mosaic by kind."""
+    names = ["mosaic" if len(results) == 1 else f"mosaic_{slug(r.layout.section)}" for r in results]
+    return [{kind: folder.path / (name + SUFFIX[kind]) for kind in job.render.formats} for name in names]
+
+
+def all_paths(targets: Sequence[Mapping[str, Path]]) -> list[Path]:
+    """Return the files of all sections."""
+    return [path for each in targets for path in each.values()]
+
+
+def draw_mosaics(
+    folder: RunFolder,
+    results: Sequence[StitchResult],
+    targets: Sequence[Mapping[str, Path]],
+    canvas: Canvas,
+    job: StitchJob,
+    store: TileStore,
+    tell: Progress,
+    state: str,
+) -> list[str]:
+    """Draw the mosaics that are not there yet; return what there is to say of any of them."""
+    if folder.is_done("mosaic", state, all_paths(targets)):
+        return folder.notes("mosaic")
+    notes: list[str] = []
+    for r, paths in zip(results, targets, strict=True):
+        stage = f"mosaic-{slug(r.layout.section)}"
+        if not folder.is_done(stage, state, paths.values()):
+            done = draw_mosaic(r.solution.layout, paths, job.render, store, canvas=canvas, progress=tell)
+            folder.mark_done(stage, state, done.warnings)
+        notes += folder.notes(stage)
+    folder.mark_done("mosaic", state, notes)
+    return notes
+
+
+def draw_mosaic(
+    layout: Layout,
+    targets: Mapping[str, Path],
+    config: RenderConfig,
+    store: TileStore,
+    *,
+    canvas: Canvas | None = None,
+    progress: Progress | None = None,
+) -> Rendered:
+    """Draw one section into files, by the kind of sink."""
+    tell = progress or (lambda _what, _done, _all: None)
+    dtype, _ = common_dtype(layout)  # a tile of another type is named where tiles are read
+    return render(
+        layout,
+        store,
+        [(SINKS[kind](), path) for kind, path in targets.items()],
+        correct_intensity=config.correct_intensity,
+        block_px=config.block_px,
+        interpolation=config.interpolation,
+        blend=config.blend,
+        canvas=canvas,
+        dtype=dtype,
+        threads=0,
+        progress=lambda done, total: tell("render", done, total),
+    )
+
+
+def run_render(
+    layouts: Sequence[Layout],
+    out: Path,
+    config: RenderConfig,
+    *,
+    progress: Progress | None = None,
+    keep_frame: bool = False,
+) -> tuple[list[Path], list[str]]:
+    """Draw layouts as they stand, and return the files and the warnings; existing files are not overwritten.
+
+    Parameters
+    ----------
+    layouts : sequence of Layout
+        One a section.
+    out : Path
+        Folder for the mosaics.
+    keep_frame : bool
+        The layouts are in mosaic px already (from ``solution.json``): pixel (0, 0) stays where it is.
+
+    Raises
+    ------
+    InputError
+        When no tile can be read, or a file exists already; nothing was written then.
+    """
+    store = TileStore()
+    drawn, warnings = _drawable(layouts, store)
+    canvas = common_canvas(drawn)
+    if keep_frame:
+        rows, cols = canvas.origin[1] + canvas.shape[0], canvas.origin[0] + canvas.shape[1]
+        canvas = Canvas((min(0, canvas.origin[0]), min(0, canvas.origin[1])), (rows, cols))
+        if canvas.origin != (0, 0):
+            warnings.append(f"pixel (0, 0) of the mosaic is pixel {canvas.origin} of the solution's: tiles lie there")
+    names = ["mosaic" if len(layouts) == 1 else f"mosaic_{slug(layout.section)}" for layout in drawn]
+    targets = [{kind: out / (name + SUFFIX[kind]) for kind in config.formats} for name in names]
+    if not config.formats:
+        msg = "nothing to draw: name a --mosaic format"
+        raise InputError(msg)
+    there = next((path for path in all_paths(targets) if path.exists()), None)
+    if there is not None:
+        msg = f"{there} exists already: choose another --out"
+        raise InputError(msg)
+    make_folder(out)
+    for layout, paths in zip(drawn, targets, strict=True):
+        warnings += draw_mosaic(layout, paths, config, store, canvas=canvas, progress=progress).warnings
+    return all_paths(targets), warnings
+
+
+def _drawable(layouts: Sequence[Layout], store: TileStore) -> tuple[list[Layout], list[str]]:
+    """Return the sections with the tiles that can be read, and a warning for what cannot. Raises `InputError`."""
+    drawn: list[Layout] = []
+    warnings: list[str] = []
+    problem: InputError | None = None
+    for layout in layouts:
+        known, found, bad = images.with_shapes(with_pixel_size(layout))
+        usable_ones = replace(known, tiles=tuple(t for t in known if t.id not in bad))
+        try:
+            read_one(usable_ones if len(usable_ones) else known, store)
+        except InputError as error:
+            problem = problem or error
+            warnings.append(f"{error}; the section is left out")
+        else:
+            drawn.append(usable_ones)
+            warnings += found
+    if problem and not drawn:
+        raise problem
+    return drawn, warnings

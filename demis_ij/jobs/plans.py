@@ -1,0 +1,247 @@
+"""What a job is, and what can be known of it before anything is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from demis_ij import images
+from demis_ij.config import RenderConfig, StitchConfig, to_dict
+from demis_ij.errors import InputError
+from demis_ij.formats import Document
+from demis_ij.formats.trakem2 import solved_name
+from demis_ij.images import TileStore
+from demis_ij.pairs import neighbours
+from demis_ij.records import Layout, Tile
+from demis_ij.runs import check_folder, fingerprint
+from demis_ij.stitch import AUTO, AXES, StitchResult, make_matcher, make_solver, usable
+
+
+@dataclass(frozen=True, kw_only=True)
+class StitchJob:
+    """What to do with a document.
+
+    Attributes
+    ----------
+    config, render : StitchConfig, RenderConfig
+        How.
+    sections : tuple of str
+        Only these; all when empty.
+    stage_axes : str or None
+        Flips and swaps of the stage; found by trying when None.
+    images_only : bool
+        Move tiles although annotations would be left behind.
+    project_out : Path or None
+        Where the solved layout goes; beside the original (TrakEM2) when None.
+    relink : Path or None
+        Where moved images are.
+    write_mosaic : bool
+        False stops after the solution and the report.
+    read_options : mapping
+        How the layout was read, as JSON types, so that the report can be made anew.
+    """
+
+    config: StitchConfig = field(default_factory=StitchConfig)
+    render: RenderConfig = field(default_factory=RenderConfig)
+    sections: tuple[str, ...] = ()
+    stage_axes: str | None = None
+    images_only: bool = False
+    project_out: Path | None = None
+    relink: Path | None = None
+    write_mosaic: bool = True
+    read_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class JobResult:
+    """What a job made.
+
+    Attributes
+    ----------
+    results : tuple of StitchResult
+        One a section.
+    files : mapping of str to Path
+        What was written, by what it is.
+    warnings : tuple of str
+        One line each, of all sections.
+    resumed : bool
+        Whether an earlier run was gone on with.
+    notes : tuple of str
+        What is good to know and no flaw.
+    """
+
+    results: tuple[StitchResult, ...]
+    files: Mapping[str, Path]
+    warnings: tuple[str, ...]
+    resumed: bool
+    notes: tuple[str, ...] = ()
+
+
+def chosen_sections(document: Document, job: StitchJob) -> list[Layout]:
+    """Return the sections to work on. Raises `InputError` for unknown ones and for annotations left behind."""
+    names = dict.fromkeys(job.sections)
+    chosen = [document[name] for name in names] if names else list(document.layouts)
+    if not chosen:
+        msg = f"{document.path}: no section to stitch"
+        raise InputError(msg)
+    held = {s.section: document.annotations[s.section] for s in chosen if document.annotations.get(s.section)}
+    if held and not job.images_only:
+        found = "; ".join(
+            f"section {name}: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}" for name, kinds in held.items()
+        )
+        msg = (
+            f"{document.path}: annotations lie in world coordinates and would stay behind when tiles move ({found}). "
+            "Stitch before annotating, or use --images-only"
+        )
+        raise InputError(msg)
+    return chosen
+
+
+def ready_sections(document: Document, job: StitchJob, store: TileStore) -> tuple[list[Layout], list[str]]:
+    """Return the sections that can be stitched, and a warning for each that cannot. Nothing is written.
+
+    Raises
+    ------
+    InputError
+        When an option does not fit, or no section has a tile that can be read.
+    """
+    if job.stage_axes is not None and job.stage_axes not in AXES:
+        msg = f"stage axes {job.stage_axes!r}: needed one of {', '.join(AXES)}"
+        raise InputError(msg)
+    ready, problems = [], []
+    for section in chosen_sections(document, job):
+        if job.stage_axes not in {None, AXES[0]} and any(t.locked for t in section):
+            msg = f"section {section.section}: --stage-axes would move its locked tiles: unlock them first"
+            raise InputError(msg)
+        try:
+            known, _ = usable(section, job.config)
+            read_one(known, store)
+        except InputError as error:
+            problems.append(error)
+        else:
+            ready.append(with_pixel_size(section))
+    if not ready:
+        raise problems[0]
+    return ready, [f"{error}; the section is left out" for error in problems]
+
+
+def read_one(layout: Layout, store: TileStore) -> None:
+    """Read the first tile that can be read. Raises `InputError` when there is none."""
+    problem: InputError | None = None
+    for tile in layout:
+        try:
+            store.image(tile)
+        except InputError as error:
+            problem = problem or error
+        else:
+            return
+    msg = f"section {layout.section!r}: no tile can be read; the first: {problem}"
+    raise InputError(msg)
+
+
+def check_parts(config: StitchConfig) -> None:
+    """Make the solver and the matchers once, so that what is missing is known before anything is written.
+
+    Raises
+    ------
+    InputError, WeightsError
+        When a package, a device or weights are missing, or the solver does not know the model.
+    """
+    make_solver(config)
+    for name in AUTO if config.matcher == "auto" else (config.matcher,):
+        if config.matcher == "auto" and name == "loftr" and config.weights == "shipped" and config.device == "auto":
+            continue  # nothing was asked for; without it the pairs say so and the next matcher takes over
+        make_matcher(name, config)
+
+
+def plan(document: Document, job: StitchJob, out: Path) -> dict[str, Any]:
+    """Return what would be done: one entry a section, and the folder; nothing is written.
+
+    Raises
+    ------
+    InputError
+        When the job would be refused.
+    """
+    sections, warnings = ready_sections(document, job, TileStore())
+    resumes = check_folder(out, settings_of(document, job))
+    project = project_target(document, job)
+    entries = []
+    for section in sections:
+        layout, found = usable(section, job.config)
+        x0, y0, x1, y1 = layout.bounds()
+        entries.append(
+            {
+                "section": section.section,
+                "tiles": len(layout),
+                "pairs": len(neighbours(layout)),
+                "mosaic_px": [round(x1 - x0), round(y1 - y0)],
+                "warnings": found,
+            }
+        )
+    return {
+        "dry_run": True,
+        "sections": entries,
+        "out": str(out),
+        "resumes": resumes,
+        "project": str(project or out / "project.xml"),
+        "mosaics": list(job.render.formats) if job.write_mosaic else [],
+        "warnings": [*document.warnings, *warnings],
+    }
+
+
+def _stamp(tile: Tile) -> list[Any]:
+    """Return what tells whether a tile's image has changed, without reading it."""
+    try:
+        found = tile.path.stat()
+    except OSError:
+        return []
+    return [found.st_size, found.st_mtime_ns]
+
+
+def settings_of(document: Document, job: StitchJob) -> dict[str, Any]:
+    """Return everything that the result of a job depends on, as JSON types."""
+    chosen = chosen_sections(document, job)
+    stamps = [[t.id, str(t.path.absolute()), t.to_world.rows, _stamp(t)] for s in chosen for t in s]
+    return {
+        "layout": os.path.abspath(document.path),  # noqa: PTH100 - links are kept as the user named them
+        "layout_sha256": document.digest,
+        "tiles_sha256": fingerprint(stamps),
+        "stitch": to_dict(job.config),
+        "render": {**to_dict(job.render), "formats": list(job.render.formats)},
+        "sections": list(dict.fromkeys(job.sections)),
+        "stage_axes": job.stage_axes,
+        "images_only": job.images_only,
+        "project_out": str(job.project_out.absolute()) if job.project_out else None,
+        "relink": str(job.relink.absolute()) if job.relink else None,
+        "write_mosaic": job.write_mosaic,
+        "read": dict(job.read_options),
+    }
+
+
+def with_pixel_size(layout: Layout) -> Layout:
+    """Return the layout with the pixel size that its first readable images say, where it says none itself."""
+    if layout.pixel_size is not None:
+        return layout
+    for tile in [t for t in layout if t.path.is_file()][:3]:
+        try:
+            found = images.pixel_size(tile.path)
+        except InputError:
+            continue  # an unreadable tile is named where tiles are read
+        if found:
+            return replace(layout, pixel_size=found)
+    return layout
+
+
+def project_target(document: Document, job: StitchJob) -> Path | None:
+    """Return where the solved copy goes first of all, None for the run folder."""
+    if document.format != "trakem2":
+        return job.project_out
+    name = solved_name(document.path.name)
+    if job.project_out is None:
+        return document.path.parent / name
+    if job.project_out.is_dir() or not job.project_out.suffix:
+        return job.project_out / name
+    return job.project_out

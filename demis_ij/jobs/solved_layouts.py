@@ -1,0 +1,104 @@
+"""Solved layouts on disk: a TrakEM2 copy beside the original, other formats in the run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from demis_ij import formats
+from demis_ij.errors import InputError
+from demis_ij.formats import Document
+from demis_ij.formats.trakem2 import is_solved_copy
+from demis_ij.jobs.plans import StitchJob, project_target
+from demis_ij.records import Layout
+from demis_ij.runs import RunFolder
+
+
+def check_project_out(document: Document, job: StitchJob, out: Path) -> None:
+    """Check ``--project-out`` before anything is done. Raises `InputError`."""
+    target = job.project_out
+    if target is None:
+        return
+    parent = next(p for p in (target, *target.absolute().parents) if p.exists() and not (p == target and p.is_file()))
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        problem = "cannot be written" if parent.is_dir() else "is a file"
+        msg = f"--project-out {target}: {parent} {problem}"
+        raise InputError(msg)
+    if not target.is_file():
+        return
+    written = RunFolder.noted(out, "project")
+    ours = is_solved_copy(document, target) if document.format == "trakem2" else written[1:] == [_sha256(target)]
+    if not ours:
+        msg = f"--project-out {target} exists and is not a solved copy made here: choose another name"
+        raise InputError(msg)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_solved_layout(
+    document: Document,
+    layouts: Sequence[Layout],
+    folder: RunFolder,
+    state: str,
+    job: StitchJob,
+    warnings: list[str],
+) -> dict[str, Path]:
+    """Write the solved layout in the document's own format, and as a TrakEM2 project where it was none.
+
+    A TrakEM2 project gets its solved copy beside it (or at ``job.project_out``); other formats in the run folder. What
+    a user has done to such a file since is never overwritten.
+    """
+    if document.format == "trakem2":
+        return {"project": _trakem2(document, layouts, folder.path, job, warnings)}
+    known = [Path(text) for text in folder.notes("project")[:1]]
+    project = folder.path / "project.xml"
+    if known and folder.is_done("project", state, [*known, project]):
+        layout = known[0]
+    else:
+        layout = _own_format(document, layouts, folder, job, warnings)
+        formats.write(project, layouts, format="trakem2", overwrite=True, allow_lossy=True)
+        folder.mark_done("project", state, [str(layout.absolute()), _sha256(layout)])
+    return {"layout": layout, "project": project}
+
+
+def _own_format(
+    document: Document, layouts: Sequence[Layout], folder: RunFolder, job: StitchJob, warnings: list[str]
+) -> Path:
+    """Write the solved layout in the format it came in (a folder of tiles: as a tile configuration)."""
+
+    def write(target: Path, *, overwrite: bool) -> Path:
+        if document.format != "grid":
+            return formats.write_solved(document, layouts, target, overwrite=overwrite, allow_lossy=True)
+        path = target if target.suffix and not target.is_dir() else target / "TileConfiguration.registered.txt"
+        return formats.write(path, layouts, format="tileconfig", overwrite=overwrite, allow_lossy=True)
+
+    if job.project_out is None:
+        return write(folder.path, overwrite=True)
+    try:  # a file named as such was checked to be our own before anything was done
+        return write(job.project_out, overwrite=job.project_out.is_file())
+    except InputError as error:
+        warnings.append(f"{error}; the solved layout is in {folder.path} instead")
+        return write(folder.path, overwrite=True)
+
+
+def _trakem2(document: Document, layouts: Sequence[Layout], out: Path, job: StitchJob, warnings: list[str]) -> Path:
+    """Write the solved project; a file of that name that is more than our own earlier output keeps its place."""
+    first = project_target(document, job)
+    if first is None:
+        return formats.write_solved(document, layouts, out, overwrite=True)
+    if job.project_out is None and not os.access(first.parent, os.W_OK):
+        warnings.append(f"{first.parent} cannot be written: the solved project is in {out}")
+        first = out / first.name
+    target = first
+    number = 1
+    while target.exists() and not is_solved_copy(document, target):
+        number += 1
+        head, _, tail = first.name.rpartition(".xml")
+        target = first.with_name(f"{head}-{number}.xml{tail}")
+    if target != first:
+        warnings.append(f"{first.name} holds more than a solved copy and is left alone: the new one is {target.name}")
+    return formats.write_solved(document, layouts, target, overwrite=True)
