@@ -210,7 +210,9 @@ def _exact_points(middle: Middle, scale: _Scale) -> Correspondences:
 def _read_off(middle: Middle, scale: _Scale, strength: _Plane, sums: tuple[_Plane, ...]) -> Correspondences:
     """Return one point for each cell of a grid, where the texture is strongest, if it is certain enough."""
     rows, cols = strength.shape
-    step = scale.spacing
+    # a small overlap has few cells: they are smaller there, down to half a window of new pixels each
+    fair = math.sqrt(middle.valid.sum() / 24)
+    step = round(min(scale.spacing, max(scale.spacing / 2, fair)))
     at = []
     for r in range(0, rows, step):
         for c in range(0, cols, step):
