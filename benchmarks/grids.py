@@ -90,7 +90,7 @@ def main() -> None:
                 r = measure(scene, where, StitchConfig(matcher=matcher, weights=args.weights))
                 rows[f"{name} {matcher} seed {args.seed}"] = r
                 corner = "-" if r["corner_median_px"] is None else f"{r['corner_median_px']:.3f}"
-                wrong = r['textured_wrong'] + r['resin_wrong'] + r['other_accepted']
+                wrong = r["textured_wrong"] + r["resin_wrong"] + r["other_accepted"]
                 both = f"{r['global_median_px']:.3f} / {r['global_max_px']:.2f}" if "global_median_px" in r else "-"
                 print(
                     f"{name:<4}{matcher:<13}{r['textured_fail']:>4}/{r['textured_pairs']:<4}{r['resin_fail']:>6}/"

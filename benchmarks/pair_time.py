@@ -63,7 +63,7 @@ def main() -> None:
         matchers["loftr"]._half = None
     whole: dict[str, list[float]] = {n: [] for n in matchers}
     alone: dict[str, list[float]] = {n: [] for n in matchers}
-    for name, matcher in matchers.items():  # warm
+    for matcher in matchers.values():  # warm
         match_pairs(store, layout, pairs[:2], matcher, config)
     margin = config.stage_error_frac * spec.tile_px
     for _ in range(args.rounds):
@@ -81,7 +81,8 @@ def main() -> None:
                 whole[name].append(time.process_time() - began)
                 if not isinstance(found, PairMatch):
                     print(f"{name} {pair}: {found.reason}")
-    print(f"{len(pairs)} pairs x {args.rounds} rounds, overlap {args.overlap:.0%}, {args.threads} thread(s), CPU s a pair")
+    rounds = f"{len(pairs)} pairs x {args.rounds} rounds"
+    print(f"{rounds}, overlap {args.overlap:.0%}, {args.threads} thread(s), CPU s a pair")
     for what, times in (("matcher alone", alone), ("whole pair", whole)):
         loftr, sift = (float(np.median(times[n])) for n in ("loftr", "sift"))
         ratio = np.median(np.divide(times["loftr"], times["sift"]))

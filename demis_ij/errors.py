@@ -53,11 +53,12 @@ class MissingPart(InputError):
     package : str
         The package that is missing.
     extra : str
-        The extra of demis_ij that brings it.
+        The extra of demis_ij that brings it; empty for a package that every installation needs.
     """
 
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed: pip install 'demis_ij[{extra}]'")
+    def __init__(self, package: str, extra: str = "") -> None:
+        what = f"'demis_ij[{extra}]'" if extra else package
+        super().__init__(f"{package} is not installed: pip install {what}")
         self.package = package
         self.extra = extra
 

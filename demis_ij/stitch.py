@@ -144,7 +144,7 @@ def stitch(
         When no tile can be read. A single unreadable tile is a warning; it is left out.
     """
     config = config or StitchConfig()
-    store = store or TileStore()
+    store = store or TileStore(clip=config.clahe_clip)
     memory = memory or Memory()
     tell = progress or (lambda _what, _done, _all: None)
     timings: dict[str, float] = {}

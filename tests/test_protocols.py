@@ -25,7 +25,7 @@ def test_parts_keep_their_protocols():
 
 
 def test_a_wrong_name_is_answered_with_the_nearest_and_all():
-    with pytest.raises(InputError, match=r"no matcher 'lofter'; did you mean 'loftr'\? Known: loftr, sift, correlation"):
+    with pytest.raises(InputError, match=r"'lofter'; did you mean 'loftr'\? Known: loftr, sift, correlation"):
         MATCHERS["lofter"]
 
 

@@ -48,7 +48,7 @@ class SlamSolver:
             import graphslam.graph  # noqa: F401  only to know now rather than at the first call
         except ImportError as error:
             package = "graphslam"
-            raise MissingPart(package, "test") from error
+            raise MissingPart(package) from error
 
     def __call__(self, layout: Layout, matches: Sequence[PairMatch]) -> Solution:
         """Return the solved layout. Raises `InputError` for pairs that do not fit it, `SolveError` on divergence."""

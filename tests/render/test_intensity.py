@@ -69,7 +69,7 @@ def test_tiles_of_unlike_brightness_and_contrast_come_to_agree(seed):
     assert np.abs(after).max() < 1.0  # grey; the structure's own deviation is 25, and a step of 1 of 25 is not seen
     # the true gains, up to the common factor that no overlap can tell
     ratio = np.log([found[t.id].gain for t in layout]) - np.log(gains)
-    assert np.abs(ratio - ratio.mean()).max() < 0.08  # a sixth of 0.2 is the prior's pull, the rest noise's share of the contrast
+    assert np.abs(ratio - ratio.mean()).max() < 0.08  # the prior's pull and the noise's share of the contrast
 
 
 @few

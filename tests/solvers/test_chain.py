@@ -8,7 +8,7 @@ from demis_ij.solvers.sparse import SparseSolver
 
 
 def strip_of_tiles(jitter_px: float) -> tuple[Layout, list[PairMatch]]:
-    """One row of tiles whose neighbours share a thin strip: nothing closes a loop, turns are held by the strip alone."""
+    """One row of tiles with thin common strips: nothing closes a loop, turns are held by the strip alone."""
     rng = np.random.default_rng(3)
     places = [(1170.0 * k, 0.0) for k in range(8)]
     truth = [(x, float(rng.uniform(-jitter_px, jitter_px))) for x, _ in places]
