@@ -205,7 +205,7 @@ def write_new(path: Path, data: bytes, *, overwrite: bool = False) -> Path:
         When the file exists and ``overwrite`` is not given, or the folder cannot be written.
     """
     if path.exists() and not overwrite:
-        msg = f"{path} exists and is not overwritten: move it, choose another name or ask for overwriting"
+        msg = f"{path} exists and is not overwritten: move it, or choose another name"
         raise InputError(msg)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

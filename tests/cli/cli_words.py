@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tifffile
 
 from demis_ij import synth
 from demis_ij.cli import main
@@ -60,6 +61,17 @@ def solution_of(run: Path) -> Any:
         raise ValueError(name)
 
     return json.loads((run / "solution.json").read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def spoil_pixels(path: Path) -> None:
+    """Keep a TIFF's header and size, and spoil its compressed pixels: only reading them tells."""
+    tifffile.imwrite(path, tifffile.imread(path), compression="zlib")
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0].aspage()
+        start, count = page.dataoffsets[0], page.databytecounts[0]
+    data[start : start + count] = bytes(count)
+    path.write_bytes(data)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import re
 import sys
 
 import pytest
-from cli_words import bytes_of, demis, made, scene  # noqa: F401 - fixtures
+from cli_words import bytes_of, demis, made, scene, spoil_pixels  # noqa: F401 - fixtures
 
 FAST = ("--matcher", "sift")
 
@@ -84,9 +84,14 @@ def test_a_folder_without_images_is_refused(demis, scene):
     assert "no image" in refused(demis, scene, "stitch", scene / "empty", "--cols", "2", "--out", scene.parent / "out")
 
 
-def test_a_layout_without_a_readable_tile_is_refused(demis, scene):
-    for tile in (scene / "tiles").iterdir():
-        tile.write_bytes(tile.read_bytes()[:2000])
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+@pytest.mark.parametrize("spoil", [_cut, spoil_pixels, os.unlink])
+def test_a_layout_without_a_readable_tile_is_refused(demis, scene, spoil):
+    for tile in sorted((scene / "tiles").iterdir()):
+        spoil(tile)
     for verb in ("stitch", "render", "compare"):
         line = refused(demis, scene, verb, scene / "project.xml", "--out", scene.parent / "out")
         assert "no tile can be read" in line
@@ -201,6 +206,19 @@ class TestOutputFolder:
         line = refused(demis, scene, "stitch", scene / "project.xml", "--out", run, *FAST)
         assert "layout file has changed" in line
         assert "layout file has changed" in refused(demis, scene, "report", run)
+
+    def test_of_a_run_whose_tiles_have_changed_since_is_refused(self, demis, scene):
+        run = scene.parent / "run"
+        assert demis("stitch", scene / "project.xml", "--out", run, *FAST).code == 0
+        _cut(scene / "tiles" / "r00_c00.tif")
+        for words in (("stitch", scene / "project.xml", "--out", run, *FAST), ("report", run)):
+            assert "the tiles have changed since" in refused(demis, scene, *words)
+
+    def test_that_is_empty_or_a_link_to_one_is_taken(self, demis, scene):
+        (scene.parent / "empty").mkdir()
+        (scene.parent / "link").symlink_to(scene.parent / "empty")
+        assert demis("stitch", scene / "project.xml", "--out", scene.parent / "link", *FAST).code == 0
+        assert (scene.parent / "empty" / "solution.json").is_file()
 
     def test_whose_settings_are_damaged_is_refused(self, demis, scene):
         run = scene.parent / "run"
