@@ -57,7 +57,8 @@ def write_solved_layout(
     known = [Path(text) for text in folder.notes("project")[:1]]
     project = folder.path / "project.xml"
     if known and folder.is_done("project", state, [*known, project]):
-        layout = known[0]
+        inside = known[0].parent == folder.path.absolute()
+        layout = folder.path / known[0].name if inside else known[0]  # as the user named the folder
     else:
         layout = _own_format(document, layouts, folder, job, warnings)
         formats.write(project, layouts, format="trakem2", overwrite=True, allow_lossy=True)

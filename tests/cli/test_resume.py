@@ -126,8 +126,8 @@ def test_ctrl_c_while_the_program_is_loaded_is_no_traceback():
 
 @pytest.mark.parametrize("layout", ["project.xml", "TileConfiguration.txt"])
 def test_a_finished_run_changes_nothing_when_it_is_run_again(demis, scene, layout, monkeypatch):
-    run = scene.parent / "run"
-    words = ("stitch", scene / layout, "--out", run, *FAST, "--json")
+    monkeypatch.chdir(scene.parent)
+    words = ("stitch", scene / layout, "--out", "run", *FAST, "--json")
     first = demis(*words)
     before = stamps(scene.parent)
 
