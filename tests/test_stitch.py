@@ -217,3 +217,19 @@ def test_right_axes_are_kept_without_trying_the_others(monkeypatch):
 
     assert found == "+x+y"
     assert list(scores) == ["+x+y"]
+
+
+def test_the_contrast_limit_of_the_config_reaches_the_images(monkeypatch, tmp_path):
+    scene, _ = scene_of(monkeypatch)
+    made = []
+    real = story.TileStore
+
+    def store(**options):
+        made.append(options)
+        return real(**options)
+
+    monkeypatch.setattr(story, "TileStore", store)
+    monkeypatch.setattr(story, "neighbours", lambda _layout: [])
+    stitch(scene.layout, replace(SIFT, clahe_clip=1.75))
+
+    assert made == [{"clip": 1.75}]

@@ -45,7 +45,7 @@ def run_compare(
     """
     tell = progress or (lambda _what, _done, _all: None)
     free = [replace(j, images_only=True) for j in jobs]  # nothing is moved in the user's project
-    store = TileStore()
+    store = TileStore(clip=free[0].config.clahe_clip)
     sections, warnings = ready_sections(document, free[0], store)
     settings = {"compare": [settings_of(document, j) for j in free]}
     if not check_folder(out, settings):
@@ -121,7 +121,7 @@ def rebuild_report(run: Path, settings: Any, page: Path, read: Callable[..., Doc
         raise FormatError(run / "run.json", f"holds no settings of a run: {error!r}") from error
     document = read(path, relink=job.relink, **options)
     folder = RunFolder(run, settings_of(document, job))  # refused where layout or tiles have changed
-    store = TileStore()
+    store = TileStore(clip=job.config.clahe_clip)
     results = []
     for section in ready_sections(document, job, store)[0]:
         layout, _ = oriented(section, job.config, job.stage_axes, store, lambda _w, _d, _a: None, folder)

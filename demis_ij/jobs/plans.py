@@ -165,7 +165,7 @@ def plan(document: Document, job: StitchJob, out: Path) -> dict[str, Any]:
     InputError
         When the job would be refused.
     """
-    sections, warnings = ready_sections(document, job, TileStore())
+    sections, warnings = ready_sections(document, job, TileStore(clip=job.config.clahe_clip))
     resumes = check_folder(out, settings_of(document, job))
     project = project_target(document, job)
     entries = []

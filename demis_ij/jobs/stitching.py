@@ -55,7 +55,7 @@ def run_stitch(
         When something given cannot be used; nothing of the user's was changed then.
     """
     tell = progress or (lambda _what, _done, _all: None)
-    store = TileStore()
+    store = TileStore(clip=job.config.clahe_clip)
     sections, notes = ready_sections(document, job, store)
     settings = settings_of(document, job)
     check_project_out(document, job, out)
