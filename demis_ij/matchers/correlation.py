@@ -73,7 +73,7 @@ class CorrelationMatcher:
         reduction: int = 4,
         max_turn_deg: float = 5.0,
         turn_step_deg: float = 1.25,
-        min_share: float = 0.2,
+        min_share: float = 0.1,
         strength: float = 6.5,
         next_share: float = 0.9,
         block_px: int = 96,

@@ -124,3 +124,15 @@ def test_a_strip_of_a_few_rows_still_gives_blocks(overlap_px):
     assert len(found) >= 8
     off = found.fixed_xy - found.moving_xy - (75 - overlap_px, 0)
     assert np.median(np.linalg.norm(off, axis=1)) < 0.5  # px
+
+
+def test_a_wide_search_finds_an_overlap_of_a_sixth():
+    """The second pass shows far more of each tile than the two share."""
+    rng = np.random.default_rng(7)
+    whole, _ = two_views(tissue((700, 480), rng), Affine(), rng, shape=(600, 400))
+    cuts = whole.image[:, :200], whole.image[:, 168:368]
+    fixed, moving = (View(np.ascontiguousarray(v), np.ones(v.shape, bool)) for v in cuts)
+    found = CorrelationMatcher()(fixed, moving)
+    assert len(found) >= 8
+    assert np.median(np.linalg.norm(found.fixed_xy - found.moving_xy - (168, 0), axis=1)) < 0.5  # px
+    assert len(CorrelationMatcher(min_share=0.2)(fixed, moving)) == 0  # what the share is for
