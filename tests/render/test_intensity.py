@@ -66,7 +66,9 @@ def test_tiles_of_unlike_brightness_and_contrast_come_to_agree(seed):
     before = steps({t.id: store.image(t) for t in layout}, layout)
     after = steps(corrected(found, store, layout), layout)
     assert np.abs(before).max() > 10
-    assert np.abs(after).max() < 1.0  # grey; the structure's own deviation is 25, and a step of 1 of 25 is not seen
+    # grey: gains that the prior holds back by up to 8 % leave loops of seams that no offsets close; the structure's own
+    # deviation is 25, and a step of 2 of 25 is not seen
+    assert np.abs(after).max() < 2.0
     # the true gains, up to the common factor that no overlap can tell
     ratio = np.log([found[t.id].gain for t in layout]) - np.log(gains)
     assert np.abs(ratio - ratio.mean()).max() < 0.08  # the prior's pull and the noise's share of the contrast
