@@ -86,7 +86,7 @@ def _value(parameter: inspect.Parameter, kind: Any, info: Any) -> tuple[str, str
 
 def settings_table(kind: type[Any]) -> str:
     """Return the settings of a config with their defaults and what its docstring says of them."""
-    told = _attributes(kind.__doc__ or "")
+    told = _attributes(inspect.cleandoc(kind.__doc__ or ""))  # Python 3.13 takes the indentation off by itself
     lines = ["| Setting | Type | Default | What it does |\n", "|---|---|---|---|\n"]
     for f in fields(kind):
         shown = ", ".join(f.default) if isinstance(f.default, tuple) else f.default
@@ -102,7 +102,7 @@ def _attributes(docstring: str) -> dict[str, str]:
     out: dict[str, str] = {}
     names: list[str] = []
     for line in docstring.partition("----------\n")[2].splitlines():
-        head = re.match(r" {4}(\w[\w, ]*) : ", line)
+        head = re.match(r"(\w[\w, ]*) : ", line)
         if head:
             names = [name.strip() for name in head[1].split(",")]
             out |= dict.fromkeys(names, "")
