@@ -7,6 +7,7 @@ A view is resampled to the asked resolution, padded (never stretched) to a multi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import cv2
@@ -129,7 +130,8 @@ class LoftrMatcher:
         Only the backbone, where the time goes, runs in half precision; what positions come from is float32.
         """
         images = torch.cat([data.pop("image0"), data.pop("image1")]).to(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None):
+        faster = nullcontext() if self._half is None else torch.autocast(self.device.type, self._half)
+        with faster:
             coarse, fine = self._net.backbone(images)
         coarse, fine = self._net.pos_encoding(coarse.float()), fine.float()
         n = len(images) // 2
@@ -159,9 +161,9 @@ class LoftrMatcher:
             data |= {f"mask{s}": torch.from_numpy(masks[s]).to(self.device) for s in (0, 1)}
         out = self._net(self._features(data))
         index = out["batch_indexes"].cpu().numpy()
-        p0 = out["keypoints0"].double().cpu().numpy() - self._half_pixel
-        p1 = out["keypoints1"].double().cpu().numpy() - self._half_pixel
-        score = out["confidence"].double().cpu().numpy()
+        p0 = out["keypoints0"].cpu().double().numpy() - self._half_pixel
+        p1 = out["keypoints1"].cpu().double().numpy() - self._half_pixel
+        score = out["confidence"].cpu().double().numpy()
         found = []
         for k, ((i0, m0, c0), (i1, m1, c1)) in enumerate(items):
             mine = index == k
