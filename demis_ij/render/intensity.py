@@ -3,7 +3,7 @@
 Each overlap is sampled once, at low resolution (noise and small misplacements average out), and reduced to how much
 more contrast and how much more brightness one tile has there than the other. Two linear least-squares problems follow:
 
-* log gains, ``log g_j - log g_i = log(s_i / s_j)``, s the standard deviations. The ratio of standard deviations is
+* log gains, ``log g_j - log g_i + b = log(s_i / s_j)``, s the standard deviations, b common to all seams of a direction. The ratio of standard deviations is
   symmetric, and in logarithms "all gains become 0" is no solution, as it is of the least squares of
   ``g_i v_i - g_j v_j``. Its variance is ``(1 - rho^2) / n``: an overlap of resin, where nothing correlates, says
   nothing on the gain.
@@ -23,7 +23,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array, diags_array, hstack
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import spsolve
 
@@ -39,12 +39,12 @@ LEAST_SAMPLES = 12
 SEAM_SIGMA = 0.05
 """What an overlap's contrast (as a factor) and brightness (in standard deviations) are wrong by at best: shading of the
 tiles, saturation, a few px of misplacement."""
-GAIN_SEAM_SIGMA = 0.13
-PRIOR_GAIN_SIGMA = 0.12
-"""What an overlap's contrast says of the gain is wrong by more than noise where a lens is less sharp on one side: on a
-real light-microscope grid each seam was off by a factor of 1.28 the same way, which added up to gains from 0.4 to 2.4
-over six columns of tiles that differ by 3 %. Detectors differ by less than this prior; an error at every seam cannot
-add up over more than about one tile."""
+PRIOR_GAIN_SIGMA = 0.7
+LENS_SIGMA = 0.1
+"""What all seams of one direction may be off by together, as a logarithm of contrast: a lens that is less sharp on one
+side makes every seam of a row say the same wrong thing. On a real light-microscope grid each was off by a factor of
+1.28, which added up to gains from 0.4 to 2.4 over six columns of tiles that differ by 3 %. It is solved for beside the
+gains, one number for seams side by side and one for seams above each other."""
 PRIOR_OFFSET_SIGMA = 0.7
 """The weak prior on offsets, in standard deviations of the tiles' greys (or of their means, where those differ more).
 Prior over seam sigma, 14, is how many tiles of a row a consistent error at the seams can add up over; a seam keeps at
@@ -105,7 +105,8 @@ def solve_intensity(
         seam = _measure(i, j, a, b)
         if seam is not None:
             seams.append(seam)
-    gain, offset = _solve(len(layout), seams, levels)
+    place = np.array([t.to_world(((t.shape[1] - 1) / 2, (t.shape[0] - 1) / 2)) for t in layout]).reshape(-1, 2)
+    gain, offset = _solve(place, seams, levels)
     return {t.id: Intensity(float(g), float(o)) for t, g, o in zip(layout, gain, offset, strict=True)}
 
 
@@ -191,7 +192,8 @@ def _measure(first: int, second: int, a: Float, b: Float) -> _Seam | None:
 # --- solving --------------------------------------------------------------------------------------------------------
 
 
-def _solve(count: int, seams: Sequence[_Seam], levels: dict[int, tuple[float, float, int]]) -> tuple[Float, Float]:
+def _solve(place: Float, seams: Sequence[_Seam], levels: dict[int, tuple[float, float, int]]) -> tuple[Float, Float]:
+    count = len(place)
     gain, offset = np.ones(count), np.zeros(count)
     if not seams:
         return gain, offset
@@ -203,8 +205,9 @@ def _solve(count: int, seams: Sequence[_Seam], levels: dict[int, tuple[float, fl
     telling = (rho > 0.3) & (deviation.min(1) > 0)
     if telling.any():
         ratio = np.log(deviation[telling, 0] / deviation[telling, 1])
-        variance = (1 - rho[telling] ** 2) / samples[telling] + GAIN_SEAM_SIGMA**2
-        log_gain = _differences(count, rows[telling], ratio, variance, PRIOR_GAIN_SIGMA)
+        variance = (1 - rho[telling] ** 2) / samples[telling] + SEAM_SIGMA**2
+        lens = _directions(place, rows[telling])
+        log_gain = _differences(count, rows[telling], ratio, variance, PRIOR_GAIN_SIGMA, lens)
         log_gain -= _mean_per_component(log_gain, component, np.ones(count))
         gain = np.exp(np.clip(log_gain, -LARGEST_LOG_GAIN, LARGEST_LOG_GAIN))
 
@@ -223,21 +226,42 @@ def _solve(count: int, seams: Sequence[_Seam], levels: dict[int, tuple[float, fl
     return gain, offset
 
 
-def _differences(count: int, rows: NDArray[np.intp], step: Float, variance: Float, prior_sigma: float) -> Float:
-    """Return x with ``x[second] - x[first] = step``, Cauchy-robust, and a prior of sigma ``prior_sigma`` around 0."""
+def _directions(place: Float, rows: NDArray[np.intp]) -> Float:
+    """Return (m, 2), for each seam +-1 in the column of its direction: side by side, or above each other."""
+    across = place[rows[:, 1]] - place[rows[:, 0]]
+    beside = np.abs(across[:, 0]) >= np.abs(across[:, 1])
+    return np.where(np.stack([beside, ~beside], axis=1), np.sign(across), 0.0)
+
+
+def _differences(
+    count: int,
+    rows: NDArray[np.intp],
+    step: Float,
+    variance: Float,
+    prior_sigma: float,
+    lens: Float | None = None,
+) -> Float:
+    """Return x with ``x[second] - x[first] = step``, Cauchy-robust, and a prior of sigma ``prior_sigma`` around 0.
+
+    With ``lens`` (m, k) the steps are ``x[second] - x[first] + lens @ b``, k unknown b with a prior of `LENS_SIGMA`.
+    """
+    seam = np.arange(len(rows))
+    signs = np.concatenate([np.ones(len(rows)), -np.ones(len(rows))])
+    design = coo_array((signs, (np.tile(seam, 2), rows.T[::-1].ravel())), shape=(len(rows), count)).tocsr()
+    precision = np.full(count, prior_sigma**-2)
+    if lens is not None:
+        design = hstack([design, csr_array(lens)]).tocsr()
+        precision = np.concatenate([precision, np.full(lens.shape[1], LENS_SIGMA**-2)])
+    prior = diags_array(precision)
     weight = 1 / variance
-    x = np.zeros(count)
+    x = np.zeros(design.shape[1])
     for _ in range(8):
-        i, j = rows.T
-        ones = np.concatenate([weight, weight, -weight, -weight])
-        normal = coo_array((ones, (np.concatenate([i, j, i, j]), np.concatenate([i, j, j, i]))), shape=(count, count))
-        prior = coo_array((np.full(count, prior_sigma**-2), (np.arange(count), np.arange(count))), shape=(count, count))
-        right = np.bincount(j, weight * step, count) - np.bincount(i, weight * step, count)
-        x = np.asarray(spsolve((normal + prior).tocsc(), right), np.float64).reshape(count)
-        residual = np.abs(x[j] - x[i] - step) / np.sqrt(variance)
+        weighted = design.T.multiply(weight).tocsr()
+        x = np.asarray(spsolve((weighted @ design + prior).tocsc(), weighted @ step), np.float64).reshape(-1)
+        residual = np.abs(design @ x - step) / np.sqrt(variance)
         scale = max(2.0, 2.4 * 1.4826 * float(np.median(residual)))
         weight = 1 / variance / (1 + (residual / scale) ** 2)
-    return x
+    return x[:count]
 
 
 def _mean_per_component(values: Float, component: NDArray[np.intp], weight: Float) -> Float:
