@@ -3,10 +3,10 @@
 Each overlap is sampled once, at low resolution (noise and small misplacements average out), and reduced to how much
 more contrast and how much more brightness one tile has there than the other. Two linear least-squares problems follow:
 
-* log gains, ``log g_j - log g_i + b = log(s_i / s_j)``, s the standard deviations, b common to all seams of a direction. The ratio of standard deviations is
-  symmetric, and in logarithms "all gains become 0" is no solution, as it is of the least squares of
-  ``g_i v_i - g_j v_j``. Its variance is ``(1 - rho^2) / n``: an overlap of resin, where nothing correlates, says
-  nothing on the gain.
+* log gains, ``log g_j - log g_i + b = log(s_i / s_j)``, s the standard deviations, b common to all seams of a direction
+  (the lens). The ratio of standard deviations is symmetric, and in logarithms "all gains become 0" is no solution, as
+  it is of the least squares of ``g_i v_i - g_j v_j``. Its variance is ``(1 - rho^2) / n``: an overlap of resin, where
+  nothing correlates, says nothing on the gain.
 * offsets, ``o_j - o_i = g_i m_i - g_j m_j``, m the means.
 
 Both are robust (Cauchy weights, iterated) and have a weak prior to gain 1 and offset 0, which keeps small errors at the
