@@ -27,23 +27,25 @@ class SampleSpec:
     shape : tuple of int
         (rows, cols) of both crops, multiples of 8.
     max_rotation_deg, max_scale_frac, max_shear_frac : float
-        Of the moving crop relative to the fixed one.
-    min_overlap_frac : float
-        Least share of the crop that both see.
+        Of the moving crop relative to the fixed one; one pair in five is turned by up to twice as much.
+    min_overlap_frac, small_overlap_frac : float
+        Least share of the crop that both see, and the share of pairs that see less than 0.3 in common.
     resin_frac, blank_frac : float
         Share of resin-like pairs, and of pairs with nothing in common.
-    max_noise_sd, max_blur_px : float
-        Noise in grey levels of 255; standard deviation of the blur.
+    max_noise_sd, max_resin_noise_sd, max_blur_px : float
+        Noise in grey levels of 255, on tissue and on resin; standard deviation of the blur.
     """
 
     shape: tuple[int, int] = (192, 192)
     max_rotation_deg: float = 6.0
     max_scale_frac: float = 0.03
     max_shear_frac: float = 0.01
-    min_overlap_frac: float = 0.25
+    min_overlap_frac: float = 0.05
+    small_overlap_frac: float = 0.25
     resin_frac: float = 0.22
     blank_frac: float = 0.03
-    max_noise_sd: float = 18.0
+    max_noise_sd: float = 32.0
+    max_resin_noise_sd: float = 8.0
     max_blur_px: float = 1.3
 
 
@@ -77,12 +79,15 @@ def _random_view(rng: np.random.Generator, spec: SampleSpec, size: tuple[int, in
     base = Affine.translation(x, y) @ Affine.rigid(turn) @ Affine(a=zoom, d=zoom) @ flip
     to_source = base @ Affine.translation(-middle[0], -middle[1])
 
-    overlap = rng.uniform(spec.min_overlap_frac, 1.0)
+    usual = max(0.3, spec.min_overlap_frac)
+    low, high = (spec.min_overlap_frac, usual) if rng.random() < spec.small_overlap_frac else (usual, 1.0)
+    overlap = rng.uniform(low, high)
     share = rng.uniform(overlap, 1.0)  # overlap = share along x times the rest along y
     shift = (rng.choice([-1, 1]) * (1 - share) * w, rng.choice([-1, 1]) * (1 - overlap / share) * h)
     scale = 1 + rng.uniform(-spec.max_scale_frac, spec.max_scale_frac)
     shear = rng.uniform(-spec.max_shear_frac, spec.max_shear_frac, 2)
-    linear = Affine.rigid(np.deg2rad(rng.uniform(-spec.max_rotation_deg, spec.max_rotation_deg))) @ Affine(
+    reach_deg = spec.max_rotation_deg * (2 if rng.random() < 0.2 else 1)
+    linear = Affine.rigid(np.deg2rad(rng.uniform(-reach_deg, reach_deg))) @ Affine(
         a=scale, b=float(shear[0]), c=float(shear[1]), d=scale
     )
     moved = Affine.translation(*shift) @ Affine.about(linear, middle)
@@ -171,7 +176,12 @@ def draw_sample(
         moving = _cut(other, _random_view(rng, spec, other.shape)[1], spec.shape)
     else:
         moving = _cut(source, to_moving, spec.shape)
-    noise = rng.uniform(1.0, 5.0) if resin else rng.uniform(0.5, 1.0) * rng.choice([4.0, 8.0, spec.max_noise_sd])
+    most = spec.max_noise_sd
+    noise = (
+        rng.uniform(1.0, spec.max_resin_noise_sd)
+        if resin
+        else rng.uniform(0.5, 1.0) * rng.choice([most / 8, most / 4, most / 2, most])
+    )
     blur = 0.0 if resin else float(rng.uniform(0, spec.max_blur_px))
     truth = None if blank else to_moving.inverse @ to_fixed
     return Sample(
