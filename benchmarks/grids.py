@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from demis_ij import synth
+from demis_ij import metrics, synth
 from demis_ij.config import StitchConfig
 from demis_ij.images import TileStore, read
 from demis_ij.records import PairMatch
@@ -39,12 +39,12 @@ def measure(scene: synth.Scene, folder: Path, config: StitchConfig) -> dict[str,
     found = {(p.fixed, p.moving): p for p in result.pairs if isinstance(p, PairMatch)}
     row: dict[str, Any] = {}
     for name, pairs in (("textured", scene.textured_pairs), ("resin", scene.resin_pairs)):
-        error = {p: synth.overlap_error_px(found[p].to_fixed, scene.truth, *p) for p in pairs if p in found}
+        error = {p: metrics.overlap_error_px(found[p].to_fixed, scene.truth, *p) for p in pairs if p in found}
         row[f"{name}_pairs"] = len(pairs)
         row[f"{name}_fail"] = sum(not error.get(p, np.inf) <= FAIL_PX for p in pairs)
         row[f"{name}_wrong"] = sum(e > FAIL_PX for e in error.values())
     corner = [
-        np.asarray(synth.corner_error_px(found[p].to_fixed, scene.truth, *p)).ravel()
+        np.asarray(metrics.corner_error_px(found[p].to_fixed, scene.truth, *p)).ravel()
         for p in scene.textured_pairs
         if p in found
     ]
@@ -56,7 +56,7 @@ def measure(scene: synth.Scene, folder: Path, config: StitchConfig) -> dict[str,
         parts.setdefault(number, []).append(tile)
     whole = tuple(tuple(ids) for ids in parts.values() if len(ids) > 1)
     if whole:
-        errors = synth.global_error_px(result.solution.layout, scene.truth, components=whole)
+        errors = metrics.global_error_px(result.solution.layout, scene.truth, components=whole)
         values = np.concatenate([np.ravel(v) for i, v in errors.items() if any(i in ids for ids in whole)])
         row["global_median_px"], row["global_max_px"] = float(np.median(values)), float(values.max())
     row["tiles"], row["placed_by_stage"] = len(layout), sum(h == "stage" for h in result.placed_by.values())

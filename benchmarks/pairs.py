@@ -121,9 +121,9 @@ def make(name: str) -> Any:
 
 def sets(names: list[str], matchers: list[str], seed: int, folder: Path) -> Iterator[str]:
     """Yield a table row for each set and matcher."""
+    from demis_ij.metrics import corner_error_px, overlap_error_px
     from demis_ij.synth.grid import SETS
     from demis_ij.synth.scene import make_scene
-    from demis_ij.synth.truth import corner_error_px, overlap_error_px
 
     yield "| set | matcher | refined | failed: textured | resin | wrong | corner px | overlap px | s a pair |"
     for set_name in names:

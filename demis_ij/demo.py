@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from demis_ij import formats, jobs, synth
+from demis_ij import formats, jobs, metrics, synth
 from demis_ij.config import RenderConfig, StitchConfig
 from demis_ij.errors import InputError
 from demis_ij.images import TileStore
@@ -138,7 +138,7 @@ def replace_layout(result: StitchResult) -> StitchResult:
 def _row(name: str, result: StitchResult, truth: Layout) -> dict[str, Any]:
     solved = result.solution.layout
     linked = [p for p in result.pairs if isinstance(p, PairMatch)]
-    error = np.concatenate(list(synth.global_error_px(solved, truth).values()))
+    error = np.concatenate(list(metrics.global_error_px(solved, truth).values()))
     return {
         "placed by": name,
         "pairs agreed": "-" if name == "stage" else f"{len(linked)} of {len(result.pairs)}",

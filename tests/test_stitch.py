@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from demis_ij import metrics, synth
 from demis_ij import stitch as story
-from demis_ij import synth
 from demis_ij.config import StitchConfig
 from demis_ij.images import TileStore
 from demis_ij.records import Affine, Correspondences, Layout, PairMatch, Rejected
@@ -41,7 +41,7 @@ def scene_of(monkeypatch, seed=3, **changes):
 
 
 def errors(scene, result):
-    found = synth.global_error_px(result.solution.layout, scene.truth)
+    found = metrics.global_error_px(result.solution.layout, scene.truth)
     return np.concatenate([np.ravel(v) for v in found.values()])
 
 

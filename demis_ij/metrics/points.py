@@ -1,4 +1,4 @@
-"""Points and transforms against their truth."""
+"""Matched points against their truth."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ def coverage(
     matrix = np.asarray(to_fixed, np.float64)
     counts = tuple(-(-n // block_px) for n in fixed_shape)
     row, col = np.mgrid[: counts[0], : counts[1]]
-    middle = np.stack([col.ravel(), row.ravel()], 1) * float(block_px) + (block_px - 1) / 2
-    middle = np.minimum(middle, np.array(fixed_shape[::-1], float) - 1)
+    middle: Floats = np.stack([col.ravel(), row.ravel()], 1) * float(block_px) + (block_px - 1) / 2
+    middle = np.minimum(middle, np.array(fixed_shape[::-1], np.float64) - 1)
     seen = apply(np.linalg.inv(matrix), middle)
     shared = ((seen >= 0) & (seen <= np.array(moving_shape[::-1]) - 1)).all(1).reshape(counts)
     if not shared.any():

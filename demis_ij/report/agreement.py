@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from demis_ij.metrics import corner_error_px, global_error_px
 from demis_ij.records import Layout, PairMatch, Points
 from demis_ij.report.verdict import parts_of
-from demis_ij.synth.truth import corner_error_px, global_error_px
 
 if TYPE_CHECKING:
     from demis_ij.stitch import StitchResult

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from demis_ij import synth
+from demis_ij import metrics, synth
 from demis_ij.errors import InputError
 from demis_ij.geometry import estimate
 from demis_ij.records import Affine
@@ -216,7 +216,7 @@ def test_resin_has_the_contrast_asked_for_and_fills_every_overlap_of_its_tile(re
     light = weak.mean()
     for fixed, moving in clean.resin_pairs:
         other = fixed if moving == "r00_c01" else moving
-        points = np.round(synth.overlap_points(clean.truth, "r00_c01", other)).astype(int)
+        points = np.round(metrics.overlap_points(clean.truth, "r00_c01", other)).astype(int)
         seen = clean.images[other][points[:, 1], points[:, 0]]
         assert np.abs(seen - light).max() < 8 * spec.resin_sd  # grey: no border, no tissue in it
     assert clean.images["r00_c00"].std() > 5 * spec.resin_sd
@@ -226,16 +226,18 @@ def test_resin_pairs_are_found_by_masked_correlation_and_not_by_sift(resin_scene
     assert len(resin_scene.resin_pairs) == 2
     for fixed, moving in resin_scene.resin_pairs:
         shift = _by_masked_correlation(resin_scene, fixed, moving)
-        assert synth.overlap_error_px(shift, resin_scene.truth, fixed, moving) < 3  # px: no rotation in the model
+        assert metrics.overlap_error_px(shift, resin_scene.truth, fixed, moving) < 3  # px: no rotation in the model
         found = _by_sift(resin_scene, fixed, moving)
-        assert found is None or synth.overlap_error_px(found.to_fixed, resin_scene.truth, fixed, moving) > 10
+        assert found is None or metrics.overlap_error_px(found.to_fixed, resin_scene.truth, fixed, moving) > 10
 
 
 def test_sift_finds_textured_pairs():
     scene = make_scene(GridSpec(rows=1, cols=2, style=SETS["A"].style), 2)
     ((fixed, moving),) = scene.textured_pairs
     found = _by_sift(scene, fixed, moving)
-    assert np.median(synth.corner_error_px(found.to_fixed, scene.truth, fixed, moving)) < 0.3  # px, at half resolution
+    assert (
+        np.median(metrics.corner_error_px(found.to_fixed, scene.truth, fixed, moving)) < 0.3
+    )  # px, at half resolution
 
 
 def test_a_decoy_fools_sift_by_half_a_turn():
