@@ -106,7 +106,7 @@ def coverage(
     row, col = np.mgrid[: counts[0], : counts[1]]
     middle: Floats = np.stack([col.ravel(), row.ravel()], 1) * float(block_px) + (block_px - 1) / 2
     middle = np.minimum(middle, np.array(fixed_shape[::-1], np.float64) - 1)
-    seen = apply(np.linalg.inv(matrix), middle)
+    seen = apply(np.asarray(np.linalg.inv(matrix), np.float64), middle)
     shared = ((seen >= 0) & (seen <= np.array(moving_shape[::-1]) - 1)).all(1).reshape(counts)
     if not shared.any():
         return float("nan")
