@@ -46,9 +46,17 @@ line on standard error.
 
 def command_page() -> str:
     """Return ``docs/cli.md``, from the signatures themselves: typer's own objects differ from version to version."""
-    commands = {info.name or info.callback.__name__: info.callback for info in app.registered_commands if info.callback}
-    links = "\nCommands: " + ", ".join(f"[{name}](#{name})" for name in commands) + "\n"
+    commands = commands_of(app)
+    links = "\nCommands: " + ", ".join(f"[{name}](#{name.replace(' ', '-')})" for name in commands) + "\n"
     return HEAD + links + "".join(_command(name, call) for name, call in commands.items())
+
+
+def commands_of(group: Any, before: str = "") -> dict[str, Callable[..., Any]]:
+    """Return the functions of all commands by the words that call them, those of groups of commands last."""
+    own = {before + (i.name or i.callback.__name__): i.callback for i in group.registered_commands if i.callback}
+    for inner in group.registered_groups:
+        own |= commands_of(inner.typer_instance, f"{before}{inner.typer_instance.info.name} ")
+    return own
 
 
 def parameters(call: Any) -> list[tuple[inspect.Parameter, Any, Any]]:

@@ -65,9 +65,18 @@ def parsed(arguments: list[str]) -> tuple[str, dict[str, Any]]:
     group: Any = typer.main.get_command(app)
     with group.make_context("demis-ij", list(arguments)) as context:
         rest = [*context._protected_args, *context.args] if hasattr(context, "_protected_args") else context.args
-        name, command, rest = group.resolve_command(context, rest)
-        with command.make_context(name, list(rest), parent=context) as inner:
+        return parsed_below(group, context, list(rest))
+
+
+def parsed_below(group: Any, context: Any, words: list[str]) -> tuple[str, dict[str, Any]]:
+    """Return the command and its values, of a command or of a group of commands."""
+    name, command, rest = group.resolve_command(context, words)
+    with command.make_context(name, list(rest), parent=context) as inner:
+        if not hasattr(command, "resolve_command"):
             return name, dict(inner.params)
+        rest = [*inner._protected_args, *inner.args] if hasattr(inner, "_protected_args") else inner.args
+        below, values = parsed_below(command, inner, list(rest))
+        return f"{name} {below}", values
 
 
 ALL_LINES = [(name_of(page), line) for page in PAGES for line in command_lines(page)]
@@ -90,10 +99,10 @@ def test_generated_pages_are_up_to_date() -> None:
 
 def test_every_command_and_every_option_says_what_it_does() -> None:
     maker = make_cli()
-    for info in app.registered_commands:
-        assert inspect.getdoc(info.callback), info.name
-        for parameter, _, option in maker.parameters(info.callback):
-            assert option.help, f"{info.name} {parameter.name}"
+    for name, call in maker.commands_of(app).items():
+        assert inspect.getdoc(call), name
+        for parameter, _, option in maker.parameters(call):
+            assert option.help, f"{name} {parameter.name}"
     assert app.info.help
 
 
