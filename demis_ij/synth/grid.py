@@ -3,7 +3,8 @@
 The recipe is that of the DEMIS dataset (Šilling and Španěl 2025,
 https://scitepress.org/publishedPapers/2025/133149/pdf/index.html) with two differences: rotations are continuous, and
 noise is drawn in floating point with mean zero and rounded once, at the end. (The published code writes normal noise
-into an unsigned 8-bit array, which drops its negative half.)
+into an unsigned 8-bit array, which drops its negative half.) ``placement="stepped"``, ``overlap_for_turns`` and
+``noise_first`` bring back what else the published code does (https://github.com/PSilling/demis, ``EM424``).
 """
 
 from __future__ import annotations
@@ -49,6 +50,18 @@ class GridSpec:
         Whether one pair of neighbours shows the same content, turned by 180 degrees, in most of its strip.
     style : str or Style or None
         Tissue of a made-up source; None draws one.
+    placement : str
+        ``free``: as said above. ``stepped``: as in EM424, turns are whole degrees that wander from tile to tile, row by
+        row, the first tile 0, each in max(last - R, -R) to min(last + R, R) - 1 for R = ``rotation_deg``; shifts are
+        whole px, 0 to less than ``shift_frac`` of the tile, to the right only (not in the first column) and down only
+        (not in the first row); the turn is about pixel ``tile_px // 2``.
+    overlap_for_turns : bool
+        Whether neighbours overlap by ceil(tile_px sin(rotation_deg)) more, as in EM424.
+    noise_first : bool
+        Whether the noise is added before gain and bias, as in EM424, instead of after.
+    double : bool
+        Blurs, resin and noise in double precision by filters of a fixed order, so that a grey value that is rounded
+        comes out the same on every machine; `SETS` are older and need only be the same on one.
 
     Raises
     ------
@@ -74,6 +87,10 @@ class GridSpec:
     resin_sd: float = 2.5
     decoy: bool = False
     style: str | Style | None = "tem"
+    placement: str = "free"
+    overlap_for_turns: bool = False
+    noise_first: bool = False
+    double: bool = False
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
@@ -89,6 +106,7 @@ class GridSpec:
                 raise InputError(msg)
         for name in ("resin", "missing"):
             self._check_positions(name)
+        self._check_placement()
         both = sorted(set(self.resin) & set(self.missing))
         if both:
             msg = f"tile {both[0]} cannot be both resin and missing"
@@ -96,14 +114,28 @@ class GridSpec:
         if not self.positions:
             msg = f"all {self.rows * self.cols} tiles of the grid are missing: at least one is needed"
             raise InputError(msg)
-        if len(self.positions) > 1 and self.overlap <= 2 * self.shift_frac:
-            msg = f"shifts of {self.shift_frac} can part neighbours that overlap by {self.overlap}: keep below half"
-            raise InputError(msg)
         if self.decoy and self.decoy_positions is None:
             msg = "a decoy needs two neighbours in one row that are neither resin nor missing"
             raise InputError(msg)
         if isinstance(self.style, str) and self.style not in STYLES:
             msg = f"no style {self.style!r}; known: {', '.join(STYLES)}"
+            raise InputError(msg)
+
+    def _check_placement(self) -> None:
+        if self.placement not in PLACEMENTS:
+            msg = f"placement is {self.placement!r}; it must be one of {', '.join(PLACEMENTS)}"
+            raise InputError(msg)
+        stepped = self.placement == "stepped"
+        if stepped and self.rotation_deg != int(self.rotation_deg):
+            msg = f"rotation_deg is {self.rotation_deg}; stepped placement needs a whole number of degrees"
+            raise InputError(msg)
+        if self.step_px < 1:
+            msg = f"an overlap of {self.overlap} and what is added for turns leave no step between tiles"
+            raise InputError(msg)
+        shared = self.overlap + self._extra_px / self.tile_px
+        if len(self.positions) > 1 and shared <= (1 if stepped else 2) * self.shift_frac:
+            less = "less" if stepped else "below half"
+            msg = f"shifts of {self.shift_frac} can part neighbours that overlap by {shared:.4g}: keep {less}"
             raise InputError(msg)
 
     def _check_positions(self, name: str) -> None:
@@ -137,7 +169,12 @@ class GridSpec:
     @property
     def step_px(self) -> float:
         """Distance of neighbouring tiles on the regular grid."""
-        return round(self.tile_px * (1 - self.overlap))
+        return round(self.tile_px * (1 - self.overlap)) - self._extra_px
+
+    @property
+    def _extra_px(self) -> int:
+        """What neighbours overlap by so that turns leave no gap."""
+        return ceil(self.tile_px * sin(radians(self.rotation_deg))) if self.overlap_for_turns else 0
 
     @property
     def margin_px(self) -> int:
@@ -151,7 +188,14 @@ class GridSpec:
         step, rest = int(self.step_px), self.tile_px + 2 * self.margin_px
         return (self.rows - 1) * step + rest, (self.cols - 1) * step + rest
 
+    def most(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """Return (rows, cols) of the largest grid of such tiles that an image of ``shape`` holds; (0, 0) when none."""
+        step, rest = int(self.step_px), self.tile_px + 2 * self.margin_px
+        rows, cols = (max(0, (side - rest) // step + 1) for side in shape)
+        return (rows, cols) if rows and cols else (0, 0)
 
+
+PLACEMENTS = ("free", "stepped")
 _WHOLE = {"rows", "cols", "tile_px"}
 _RANGES = {
     "rows": (1, 1000),
