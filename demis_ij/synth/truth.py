@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import tifffile
 from demis_ij import formats as layouts
 from demis_ij.errors import FormatError, InputError
 from demis_ij.records import Affine, Layout, Tile
-from demis_ij.synth.scene import Pair, Scene
+from demis_ij.synth.scene import Pair, Plan, Scene
 
 TRUTH_FILE = "truth.json"
 _FILES = {"trakem2": "project.xml", "tileconfig": "TileConfiguration.txt"}
@@ -97,23 +98,40 @@ def write_scene(scene: Scene, folder: Path | str, *, formats: tuple[str, ...] = 
         if any(folder.iterdir()):
             msg = f"{folder} is not empty: a scene needs a folder of its own"
             raise InputError(msg)
-        placed = replace(scene.layout, tiles=tuple(replace(t, path=folder / "tiles" / t.path) for t in scene.layout))
+        placed = placed_in(scene.layout, {t.id: folder / "tiles" / t.path for t in scene.layout})
         (folder / "tiles").mkdir()
         for tile in placed:
             tifffile.imwrite(tile.path, scene.images[tile.id], photometric="minisblack")
         for name in formats:
             layouts.write(folder / _FILES[name], [placed], format=name)
-        _write_text(folder / TRUTH_FILE, json.dumps(_remembered(scene), indent=1) + "\n")
+        _write_text(folder / TRUTH_FILE, json.dumps(remembered(scene, _own_files(scene)), indent=1) + "\n")
     except OSError as error:
         msg = f"{folder} cannot be written: {error.strerror or error}"
         raise InputError(msg) from error
     return folder
 
 
-def _remembered(scene: Scene) -> dict[str, object]:
+def placed_in(layout: Layout, paths: Mapping[str, Path]) -> Layout:
+    """Return a layout whose tiles' images lie at ``paths``, by id."""
+    return replace(layout, tiles=tuple(replace(t, path=paths[t.id]) for t in layout))
+
+
+def _own_files(scene: Scene) -> dict[str, str]:
+    return {t.id: f"tiles/{t.path.name}" for t in scene.truth}
+
+
+def remembered(scene: Scene | Plan, files: Mapping[str, str]) -> dict[str, object]:
+    """Return what ``truth.json`` holds: poses in truth and by the stage, and what kind each pair is.
+
+    Parameters
+    ----------
+    scene : Scene or Plan
+    files : mapping of str to str
+        Each tile's image as seen from the folder of ``truth.json``.
+    """
     tiles = {
         t.id: {
-            "path": f"tiles/{t.path.name}",
+            "path": files[t.id],
             "shape": list(t.shape),
             "to_world": t.to_world.rows,
             "stage_to_world": scene.layout[t.id].to_world.rows,

@@ -1,0 +1,65 @@
+"""Files of a dataset: all or nothing, so that an interruption leaves none that only looks whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from demis_ij.errors import FormatError
+
+
+def put(path: Path, write: Callable[[Path], None]) -> Path:
+    """Let ``write`` write to another name, then rename; a full disk or Ctrl-C leaves nothing. Returns the path."""
+    part = path.with_name(f".{path.name}.part{path.suffix}")
+    try:
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def put_text(path: Path, text: str) -> Path:
+    """Write a text file, UTF-8 with plain line ends, all or nothing."""
+    return put(path, lambda part: _write(part, text.encode()))
+
+
+def put_json(path: Path, value: Any) -> Path:
+    """Write JSON all or nothing; numbers that JSON lacks are refused."""
+    return put_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def put_tiff(path: Path, image: NDArray[np.uint8]) -> Path:
+    """Write a grey TIFF, all or nothing."""
+
+    def write(part: Path) -> None:
+        tifffile.imwrite(part, image, photometric="minisblack")
+
+    return put(path, write)
+
+
+def put_png(path: Path, image: NDArray[np.uint8]) -> Path:
+    """Write a picture, blue first, all or nothing."""
+    data = cv2.imencode(".png", image)[1].tobytes()
+    return put(path, lambda part: _write(part, data))
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def get_json(path: Path) -> Any:
+    """Return a JSON file's value. Raises `FormatError`."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FormatError(path, f"cannot be read: {error.strerror}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(path, f"is not JSON: {error}") from error
