@@ -503,7 +503,7 @@ GRID_PRESETS: dict[str, dict[str, Any]] = {
         "max_cols": 1000,
     },
     "hard": {
-        "overlap": 0.07, "rotation_deg": 3.0, "shift_frac": 0.02, "stage_error_frac": 0.03, "gain_sd": 0.1,
+        "overlap": 0.08, "rotation_deg": 2.5, "shift_frac": 0.02, "stage_error_frac": 0.03, "gain_sd": 0.1,
         "bias_sd": 20.0, "noise_sd": 15.0, "blur_px": 1.5, "source_blur_px": 1.0, "missing_frac": 0.05,
         "resin_frac": 0.1, "decoy_frac": 0.25,
     },
