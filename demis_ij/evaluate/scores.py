@@ -1,0 +1,173 @@
+"""What was measured on one pair, and on one grid: plain values, as JSON keeps them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+FAIL_PX = 10.0
+"""A pair fails when its root mean square error over the true overlap is above this, or when it is rejected."""
+OUTLIER_PX = 3.0
+"""A match is an outlier when it lies farther from the truth than this."""
+AUC_PX = (1.0, 3.0, 5.0, 10.0)
+"""Thresholds of the areas under the recall curve."""
+
+T = TypeVar("T", "PairScore", "GridScore")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairScore:
+    """One pair by one configuration. What is not known is None.
+
+    Attributes
+    ----------
+    scene, configuration : str
+    fixed, moving : str
+        Tile ids.
+    kind : str
+        textured or weak.
+    accepted : bool
+        Whether the gate believed it.
+    reason : str
+        Why not.
+    matcher : str
+        Who answered; of ``auto`` the last one asked.
+    matches : int
+        What the matcher offered, before the gate.
+    outliers : int
+        Those of them farther than 3 px from the truth.
+    inliers : int
+        Matches that agree with the accepted pair's transform, made exact where the configuration refines; 0 when
+        rejected.
+    reprojection_all_px, reprojection_inliers_px : float
+        Mean distance from the truth of what was offered, and of the inliers.
+    corner_px : tuple of float
+        Error of the moving tile's four corners; None when rejected, which counts as infinite.
+    overlap_error_px : float
+        Root mean square error over the true overlap; None when rejected.
+    overlap_share : float
+        True overlap as a share of the tile.
+    coverage : float
+        Share of the 32 px blocks of the true overlap that hold an inlier within 1 px of the truth.
+    cpu_s, wall_s : float
+        Features, matching, gate and refinement; images were loaded and normalised before. Pairs are shown to the
+        matcher in batches, whose time is shared out evenly.
+    measures : mapping of str to float
+        Picture measures, where they were taken.
+    drawn : tuple of (x, y, x, y, error)
+        Some matches for a picture: fixed and moving px, px from the truth.
+    """
+
+    scene: str
+    configuration: str
+    fixed: str
+    moving: str
+    kind: str
+    accepted: bool
+    reason: str = ""
+    matcher: str = ""
+    matches: int = 0
+    outliers: int = 0
+    inliers: int = 0
+    reprojection_all_px: float | None = None
+    reprojection_inliers_px: float | None = None
+    corner_px: tuple[float, ...] | None = None
+    overlap_error_px: float | None = None
+    overlap_share: float = 0.0
+    coverage: float | None = None
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    measures: Mapping[str, float | None] = field(default_factory=dict)
+    drawn: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """(fixed, moving)."""
+        return self.fixed, self.moving
+
+    @property
+    def error_px(self) -> float:
+        """The error over the overlap; infinite when rejected."""
+        return math.inf if self.overlap_error_px is None else self.overlap_error_px
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is rejected, or off by more than 10 px."""
+        return not self.error_px <= FAIL_PX
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it was believed and is off by more than 10 px."""
+        return self.accepted and self.failed
+
+    @property
+    def corners_px(self) -> tuple[float, ...]:
+        """The corner errors, infinite when rejected."""
+        return (math.inf,) * 4 if self.corner_px is None else self.corner_px
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridScore:
+    """One grid by one configuration. What is not known is None.
+
+    Attributes
+    ----------
+    scene, configuration : str
+    tiles : int
+    by_stage : int
+        Tiles that no pair holds.
+    components : int
+        Connected parts; islands are all but one.
+    problem : str
+        Why there is no result; the rest is empty then.
+    textured_px, other_px : tuple of float
+        Corner errors of the tiles that have a textured neighbour, and of the others, after one rigid move of each
+        connected part onto the truth. (Single tiles move with the largest part.)
+    pair_corner_px : tuple of tuple
+        Corner errors of neighbours, relative to each other, in the solved layout: textured pairs.
+    textured_failed, weak_failed, textured_pairs, weak_pairs : int
+        Neighbours whose solved overlap error is above 10 px, and how many there are.
+    cpu_s, wall_s : float
+        All of stitching, without drawing.
+    measures : mapping of str to float
+        The mosaic against the mosaic drawn at the true places.
+    """
+
+    scene: str
+    configuration: str
+    tiles: int
+    by_stage: int = 0
+    components: int = 0
+    problem: str = ""
+    textured_px: tuple[float, ...] = ()
+    other_px: tuple[float, ...] = ()
+    pair_corner_px: tuple[tuple[float, ...], ...] = ()
+    textured_pairs: int = 0
+    weak_pairs: int = 0
+    textured_failed: int = 0
+    weak_failed: int = 0
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    measures: Mapping[str, float | None] = field(default_factory=dict)
+
+
+def number(value: float, digits: int = 6) -> float | None:
+    """Return a number that JSON can hold: None for what is not finite."""
+    return round(float(value), digits) if math.isfinite(value) else None
+
+
+def to_json(score: PairScore | GridScore) -> dict[str, Any]:
+    """Return a score as plain values."""
+    return asdict(score)
+
+
+def from_json(kind: type[T], value: Mapping[str, Any]) -> T:
+    """Return a score from plain values. Raises `KeyError` or `TypeError` when they are not one."""
+    known = {f.name for f in fields(kind)}
+    return kind(**{k: _tuples(v) for k, v in value.items() if k in known})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
