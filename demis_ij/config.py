@@ -309,6 +309,8 @@ class ValidationConfig:
         A match agrees with its pair's transform below this distance.
     min_inliers : int
         Matches that must agree, else the pair has failed.
+    min_inlier_ratio : float
+        Share of matches that must agree.
     """
 
     pairs: int = 48
@@ -316,6 +318,7 @@ class ValidationConfig:
     patience: int = 10
     max_error_px: float = 3.0
     min_inliers: int = 8
+    min_inlier_ratio: float = 0.15
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -324,6 +327,7 @@ class ValidationConfig:
         _in_range("patience", self.patience, 0, 1_000_000)
         _in_range("max_error_px", self.max_error_px, 0.1, 100)
         _in_range("min_inliers", self.min_inliers, 3, 10_000)
+        _in_range("min_inlier_ratio", self.min_inlier_ratio, 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,7 +340,7 @@ class ArchitectureConfig:
         Pixels a coarse cell: 8 (fine features at a half) or 16 (at a quarter).
     widths : tuple of int
         Channels of the backbone's levels: three for stride 8, four for stride 16. The last is the coarse
-        transformer's width, the first the fine one's.
+        transformer's width; the fine one's is the first, at stride 16 the second.
     coarse_layers, fine_layers : int
         Pairs of a self- and a cross-attention layer.
     heads : int
@@ -367,9 +371,10 @@ class ArchitectureConfig:
             raise InputError(msg)
         for name in ("coarse_layers", "fine_layers", "heads"):
             _in_range(name, getattr(self, name), 1, 64)
-        if self.widths[0] % self.heads or self.widths[-1] % self.heads or self.widths[-1] % 4:
-            msg = f"widths: the first and the last of {list(self.widths)} are not multiples of {self.heads} heads"
-            raise InputError(msg + (" and the last of 4" if self.widths[-1] % 4 else ""))
+        fine, coarse = self.widths[0 if self.stride == 8 else 1], self.widths[-1]
+        if fine % self.heads or coarse % self.heads or coarse % 4:
+            msg = f"widths: {fine} (fine) and {coarse} (coarse) are not both multiples of {self.heads} heads"
+            raise InputError(msg if coarse % 4 == 0 else f"widths: the last, {coarse}, is not a multiple of 4")
 
 
 @dataclass(frozen=True, kw_only=True)

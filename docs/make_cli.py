@@ -2,8 +2,8 @@
 
     python docs/make_cli.py
 
-``docs/cli.md`` and the tables of ``docs/howto/config.md`` come from the code, the table of measured accuracy in
-``README.md`` from ``benchmarks/ledger/grids.json``. A test holds that they are up to date.
+``docs/cli.md`` and the tables of ``docs/howto/config.md`` and ``train.md`` come from the code, the table of measured
+accuracy in ``README.md`` from ``benchmarks/ledger/grids.json``. A test holds that they are up to date.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ from typing import Any, get_args, get_origin, get_type_hints
 from typer.models import ArgumentInfo
 
 from demis_ij.cli.app import app
-from demis_ij.config import RenderConfig, StitchConfig
+from demis_ij.config import (
+    ArchitectureConfig,
+    RenderConfig,
+    StitchConfig,
+    TrainConfig,
+    TrainDataConfig,
+    ValidationConfig,
+)
+from demis_ij.train.samples import SampleSpec
 
 DOCS = Path(__file__).resolve().parent
 LEDGER = DOCS.parent / "benchmarks" / "ledger" / "grids.json"
@@ -97,12 +105,19 @@ def settings_table(kind: type[Any]) -> str:
     told = _attributes(inspect.cleandoc(kind.__doc__ or ""))  # Python 3.13 takes the indentation off by itself
     lines = ["| Setting | Type | Default | What it does |\n", "|---|---|---|---|\n"]
     for f in fields(kind):
-        shown = ", ".join(f.default) if isinstance(f.default, tuple) else f.default
+        if f.name == "shape" and kind is SampleSpec:
+            continue  # set by shapes in [train]
+        shown = ", ".join(map(_shown, f.default)) if isinstance(f.default, tuple) else f.default
         shown = str(shown).lower() if isinstance(shown, bool) else shown
         type_name = {"tuple[str, ...]": "list of text", "str": "text", "bool": "true or false"}.get(f.type, f.type)
         type_name = {"float": "number", "int": "whole number"}.get(type_name, type_name)
+        type_name = "list" if type_name.startswith("tuple") else type_name
         lines.append(f"| `{f.name}` | {type_name} | `{shown}` | {_cell(told[f.name])} |\n")
     return "".join(lines)
+
+
+def _shown(value: Any) -> str:
+    return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
 def _attributes(docstring: str) -> dict[str, str]:
@@ -155,9 +170,14 @@ def _px(value: float | None) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "stitch": lambda: settings_table(StitchConfig),
     "render": lambda: settings_table(RenderConfig),
+    "train_data": lambda: settings_table(TrainDataConfig),
+    "train": lambda: settings_table(TrainConfig),
+    "samples": lambda: settings_table(SampleSpec),
+    "validation": lambda: settings_table(ValidationConfig),
+    "architecture": lambda: settings_table(ArchitectureConfig),
     "grids": grids_table,
 }
-PAGES = (DOCS / "howto" / "config.md", DOCS.parent / "README.md")
+PAGES = (DOCS / "howto" / "config.md", DOCS / "howto" / "train.md", DOCS.parent / "README.md")
 
 
 def filled(page: str) -> str:

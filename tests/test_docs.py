@@ -138,9 +138,6 @@ def test_every_page_is_reached_from_the_readme(page: Path) -> None:
 def test_every_command_line_parses(page: str, line: list[str]) -> None:
     program, *arguments = line
     if program.startswith("python"):
-        if arguments[:2] == ["-m", "demis_ij.train"]:
-            check_options("-m", "demis_ij.train", given=arguments[2:])
-            return
         if arguments[:2] == ["-m", "demis_ij"]:
             arguments = arguments[2:]
         elif arguments[0] == "start.py":

@@ -29,7 +29,7 @@ class Bars:
             disable=not self._live,
             transient=False,
         )
-        self._tasks: dict[str, tuple[TaskID, float]] = {}
+        self._tasks: dict[str, tuple[TaskID, float, int]] = {}
         self._said: set[str] = set()
         self.prefix = ""
 
@@ -48,16 +48,21 @@ class Bars:
             self._bars.start()  # not before: a command that is refused draws nothing
         now = time.perf_counter()
         if name not in self._tasks:
-            self._tasks[name] = (self._bars.add_task(name, total=total, rate=""), now)
+            self._tasks[name] = (self._bars.add_task(name, total=total, rate=""), now, done)
         elif name in self._said and not done:  # the same once more: another round of the search
             self._said.discard(name)
             self._bars.reset(self._tasks[name][0], total=total)
-            self._tasks[name] = (self._tasks[name][0], now)
-        task, began = self._tasks[name]
-        rate = f"{done / (now - began):.1f}/s" if done and now > began + 0.2 else ""
+            self._tasks[name] = (self._tasks[name][0], now, 0)
+        task, began, before = self._tasks[name]  # what an earlier run has done says nothing of this one's rate
+        rate = f"{(done - before) / (now - began):.1f}/s" if done > before and now > began + 0.2 else ""
         self._bars.update(task, completed=done, total=total, rate=rate)
         if done >= total and name not in self._said:
             self._said.add(name)
             if self._plain:
                 line = f"{name}: {done} of {total}, {now - began:.1f} s"
                 self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        """Print a line above the bars."""
+        if self._live or self._plain:
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)

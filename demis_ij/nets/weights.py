@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from kornia.feature.loftr.loftr import LoFTR
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from demis_ij.errors import WeightsError
 from demis_ij.nets.loftr import build, infer_architecture
@@ -88,15 +88,36 @@ class LoadedLoftr:
     name: str
 
 
+def write_whole(path: Path, data: bytes | memoryview) -> None:
+    """Write a file under a temporary name, then rename it: all or nothing. An error leaves what was there."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as sink:
+            sink.write(data)
+            sink.flush()
+            os.fsync(sink.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def state_digest(state: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256 of tensors with their names and shapes, hexadecimal."""
+    found = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
 def save_weights(
     path: Path, state: Mapping[str, torch.Tensor], architecture: dict[str, Any], *, half_pixel: float, card: Any
 ) -> None:
-    """Write safetensors with the architecture and a card as metadata, all or nothing."""
-    part = path.with_suffix(".part")
+    """Write safetensors with the architecture, a card and a checksum as metadata, all or nothing."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in state.items() if not k.endswith("num_batches_tracked")}
     facts = {"architecture": json.dumps(architecture), "half_pixel": repr(half_pixel), "card": json.dumps(card)}
-    save_file(tensors, part, metadata=facts)
-    part.replace(path)
+    write_whole(path, save(tensors, metadata=facts | {"sha256": state_digest(tensors)}))
 
 
 def shipped(name: str = "loftr_em") -> Path:
@@ -133,6 +154,24 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
     return {k.removeprefix("matcher."): v for k, v in state.items()}
 
 
+def _metadata(path: Path) -> dict[str, str]:
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, "pt") as source:
+        return dict(source.metadata() or {})
+
+
+def _architecture(
+    state: Mapping[str, torch.Tensor], meta: Mapping[str, str], fix: bool | None
+) -> tuple[dict[str, Any], float]:
+    """Return kornia's configuration and the half pixel: as the file says, else as its tensors show."""
+    if "architecture" in meta:
+        return json.loads(meta["architecture"]), float(meta["half_pixel"])
+    found = infer_architecture(state)
+    found.config["coarse"]["temp_bug_fix"] = True if fix is None else fix
+    return found.config, found.half_pixel
+
+
 def load_loftr(name: str = "shipped") -> LoadedLoftr:
     """Return a LoFTR by the name of its weights.
 
@@ -157,18 +196,12 @@ def load_loftr(name: str = "shipped") -> LoadedLoftr:
             known = ", ".join(["shipped", *DOWNLOADS])
             msg = f"no weights {name!r}: neither a file nor one of {known}"
             raise WeightsError(msg)
-    state = load_state(path)
-    meta: dict[str, str] = {}
-    if path.suffix == ".safetensors":
-        with safe_open(path, "pt") as source:
-            meta = source.metadata() or {}
+    state, meta = load_state(path), _metadata(path)
+    if "sha256" in meta and state_digest(state) != meta["sha256"]:
+        msg = f"{path} is damaged: its tensors do not have the checksum that was written with them"
+        raise WeightsError(msg)
     try:
-        if "architecture" in meta:
-            config, half = json.loads(meta["architecture"]), float(meta["half_pixel"])
-        else:
-            found = infer_architecture(state)
-            config, half = found.config, found.half_pixel
-            config["coarse"]["temp_bug_fix"] = True if fix is None else fix
+        config, half = _architecture(state, meta, fix)
         net = build(config)
         wanted = {k for k in net.state_dict() if not k.endswith("num_batches_tracked")}
         missing = sorted(wanted - set(state))
@@ -177,8 +210,13 @@ def load_loftr(name: str = "shipped") -> LoadedLoftr:
             msg = f"{path} is not a LoFTR checkpoint: missing {missing[:3]}, unexpected {extra[:3]}"
             raise WeightsError(msg)
         net.load_state_dict({k: v for k, v in state.items() if k in wanted}, strict=False)
-    except (KeyError, RuntimeError, ValueError) as error:
-        msg = f"{path} does not fit a LoFTR: {error}"
+    except (KeyError, IndexError) as error:
+        msg = f"{path} is not a LoFTR checkpoint: it lacks {error.args[0]}"
+        raise WeightsError(msg) from error
+    except (RuntimeError, ValueError, TypeError) as error:
+        lines = str(error).splitlines()
+        said = lines[1].strip() if len(lines) > 1 else str(error)  # torch lists every tensor; the first one says it
+        msg = f"{path} does not fit the architecture that it names: {said}"
         raise WeightsError(msg) from error
     return LoadedLoftr(net.eval(), half, name if name == "shipped" else path.name)
 

@@ -40,7 +40,7 @@ LOST_PAIRS = 4
 WARNINGS_SHOWN = 8
 """More warnings than these are folded away."""
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,7 @@ def _page(
         "head",
         el("meta", charset="utf-8"),
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("meta", **{"http-equiv": "Content-Security-Policy", "content": _POLICY}),
+        el("meta", **{"http-equiv": "Content-Security-Policy", "content": POLICY}),
         el("title", heading),
         el("style", Html(CSS)),
     )
