@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import ceil
 
 import cv2
@@ -43,12 +44,23 @@ def smooth_field(shape: tuple[int, int], rng: np.random.Generator, length_px: fl
     -------
     ndarray of shape (rows, cols), float32
     """
+    lattice = _lattice(shape, length_px)
+    return _smoothed(rng.standard_normal(lattice, dtype=np.float32), shape, length_px)
+
+
+def _lattice(shape: tuple[int, int], length_px: float) -> tuple[int, int]:
+    """Return how many numbers a field of ``shape`` is made of."""
+    step = max(1.0, length_px / 2.5)
+    margin = ceil(4 * length_px / step)
+    return ceil(shape[0] / step) + 2 * margin + 2, ceil(shape[1] / step) + 2 * margin + 2
+
+
+def _smoothed(noise: Plane, shape: tuple[int, int], length_px: float) -> Plane:
+    """Return white noise on its lattice as a field of ``shape``, smooth over ``length_px``."""
     rows, cols = shape
     step = max(1.0, length_px / 2.5)
     sigma = length_px / step
     margin = ceil(4 * sigma)
-    lattice = (ceil(rows / step) + 2 * margin + 2, ceil(cols / step) + 2 * margin + 2)
-    noise = rng.standard_normal(lattice, dtype=np.float32)
     noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.float32)
     noise *= np.float32(2 * np.sqrt(np.pi) * sigma)  # a Gaussian of that sigma leaves sd 1 / (2 sqrt(pi) sigma)
     if step == 1.0:
@@ -57,6 +69,45 @@ def smooth_field(shape: tuple[int, int], rng: np.random.Generator, length_px: fl
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     # OpenCV rounds coordinates to 1/32 of the lattice step: nothing for a field this smooth
     return np.asarray(cv2.warpAffine(noise, to_lattice, (cols, rows), flags=flags), np.float32)
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Random numbers of a world without end: one generator for every kind of thing and every place along z.
+
+    Attributes
+    ----------
+    root : int
+        The seed of the world.
+    """
+
+    root: int
+
+    def rng(self, tag: int, index: int) -> np.random.Generator:
+        """Return the generator of the ``index``-th (it may be negative) of the things numbered ``tag``."""
+        return np.random.default_rng(np.random.SeedSequence(self.root, spawn_key=(tag, index + 2**31)))
+
+
+def solid_field(shape: tuple[int, int], streams: Streams, tag: int, z_px: float, length_px: float) -> Plane:
+    """Return one plane of Gaussian noise in three dimensions, mean 0 and sd about 1, smooth over ``length_px``.
+
+    White noise on planes 0.8 ``length_px`` apart is weighted with a window in z and then smoothed in the plane, so any
+    plane can be made by itself and neighbours agree.
+
+    Returns
+    -------
+    ndarray of shape (rows, cols), float32
+    """
+    apart, half = 0.8 * length_px, 2.4 * length_px
+    numbers = np.arange(ceil((z_px - half) / apart), int((z_px + half) // apart) + 1)
+    weights = np.cos(0.5 * np.pi * (numbers * apart - z_px) / half) ** 2
+    weights /= np.sqrt((weights**2).sum())
+    lattice = _lattice(shape, length_px)
+    noise = np.zeros(lattice, np.float32)
+    for number, weight in zip(numbers.tolist(), weights.tolist(), strict=True):
+        if weight > 1e-3:
+            noise += np.float32(weight) * streams.rng(tag, number).standard_normal(lattice, dtype=np.float32)
+    return _smoothed(noise, shape, length_px)
 
 
 def bands(rows: int, height: int = 256) -> Iterator[slice]:
