@@ -26,9 +26,18 @@ def put(path: Path, write: Callable[[Path], None]) -> Path:
     return path
 
 
+def put_bytes(path: Path, data: bytes) -> Path:
+    """Write a file all or nothing."""
+
+    def write(part: Path) -> None:
+        part.write_bytes(data)
+
+    return put(path, write)
+
+
 def put_text(path: Path, text: str) -> Path:
     """Write a text file, UTF-8 with plain line ends, all or nothing."""
-    return put(path, lambda part: _write(part, text.encode()))
+    return put_bytes(path, text.encode())
 
 
 def put_json(path: Path, value: Any) -> Path:
@@ -47,12 +56,7 @@ def put_tiff(path: Path, image: NDArray[np.uint8]) -> Path:
 
 def put_png(path: Path, image: NDArray[np.uint8]) -> Path:
     """Write a picture, blue first, all or nothing."""
-    data = cv2.imencode(".png", image)[1].tobytes()
-    return put(path, lambda part: _write(part, data))
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
+    return put_bytes(path, cv2.imencode(".png", image)[1].tobytes())
 
 
 def get_json(path: Path) -> Any:

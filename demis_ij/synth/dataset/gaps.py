@@ -56,7 +56,7 @@ def draw_missing(
     if max(rows, cols) < need:
         msg = f"components: {components} parts need {need} tiles in a row or column, the grid is {rows} x {cols}"
         raise InputError(msg)
-    gone = _cuts(rows, cols, components, rng)
+    gone = _cuts(rows, cols, components, rng, decoy=decoy)
     wanted = int(missing_frac * rows * cols + rng.uniform())
     added = 0
     for index in rng.permutation(rows * cols):
@@ -72,20 +72,21 @@ def draw_missing(
     return tuple(sorted(gone))
 
 
-def _cuts(rows: int, cols: int, components: int, rng: np.random.Generator) -> set[Position]:
-    """Return lines of tiles, each from one side to the other, that cut a grid; wavy where there is room."""
+def _cuts(rows: int, cols: int, components: int, rng: np.random.Generator, *, decoy: bool) -> set[Position]:
+    """Return lines of tiles, each from one side to the other, that cut a grid: wavy where that works out."""
     across, along = min(rows, cols), max(rows, cols)
-    room = max(0, ((along + 1) // components - 2) // 2)
     for attempt in range(_TRIES + 1):
-        waves = room if attempt < _TRIES else 0
+        waves = 1 if attempt < _TRIES else 0
         gone: set[Position] = set()
-        for k in range(1, components):
-            off = int(rng.integers(-waves, waves + 1))
+        drawn = np.sort(rng.choice(along - components, components - 1, replace=False)) if components > 1 else ()
+        for k, first in enumerate(drawn):
+            at = int(first) + 1 + k  # 2 apart at least, and 1 from the ends
+            low, high = max(1, at - waves), min(along - 2, at + waves)
             for i in range(across):
-                at = round(k * (along + 1) / components) - 1 + off
                 gone.add((i, at) if cols >= rows else (at, i))
-                off = int(np.clip(off + rng.integers(-1, 2), -waves, waves))
-        if parts(rows, cols, gone) == components:
+                at = int(np.clip(at + rng.integers(-1, 2), low, high))
+        whole = not decoy or _has_row_pair(set(np.ndindex(rows, cols)) - gone)
+        if whole and parts(rows, cols, gone) == components:
             break
     return gone
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -30,7 +31,7 @@ from demis_ij.synth.dataset.demis import (
     write_indices,
     write_splits,
 )
-from demis_ij.synth.dataset.files import get_json, put_json, put_png, put_text, put_tiff
+from demis_ij.synth.dataset.files import get_json, put_bytes, put_json, put_png, put_text, put_tiff
 from demis_ij.synth.dataset.gaps import parts
 from demis_ij.synth.dataset.pictures import Look, contact_sheet
 from demis_ij.synth.dataset.plans import GridPlan, misfit, pixels_rng, plan_grids, section_rng, smallest
@@ -38,6 +39,7 @@ from demis_ij.synth.dataset.sources import Source, find_images, read_grey, surve
 from demis_ij.synth.dataset.splits import SPLITS, assign
 from demis_ij.synth.scene import Plan, cut_tiles, plan_scene, tile_id
 from demis_ij.synth.section import section
+from demis_ij.synth.styles import STYLES
 from demis_ij.synth.truth import TRUTH_FILE, placed_in, remembered
 
 DATASET_FILE = "dataset.json"
@@ -99,24 +101,8 @@ def make_dataset(
     InputError
         When there is no image that can be cut, or ``out`` holds something else.
     """
-    least = smallest(config)
-    found = find_images(folders, leave_out=out)
-    if not found and not config.generated:
-        where = ", ".join(map(str, folders))
-        msg = f"{where}: holds no image" if folders else "no source: give a folder of images, or --generated N"
-        raise InputError(msg)
-    need = max(least.source_shape)
-    if config.generated and config.generated_px < need:
-        msg = f"generated_px: {config.generated_px} is too small for these grids, needed {need}"
-        raise InputError(msg)
     _refuse_foreign(out)
-    seen = list(survey(found, lambda shape: misfit(config, shape), progress=lambda d, t: progress("images", d, t)))
-    known = [s for s in seen if isinstance(s, Source)]
-    warnings = [s for s in seen if isinstance(s, str)]
-    if not known and not config.generated:
-        more = f" (and {len(warnings) - 1} more like it)" if len(warnings) > 1 else ""
-        msg = f"no image can be cut: {warnings[0]}{more}"
-        raise InputError(msg)
+    known, warnings = _look_through(folders, out, config, progress)
     identity = _identity(config, seed, known)
     _begin(out, identity, preset)
     known += _made_up(out, config, seed, progress)
@@ -131,6 +117,32 @@ def make_dataset(
     if kept < len(plans) or not get_json(out / DATASET_FILE).get("complete"):
         _finish(out, record, progress)
     return Made(out, record, tuple(warnings), kept)
+
+
+def _look_through(
+    folders: Sequence[Path], out: Path, config: GridsConfig, progress: Progress
+) -> tuple[list[Source], list[str]]:
+    """Return the images that can be cut, and a line for each other one. Raises `InputError` when nothing is left."""
+    need = max(smallest(config).source_shape)
+    if config.style and config.style not in STYLES:
+        msg = f"style: no {config.style!r}; known: {', '.join(STYLES)}"
+        raise InputError(msg)
+    if config.generated and config.generated_px < need:
+        msg = f"generated_px: {config.generated_px} is too small for these grids, needed {need}"
+        raise InputError(msg)
+    found = find_images(folders, leave_out=out)
+    if not found and not config.generated:
+        where = ", ".join(map(str, folders))
+        msg = f"{where}: holds no image" if folders else "no source: give a folder of images, or --generated N"
+        raise InputError(msg)
+    seen = list(survey(found, lambda shape: misfit(config, shape), progress=lambda d, t: progress("images", d, t)))
+    known = [s for s in seen if isinstance(s, Source)]
+    left_out = [s for s in seen if isinstance(s, str)]
+    if not known and not config.generated:
+        more = f" (and {len(left_out) - 1} more that cannot)" if len(left_out) > 1 else ""
+        msg = f"no image can be cut: {left_out[0]}{more}"
+        raise InputError(msg)
+    return known, left_out
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -202,7 +214,7 @@ def _made_up(out: Path, config: GridsConfig, seed: int, progress: Progress) -> l
             side = config.generated_px
             grey = section((side, side), section_rng(seed, keys[path]), style=config.style or None)
             put_tiff(path, np.clip(np.rint(grey), 0, 255).astype(np.uint8))
-        files.append((path, f"generated/{path.name}"))
+        files.append((path, path.stem))
         progress("sections", k + 1, config.generated)
     seen = list(survey(files, lambda shape: misfit(config, shape), keys=keys))
     bad = next((s for s in seen if isinstance(s, str)), None)
@@ -218,7 +230,7 @@ def _thin_splits(config: GridsConfig, split_of: dict[str, str]) -> list[str]:
     names = {"val": "validation", "test": "testing"}
     what = "folders" if config.split_by == "folder" else "sources"
     return [
-        f"{len(split_of)} sources in too few {what} for the splits asked for: none is left for {names[split]}"
+        f"too few {what} for the splits asked for: none is left for {names[split]}"
         for split, frac in asked.items()
         if frac > 0 and split not in split_of.values()
     ]
@@ -285,6 +297,7 @@ def _cut(out: Path, plan: GridPlan, image: NDArray[Any], config: GridsConfig, se
     stage = placed_in(scene.layout, {tile: images / file for tile, file in files.items()})
     for kind, file in _LAYOUTS.items():
         layouts.write(folder / file, [stage], format=kind)
+    _settle_project(folder / _LAYOUTS["trakem2"], f"{seed} {plan.source.key} {plan.number}")
     facts = {
         **remembered(scene, {tile: f"../../images/{file}" for tile, file in files.items()}),
         "source": plan.source.name,
@@ -292,6 +305,16 @@ def _cut(out: Path, plan: GridPlan, image: NDArray[Any], config: GridsConfig, se
         "world_to_source": to_source.rows,
     }
     put_json(folder / TRUTH_FILE, facts)
+
+
+def _settle_project(path: Path, what: str) -> None:
+    """Give a TrakEM2 project an id that says what it is of, instead of one of the clock: the same on every run."""
+    data = path.read_bytes()
+    drawn = re.search(rb'unuid="([^"]+)"', data)
+    if drawn:
+        numbers = [int(hashlib.sha256(f"{what} {k}".encode()).hexdigest()[:7], 16) for k in range(3)]
+        settled = data.replace(drawn[1], ".".join(map(str, numbers)).encode())
+        put_bytes(path, settled)
 
 
 def _labels(name: str, plan: GridPlan, scene: Plan, files: dict[str, str], to_source: Affine) -> Labels:

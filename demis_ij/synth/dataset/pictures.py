@@ -20,7 +20,7 @@ Colour = tuple[int, int, int]
 SIDE_PX = 440
 _GAP, _HEAD, _MOST = 12, 46, 24
 _PAPER, _INK, _FAINT = (250, 250, 250), (40, 40, 40), (110, 110, 110)
-_TISSUE, _RESIN, _DECOY, _MISSING = (220, 150, 30), (0, 130, 255), (220, 0, 220), (150, 150, 150)  # blue first
+_TISSUE, _RESIN, _DECOY, _MISSING = (220, 150, 30), (0, 130, 255), (220, 0, 220), (70, 70, 220)  # blue first
 
 
 class Look:

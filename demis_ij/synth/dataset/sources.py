@@ -29,7 +29,8 @@ class Source:
     ----------
     path : Path
     name : str
-        The folder's name as given, and the path in it, with forward slashes.
+        The folder's name as given and the path in it, with forward slashes (the whole path where two would be named
+        the same); of a made-up section one without a slash. Names differ.
     shape : tuple of int
         (rows, cols).
     sha256 : str
@@ -50,7 +51,7 @@ class Source:
 
     @property
     def folder(self) -> str:
-        """The name of the folder it lies in."""
+        """The name of the folder it lies in; nothing for a made-up section."""
         return self.name.rpartition("/")[0]
 
 
@@ -66,17 +67,24 @@ def find_images(folders: Sequence[Path], *, leave_out: Path) -> list[tuple[Path,
         When a folder does not exist.
     """
     out: dict[Path, tuple[Path, str]] = {}
+    names: set[str] = set()
+
+    def take(path: Path, name: str) -> None:
+        real = path.resolve()
+        if real not in out:
+            out[real] = (path, real.as_posix() if name in names else name)
+            names.add(name)
+
     for given in folders:
         if given.is_file():
-            out.setdefault(given.resolve(), (given, f"{given.resolve().parent.name}/{given.name}"))
+            take(given, f"{given.resolve().parent.name}/{given.name}")
             continue
         if not given.is_dir():
             msg = f"{given}: no such folder or image"
             raise InputError(msg)
         for path in sorted(given.rglob("*"), key=lambda p: p.relative_to(given).as_posix()):
             if _is_source(path, given) and not path.resolve().is_relative_to(leave_out.resolve()):
-                name = f"{given.resolve().name}/{path.relative_to(given).as_posix()}"
-                out.setdefault(path.resolve(), (path, name))
+                take(path, f"{given.resolve().name}/{path.relative_to(given).as_posix()}")
     return list(out.values())
 
 

@@ -48,11 +48,11 @@ def assign(
     validation_frac, test_frac : float
         Shares of the sources (with ``by`` folder: of the folders).
     by : str
-        ``image``: each by itself. ``folder``: all of a folder go to one split.
+        ``image``: each by itself. ``folder``: all of a folder go to one split (made-up sections each by itself).
     """
     members: dict[str, list[Source]] = {}
     for source in sources:
-        members.setdefault(source.folder if by == "folder" else source.key, []).append(source)
+        members.setdefault((source.folder if by == "folder" else "") or source.key, []).append(source)
     ranked = sorted(members.values(), key=lambda group: _rank(seed, [s.key for s in group]))
     counts = share_out(len(ranked), validation_frac, test_frac)
     order = [name for name in ("test", "val", "train") for _ in range(counts[name])]
