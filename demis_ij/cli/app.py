@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import typer
 
 from demis_ij import __version__
-from demis_ij.cli import layouts, stitching, support, synthesis, training
+from demis_ij.cli import evaluation, layouts, stitching, support, synthesis, training
 from demis_ij.errors import DemisError, InputError, WeightsError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ layouts.add_to(app)
 support.add_to(app)
 training.add_to(app)
 synthesis.add_to(app)
+evaluation.add_to(app)
 
 
 def _version(value: bool) -> None:
@@ -61,7 +62,7 @@ def _named_base(kind: type[Exception], name: str) -> type[Exception]:
 USAGE_ERROR = _named_base(typer.BadParameter, "UsageError")
 COMMAND_ERROR = _named_base(typer.BadParameter, "ClickException")
 INTERRUPTED = 130
-GOES_ON = ("stitch", "compare", "demo", "synth", "train")
+GOES_ON = ("stitch", "compare", "demo", "synth", "train", "evaluate")
 """Commands that an interruption leaves in a state from which the same command goes on."""
 
 

@@ -4,10 +4,10 @@ from demis_ij.evaluate.configurations import Configuration, read_configuration, 
 from demis_ij.evaluate.grids import evaluate_grids
 from demis_ij.evaluate.kept import Kept
 from demis_ij.evaluate.pairs import evaluate_pairs
-from demis_ij.evaluate.scenes import Known, Source, generated, of_folder, of_scene
+from demis_ij.evaluate.scenes import Known, Source, generated, of_dataset, of_folder, of_path, of_scene
 from demis_ij.evaluate.scores import GridScore, PairScore
 
 __all__ = [
     "Configuration", "GridScore", "Kept", "Known", "PairScore", "Source", "evaluate_grids", "evaluate_pairs",
-    "generated", "of_folder", "of_scene", "read_configuration", "read_configurations",
+    "generated", "of_dataset", "of_folder", "of_path", "of_scene", "read_configuration", "read_configurations",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,14 @@ class Configuration:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the settings, and of the weights' bytes where they are a file."""
+        """A digest of the settings and, for LoFTR, of the bytes of its weights (of all that ship, where it is one)."""
         told: dict[str, Any] = to_dict(self.stitch)
-        weights = Path(self.stitch.weights)
-        if weights.is_file():
-            told["weights_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+        if "loftr" in self.chain:
+            own = Path(self.stitch.weights)
+            ours = sorted(Path(str(files("demis_ij") / "weights")).glob("*.safetensors"))
+            told["weights_sha256"] = [
+                hashlib.sha256(path.read_bytes()).hexdigest() for path in ([own] if own.is_file() else ours)
+            ]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 

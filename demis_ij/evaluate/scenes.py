@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +20,7 @@ from demis_ij.errors import FormatError, InputError
 from demis_ij.images import TileStore
 from demis_ij.metrics import overlap_points
 from demis_ij.records import Layout, Tile
+from demis_ij.synth.dataset import DemisGrid, check_dataset, read_demis_dataset
 
 Pair = tuple[str, str]
 
@@ -116,11 +118,12 @@ def generated(names: Sequence[str], seed: int) -> list[Source]:
         msg = f"no set {unknown!r}; there are {', '.join(synth.SETS)}"
         raise InputError(msg)
     return [
-        Source(f"{name} seed {seed}", _digest("set", synth.SETS[name], seed), lambda n=name: _made(n, seed))  # type: ignore[misc]
+        Source(f"{name} seed {seed}", _digest("set", synth.SETS[name], seed), partial(_made, name, seed))
         for name in dict.fromkeys(names)
     ]
 
 
+@lru_cache(maxsize=4)  # making one takes half a minute, and the page wants it once more
 def _made(name: str, seed: int) -> Known:
     scene = synth.make_scene(synth.SETS[name], seed)
     return of_scene(scene, f"{name} seed {seed}")
@@ -167,14 +170,45 @@ def _read(folder: Path) -> Known:
     )
 
 
+def of_dataset(folder: Path, split: str | None = None) -> list[Source]:
+    """Return the grids of a dataset in DEMIS's layout (`demis_ij.synth.dataset`), all or those of one split.
+
+    Raises
+    ------
+    InputError
+        When a file is missing or broken, there is no such split, one image is in two splits, or no grid has two
+        neighbours.
+    """
+    check_dataset(folder)
+    found = [_of_grid(folder, grid) for grid in read_demis_dataset(folder.resolve(), split=split) if grid.pairs]
+    if not found:
+        msg = f"{folder}: no grid has two tiles beside each other: there is nothing to measure"
+        raise InputError(msg)
+    return found
+
+
+def _of_grid(folder: Path, grid: DemisGrid) -> Source:
+    truth = grid.truth
+    known = Known(
+        grid.name, truth.layout, truth.truth, tuple(sorted(truth.textured_pairs)), tuple(sorted(truth.resin_pairs))
+    )
+    places = [(t.id, t.path.name, t.to_world, truth.layout[t.id].to_world) for t in truth.truth]
+    return Source(grid.name, _digest("grid", folder.resolve(), places, known.pairs), lambda: known)
+
+
+def of_path(path: Path, split: str | None = None) -> list[Source]:
+    """Return what a folder holds: a dataset (it has ``labels/``), or one scene. Raises `InputError`."""
+    if (path / "labels").is_dir():
+        return of_dataset(path, split)
+    if split is not None:
+        msg = f"{path}: --split {split} needs a dataset (with labels/ and splits/), and this is none"
+        raise InputError(msg)
+    return [of_folder(path)]
+
+
 def true_share(known: Known, pair: Pair) -> float:
     """Return the share of the moving tile that its neighbour shows as well."""
     return len(overlap_points(known.truth, *pair)) / 64**2
-
-
-def smallest_overlap(known: Known) -> Pair | None:
-    """Return the textured pair that shares least, None when there is none."""
-    return min(known.textured, key=lambda p: true_share(known, p), default=None)
 
 
 def spread_out(pairs: Sequence[Pair], count: int) -> tuple[Pair, ...]:

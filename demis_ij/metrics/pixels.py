@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import cv2
@@ -232,12 +233,10 @@ FULL_REFERENCE: dict[str, Callable[[Picture, Picture, Mask | None], float]] = {
 
 
 def missing_measures() -> dict[str, str]:
-    """Return the measures that cannot be taken here, and what to do about each."""
-    needed = {"ssim": ("skimage.metrics", "scikit-image"), "fsim": ("piq", "piq"), "brisque": ("brisque", "brisque")}
-    missing = {}
-    for name, (module, package) in needed.items():
-        try:
-            _part(module, package)
-        except MissingPart as error:
-            missing[name] = str(error)
-    return missing
+    """Return the measures that cannot be taken here, and what to do about each. Nothing is imported for it."""
+    needed = {"ssim": ("skimage", "scikit-image"), "fsim": ("piq", "piq"), "brisque": ("brisque", "brisque")}
+    return {
+        name: str(MissingPart(package, EXTRA))
+        for name, (module, package) in needed.items()
+        if find_spec(module) is None
+    }
