@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
+import struct
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -129,6 +131,19 @@ def shipped(name: str = "loftr_em") -> Path:
     return path
 
 
+UNREADABLE = (
+    SafetensorError, RuntimeError, OSError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError,
+    AssertionError, struct.error,
+)  # fmt: skip
+"""What torch and safetensors raise on bytes that are something else."""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says; its kind when it says nothing."""
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def load_state(path: Path) -> dict[str, torch.Tensor]:
     """Return the tensors of safetensors or of a LoFTR ``.ckpt``. Raises `WeightsError`."""
     if not path.is_file():
@@ -139,13 +154,8 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
             with safe_open(path, "pt") as source:
                 return {k: source.get_tensor(k) for k in source.keys()}  # noqa: SIM118 - not a mapping
         raw = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
-        msg = f"{path} cannot be read as weights: {error}"
-        raise WeightsError(msg) from error
-    except Exception as error:  # pickle's own errors; anything unsafe in the file ends here, too
-        if type(error).__module__.split(".")[0] not in {"pickle", "_pickle", "torch"}:
-            raise
-        msg = f"{path} is not a plain checkpoint of tensors: {error}"
+    except (*UNREADABLE, pickle.UnpicklingError) as error:
+        msg = f"{path} cannot be read as weights: {first_line(error)}"
         raise WeightsError(msg) from error
     state = raw.get("state_dict", raw) if isinstance(raw, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):

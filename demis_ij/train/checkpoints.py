@@ -14,7 +14,7 @@ import torch
 from kornia.feature.loftr.loftr import LoFTR
 
 from demis_ij.errors import InputError
-from demis_ij.nets.weights import write_whole
+from demis_ij.nets.weights import UNREADABLE, first_line, write_whole
 from demis_ij.train.feeding import HardPairs, PairKey
 
 FILE = "checkpoint.pt"
@@ -104,8 +104,8 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
         if not isinstance(content, dict) or not {*_PLAIN, *_STATES, "plans", "hard", "facts"} <= set(content):
             msg = "it lacks parts of a training run"
             raise ValueError(msg)
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
-        first = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    except (*UNREADABLE, pickle.UnpicklingError) as error:
+        first = first_line(error)[:120]
         msg = f"{path}: not a whole checkpoint of this version ({first}): choose another --out, or delete it"
         raise InputError(msg) from error
     return content

@@ -119,8 +119,12 @@ def _train(training: Training, watcher: Watcher) -> Outcome | None:
         write_whole(training.out / SETTINGS, to_toml(training.settings).encode())
         log = "".join(json.dumps(line) + "\n" for line in run.history)
         write_whole(training.out / LOG, log.encode())  # what came after the checkpoint is done again
-    with stop_flag() as stopped:
-        _loop(training, watcher, stopped)
+    if run.is_over:  # nothing is written anew but the page
+        if team.leads:
+            watcher.on_kept(training.outcome())
+    else:
+        with stop_flag() as stopped:
+            _loop(training, watcher, stopped)
     return training.outcome() if team.leads else None
 
 
