@@ -83,6 +83,9 @@ def infer_architecture(state: Mapping[str, torch.Tensor]) -> Architecture:
     return Architecture(config, 0.5)
 
 
+_LEVELS = ("layer1", "layer2", "layer3", "layer4")  # the last at stride 16 only
+
+
 def fold_batch_norm(net: LoFTR) -> LoFTR:
     """Return the network, in place, with each batch norm of the backbone folded into its convolution.
 
@@ -92,13 +95,12 @@ def fold_batch_norm(net: LoFTR) -> LoFTR:
     backbone: Any = net.backbone
     backbone.conv1 = fuse(backbone.conv1, backbone.bn1)
     backbone.bn1 = torch.nn.Identity()
-    for layer in (backbone.layer1, backbone.layer2, backbone.layer3):
+    for layer in (layer for name, layer in backbone.named_children() if name in _LEVELS):
         for block in layer:
             block.conv1, block.bn1 = fuse(block.conv1, block.bn1), torch.nn.Identity()
             block.conv2, block.bn2 = fuse(block.conv2, block.bn2), torch.nn.Identity()
             if block.downsample is not None:
                 block.downsample = torch.nn.Sequential(fuse(block.downsample[0], block.downsample[1]))
-    for name in ("layer2_outconv2", "layer1_outconv2"):
-        old = getattr(backbone, name)
+    for name, old in [(n, m) for n, m in backbone.named_children() if n.endswith("_outconv2")]:
         setattr(backbone, name, torch.nn.Sequential(fuse(old[0], old[1]), *old[2:]))
     return net

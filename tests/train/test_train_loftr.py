@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made_up_training import TINY, textured
 
 from demis_ij.config import ArchitectureConfig
-from demis_ij.nets.loftr import COMPACT, build
+from demis_ij.nets.loftr import COMPACT, build, fold_batch_norm
 from demis_ij.records import Affine
 from demis_ij.train.losses import coarse_stage, confidence, fine_loss, focal_loss, imitation_loss, losses, stacked
 from demis_ij.train.samples import Sample, SampleSpec, draw_sample, source_pool
@@ -230,3 +230,21 @@ def test_architectures_have_their_widths_and_strides_and_can_be_trained(architec
     told = losses(net, [sample], [target], torch.device("cpu"))
     (told.coarse + told.fine).backward()
     assert float(told.fine.detach()) > 0
+
+
+def test_folding_the_batch_norms_changes_nothing_at_either_stride():
+    torch.manual_seed(0)
+    for architecture in (TINY, ArchitectureConfig(stride=16, widths=(8, 8, 12, 16), heads=2)):
+        net = build(loftr_config(architecture))
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                torch.nn.init.uniform_(module.weight, 0.5, 2)
+                torch.nn.init.normal_(module.running_mean)
+        images = torch.rand(1, 1, 64, 96)
+        with torch.no_grad():
+            plain = net.backbone(images)
+            folded = fold_batch_norm(net).backbone(images)
+
+        assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in net.backbone.modules())
+        for one, other in zip(plain, folded, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5 * float(one.abs().max()), rtol=1e-3)
