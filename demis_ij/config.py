@@ -404,31 +404,39 @@ class GridsConfig:
         A tile is shifted in x and in y by up to this fraction of itself.
     stage_error_frac : float
         The position that the layout files give is wrong by up to this besides.
-    gain_sd, bias_sd : float
-        Contrast and brightness: grey times 1 + N(0, gain_sd), within 0.5 to 1.5, plus N(0, bias_sd), within 50.
+    gain_sd : float
+        Contrast: a tile's greys are multiplied by 1 + N(0, gain_sd), kept in 0.5 to 1.5.
+    bias_sd : float
+        Brightness: N(0, bias_sd), kept within 50, is added to them.
     noise_sd : float
-        Gaussian noise of mean zero.
+        Standard deviation of the Gaussian noise, whose mean is zero.
     noise_first : bool
         The noise is added before contrast and brightness change, as in the published code.
     blur_px : float
         A tile is blurred by a Gaussian of sigma uniform in 0 to this.
     source_blur_px : float
         The source is blurred by this first, so that tiles do not share the noise of a real image.
-    missing_frac, resin_frac : float
-        Share of tiles that do not exist, and that show only resin.
+    missing_frac : float
+        Share of tiles that do not exist.
+    resin_frac : float
+        Share of tiles that show only resin.
     resin_sd : float
-        Contrast of the resin.
+        Contrast of the resin: standard deviation after a Gaussian low-pass of sigma 4 px.
     components : int
         Parts that missing tiles cut a grid into.
     decoy_frac : float
         Share of grids with one pair of neighbours that show the same content, turned by 180 degrees, in most of their
         strip.
-    generated, generated_px : int
-        How many sections of the project's own generator to cut, too, and their side.
+    generated : int
+        How many sections of the project's own generator to cut, too.
+    generated_px : int
+        Their side.
     style : str
         Style of those sections; empty: drawn for each.
-    validation_frac, test_frac : float
-        Shares of the sources whose grids are for validation and for testing; the rest is for training.
+    validation_frac : float
+        Share of the sources whose grids are for validation.
+    test_frac : float
+        Share of the sources whose grids are for testing; the rest is for training.
     split_by : str
         image: every image goes to one split. folder: all images of a folder do, for sections of one volume.
     name : str

@@ -23,6 +23,7 @@ from typer.models import ArgumentInfo
 from demis_ij.cli.app import app
 from demis_ij.config import (
     ArchitectureConfig,
+    GridsConfig,
     RenderConfig,
     StitchConfig,
     TrainConfig,
@@ -175,9 +176,15 @@ TABLES: dict[str, Callable[[], str]] = {
     "samples": lambda: settings_table(SampleSpec),
     "validation": lambda: settings_table(ValidationConfig),
     "architecture": lambda: settings_table(ArchitectureConfig),
+    "grids_config": lambda: settings_table(GridsConfig),
     "grids": grids_table,
 }
-PAGES = (DOCS / "howto" / "config.md", DOCS / "howto" / "train.md", DOCS.parent / "README.md")
+PAGES = (
+    DOCS / "howto" / "config.md",
+    DOCS / "howto" / "synth.md",
+    DOCS / "howto" / "train.md",
+    DOCS.parent / "README.md",
+)
 
 
 def filled(page: str) -> str:
