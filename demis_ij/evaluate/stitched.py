@@ -29,6 +29,8 @@ from demis_ij.render import Canvas, blocks, solve_intensity
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+EQUAL_DB = 100.0
+"""Peak signal to noise ratio of equal pictures, which is infinite: a mean must be able to hold it."""
 _BRISQUE_SIDE = 2048  # px of a mosaic's middle: the filters of the whole would take minutes
 
 
@@ -38,11 +40,14 @@ def compared(picture: Floats, truth: Floats, mask: Mask, skip: Sequence[str], pr
         return {prefix + name: None for name in FULL_REFERENCE if name not in skip}
     rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     part = (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
-    return {
+    out = {
         prefix + name: number(measure(picture[part], truth[part], mask[part]))
         for name, measure in FULL_REFERENCE.items()
         if name not in skip
     }
+    if out.get(prefix + "rmse") == 0:
+        out[prefix + "psnr_db"] = EQUAL_DB
+    return out
 
 
 def pair_measures(

@@ -104,9 +104,12 @@ def _pair_row(scene: str, configuration: str, scores: Sequence[PairScore], resam
         "wrong": sum(s.wrong for s in accepted),
     }
     values |= _pair_figures(textured, np.arange(len(textured)))
-    values |= {f"all_{k}": v for k, v in _pair_figures(scores, np.arange(len(scores))).items() if k != "coverage"}
+    values |= {f"weak_{k}": v for k, v in _pair_figures(weak, np.arange(len(weak))).items()}
+    values |= {f"all_{k}": v for k, v in _pair_figures(scores, np.arange(len(scores))).items()}
     values |= _measured(textured)  # of weak ones, who solves more would be charged for it
-    return Row(scene, configuration, values, _intervals(_pair_figures, textured, resamples))
+    ranges = _intervals(_pair_figures, textured, resamples)
+    ranges |= {f"weak_{k}": ends for k, ends in _intervals(_pair_figures, weak, resamples).items()}
+    return Row(scene, configuration, values, ranges)
 
 
 def _pair_figures(scores: Sequence[PairScore], pick: NDArray[np.intp]) -> dict[str, float]:

@@ -27,6 +27,9 @@ WORST = 40
 """Pairs in the table of the worst."""
 WORST_SHOWN = 2
 """Worst pairs of each configuration that get a picture."""
+_NUMBERS = frozenset(
+    {"px off", "matches", "outliers", "inliers", "tiles", "by stage", "parts", "median px", "worst px"}
+)
 
 
 def write_evaluation(
@@ -255,7 +258,7 @@ def _worst(
                 el("td", told, class_="notes"),
             )
         )
-    head = el("thead", el("tr", *[el("th", h, scope="col") for h in heads]))
+    head = el("thead", el("tr", *[el("th", h, scope="col", class_="n" if h in _NUMBERS else None) for h in heads]))
     table = el("div", el("table", head, el("tbody", *lines), class_="sortable"), class_="scroll", tabindex=0)
     worst = []
     for name in names:
@@ -295,6 +298,6 @@ def _grids(scores: Sequence[GridScore], rows: Sequence[Row], names: Sequence[str
         lines.append(
             el("tr", el("td", s.configuration), el("td", s.scene), *cells, el("td", s.problem, class_="notes"))
         )
-    head = el("thead", el("tr", *[el("th", h, scope="col") for h in heads]))
+    head = el("thead", el("tr", *[el("th", h, scope="col", class_="n" if h in _NUMBERS else None) for h in heads]))
     table = el("div", el("table", head, el("tbody", *lines), class_="sortable"), class_="scroll", tabindex=0)
     return [el("div", *figures, class_="plots"), el("h2", "Grids, worst first"), table]
