@@ -81,10 +81,10 @@ def _distance_to(line: NDArray[np.float64], shape: tuple[int, int]) -> Plane:
 class _Section:
     """A section's stain and its mask while things go wrong with it."""
 
-    def __init__(self, stain: Plane, scale: float, streams: Streams, number: int) -> None:
+    def __init__(self, stain: Plane, scale: float, streams: Streams) -> None:
         self.stain, self.mask = stain.copy(), np.zeros(stain.shape, np.uint8)
         self.shape, self.scale = (stain.shape[0], stain.shape[1]), scale
-        self.streams, self.number = streams, number
+        self.streams = streams
 
     def mark(self, where: NDArray[np.bool_], what: int) -> None:
         self.mask[where] = what
@@ -219,7 +219,7 @@ def befall(
     what : tuple of str
         The fields of `Mishaps` that struck.
     """
-    section = _Section(stain, scale, streams, number)
+    section = _Section(stain, scale, streams)
     steps: dict[str, Callable[[np.random.Generator], None]] = {
         "chatter": section.add_chatter,
         "uneven_light": section.add_uneven_light,

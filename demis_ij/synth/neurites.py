@@ -30,7 +30,7 @@ _COMPASS = _COMPASS / np.linalg.norm(_COMPASS, axis=1, keepdims=True)
 
 
 def _unit(vectors: Points) -> Points:
-    return np.asarray(vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-9))
+    return np.asarray(vectors / (np.sqrt((vectors * vectors).sum(-1, keepdims=True)) + 1e-9))
 
 
 def _direction(rng: np.random.Generator, along_z: float) -> Points:
@@ -190,7 +190,7 @@ def _add_dendrite(nursery: _Nursery, middle: Points, towards: Points) -> None:
     base = scale * recipe.dendrite_px * float(np.exp(recipe.dendrite_spread * rng.standard_normal()))
     base = min(base, 260 * scale)
     line = _walk(rng, middle, towards, half, _STEP * scale, 0.06)
-    if nursery.misses(line, 400 * scale):
+    if nursery.misses(line, 4 * base):
         return
     owner = nursery.new(CELL, rng.uniform(0.75, 1.2))
     radius = _swell(rng, len(line), base, 0.3)
@@ -206,6 +206,8 @@ def _add_dendrite(nursery: _Nursery, middle: Points, towards: Points) -> None:
         _add_mitochondria(nursery, child, slim, owner)
     for _ in range(rng.poisson(recipe.spines * len(line) * _STEP / 1000)):
         root = int(rng.integers(2, len(line) - 2))
+        if nursery.misses(line[root][None], 4 * base):
+            continue
         towards = _unit(np.cross(np.gradient(line, axis=0)[root], rng.standard_normal(3)))
         neck = scale * rng.uniform(4, 10)
         path = _sprout(

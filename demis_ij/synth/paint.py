@@ -24,7 +24,7 @@ def _line(x: Plane, half: Plane, width: float) -> Plane:
     """Return exp(-(x / width)**2), averaged over x - half to x + half."""
     h = np.maximum(half, np.float32(0.2 * width))
     w = np.float32(1 / width)
-    return np.asarray((erf((x + h) * w) - erf((x - h) * w)) * np.float32(0.4431) / (h * w), np.float32) * np.float32(1)
+    return np.asarray((erf((x + h) * w) - erf((x - h) * w)) * np.float32(0.4431) / (h * w), np.float32)
 
 
 class Painter:
@@ -156,7 +156,7 @@ class Painter:
             76, 2.2
         ) * np.float32(0.45)
         ragged = inside + self.field(67, 7) * np.float32(1.2 * self.scale)
-        myelin = smoothstep(thick - ragged, -1, 1) * np.float32(1)
+        myelin = smoothstep(thick - ragged, -1, 1)
         axon = 1 - myelin
         seam = np.exp(-(((ragged - thick - 2 * self.scale) / np.float32(1.6 * self.scale)) ** 2))
         amount = self.recipe.myelin
@@ -298,8 +298,8 @@ class Painter:
         pixels = ys[kept], xs[kept]
         under = self.stain[pixels]
         strength = np.float32(self.look.membrane * 0.75)
-        under = under + lumen[kept] * (target * np.ones_like(r))[kept] * 0.7 - lumen[kept] * under * 0.7
-        self.stain[pixels] = under + ring[kept] * np.clip(strength - under, 0, None) * np.float32(0.75)
+        under = under + lumen[kept] * (target * np.ones_like(r))[kept] * 0.6 - lumen[kept] * under * 0.6
+        self.stain[pixels] = under + ring[kept] * np.clip(strength - under, 0, None) * np.float32(0.7)
 
     def add_membranes(self) -> None:
         """Darken both sides of every border."""

@@ -64,7 +64,7 @@ class Recipe:
     axons: float = 0.65
     axon_px: float = 14.0
     axon_spread: float = 0.35
-    boutons: float = 1.3
+    boutons: float = 1.1
     bouton_px: float = 44.0
     dendrites: float = 0.38
     dendrite_px: float = 44.0
@@ -102,7 +102,7 @@ RECIPES: dict[str, Recipe] = {
     "low_contrast": Recipe(look=STYLES["low_contrast_solid"], glia_stain=0.08),
     "fib_sem": Recipe(
         look=STYLES["fib_sem_solid"], section_px=2.0, step_px=2.0, matrix=0.6, cristae=0.25, microtubules=0.5,
-        axons=0.5, dendrites=0.5, dendrite_px=56.0, dendrite_spread=0.55, mitochondria=3.2, glia_px=9.0,
+        axons=0.5, dendrites=0.5, dendrite_px=50.0, dendrite_spread=0.55, mitochondria=3.2, glia_px=9.0,
         glia_stain=0.18, along_z=0.0,
     ),
     "bse_inverted": Recipe(look=STYLES["bse_inverted_solid"], section_px=8.0, step_px=8.0),

@@ -108,9 +108,10 @@ class Series(Sequence[SerialSection]):
         image = grey(worse, look) if what else clean
         gain, offset = 1 + mishaps.contrast * rng.standard_normal(), mishaps.contrast * rng.standard_normal()
         middle = np.float32((look.dark + look.light) / 2)
-        image = (image - middle) * np.float32(gain) + np.float32(middle + offset * abs(look.dark - look.light))
+        if mishaps.contrast:
+            image = (image - middle) * np.float32(gain) + np.float32(middle + offset * abs(look.dark - look.light))
         if mishaps.noise:
-            image += np.float32(mishaps.noise) * rng.standard_normal(image.shape, dtype=np.float32)
+            image = image + np.float32(mishaps.noise) * rng.standard_normal(image.shape, dtype=np.float32)
         return SerialSection(number, np.clip(image, 0, 255).astype(np.float32), clean, label, mask, what)
 
 

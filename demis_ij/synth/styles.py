@@ -95,7 +95,7 @@ _SOLID: dict[str, dict[str, float]] = {
     "tem": {"cytoplasm": 0.2, "cytoplasm_sd": 0.07, "grain": 0.065, "membrane_px": 1.4},
     "sem": {},
     "low_contrast": {},
-    "fib_sem": {"scale": 0.5, "grain": 0.03, "blur_px": 1.2, "cytoplasm": 0.22, "cytoplasm_sd": 0.1, "glia": 0.12},
+    "fib_sem": {"scale": 0.5, "grain": 0.03, "blur_px": 1.2, "cytoplasm": 0.26, "cytoplasm_sd": 0.1, "glia": 0.12},
     "bse_inverted": {"grain": 0.05},
     "axons": {"grain": 0.06},
     "epithelium": {"scale": 0.7},
