@@ -12,10 +12,9 @@ from demis_ij.cli.progress import Bars
 from demis_ij.cli.stitching import say_table, say_warnings
 from demis_ij.config import GRID_PRESETS, GridsConfig, from_dict, read_toml, to_dict
 from demis_ij.errors import InputError
-from demis_ij.synth import STYLES
 from demis_ij.synth.dataset import check_dataset, make_dataset, write_sections
 
-_STYLES = ", ".join(STYLES)
+_STYLES = "tem, sem, fib_sem ... (an unknown one lists them all)"
 
 Out_ = Annotated[Path, typer.Option("--out", help="Folder: new, empty, or one to go on with.")]
 Json_ = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")]
@@ -121,7 +120,9 @@ def grids(
     split_by: Annotated[
         str | None, typer.Option("--split-by", help="image, or folder: all images of a folder go to one split.")
     ] = None,
-    style: Annotated[str | None, typer.Option("--style", help=f"Of made-up sections: {_STYLES}; drawn.")] = None,
+    style: Annotated[
+        str | None, typer.Option("--style", help=f"Of made-up sections: {_STYLES}; drawn for each when not given.")
+    ] = None,
     size: Annotated[Whole_, typer.Option("--size", help="Side of a made-up section, px.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="What file names begin with.")] = None,
     as_json: Json_ = False,
@@ -188,9 +189,8 @@ def check(
     else:
         say_warnings(facts["warnings"])
         splits = ", ".join(f"{name} {count}" for name, count in facts["splits"].items()) or "no splits"
-        typer.echo(
-            f"{dataset}: {facts['grids']} grids ({splits}), {facts['tiles']} tiles, {facts['pairs']} pairs: sound"
-        )
+        tiles, pairs = _many(facts["tiles"], "tile"), _many(facts["pairs"], "pair")
+        typer.echo(f"{dataset}: {_many(facts['grids'], 'grid')} ({splits}), {tiles}, {pairs}: sound")
     return 3 if strict and facts["warnings"] else 0
 
 
@@ -198,18 +198,33 @@ def sections(
     out: Out_,
     count: Annotated[int, typer.Option("--count", min=1, max=100_000, help="How many.")] = 1,
     size: Annotated[int, typer.Option("--size", min=64, max=32_000, help="Their side, px.")] = 2048,
-    style: Annotated[str | None, typer.Option("--style", help=f"{_STYLES}; drawn for each when not given.")] = None,
+    style: Annotated[
+        str | None,
+        typer.Option("--style", help=f"{_STYLES}; when not given drawn for each, or tem with --series."),
+    ] = None,
+    serial: Annotated[
+        bool, typer.Option("--series", help="Serial sections of one volume instead of each by itself.")
+    ] = False,
+    step: Annotated[
+        float | None, typer.Option("--step", help="With --series: from one section to the next, px (the style's own).")
+    ] = None,
     seed: Seed_ = 1,
     as_json: Json_ = False,
     quiet: Quiet_ = False,
 ) -> None:
     """Write made-up sections of tissue as 8-bit TIFF, without camera noise."""
     with Bars(not (quiet or as_json)) as bars:
-        files = write_sections(out, count=count, side_px=size, style=style, seed=seed, progress=bars)
+        files = write_sections(
+            out, count=count, side_px=size, style=style, seed=seed, serial=serial, step_px=step, progress=bars
+        )
     if as_json:
         typer.echo(json.dumps({"folder": str(out), "files": [str(f) for f in files]}))
     else:
-        typer.echo(f"{out}: {len(files)} sections of {size} x {size} px")
+        typer.echo(f"{out}: {_many(len(files), 'section')} of {size} x {size} px")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 app.command()(grids)

@@ -234,3 +234,18 @@ def test_sections_are_written_kept_and_not_mixed_with_others(demis, tmp_path):
     assert not np.array_equal(images[0], images[1])
     assert "side_px 128, not 100" in refused(demis, out, "sections", "--out", out, "--size", 100, "--style", "tem")
     assert "no style 'rem'" in refused(demis, out, "sections", "--out", tmp_path / "x", "--style", "rem")
+
+
+def test_serial_sections_resemble_their_neighbours(demis, tmp_path):
+    words = ("synth", "sections", "--size", 160, "--seed", 3, "--quiet", "--series", "--count", 3)
+    for name, step in (("near", 2), ("far", 60)):
+        assert demis(*words, "--out", tmp_path / name, "--step", step).code == 0
+
+    def likeness(name):
+        images = [tifffile.imread(p).ravel() for p in sorted((tmp_path / name).glob("*.tif"))]
+        return np.corrcoef(images)[0, 1]
+
+    assert likeness("near") > 0.5 > likeness("far")
+    told = refused(demis, tmp_path / "near", "sections", "--out", tmp_path / "near", "--size", 160, "--seed", 3)
+    assert "holds other sections (serial True, not False)" in told
+    assert "give --series" in refused(demis, tmp_path / "near", "sections", "--out", tmp_path / "x", "--step", 3)
