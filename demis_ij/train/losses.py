@@ -167,10 +167,12 @@ def imitation_loss(
 
 
 def _positive(similarity: torch.Tensor, targets: Sequence[Targets]) -> torch.Tensor:
-    positive = np.zeros(tuple(similarity.shape), bool)
+    positive = torch.zeros(similarity.shape, dtype=torch.bool, device=similarity.device)
     for k, target in enumerate(targets):
-        positive[k, target.i, target.j] = True
-    return torch.from_numpy(positive).to(similarity.device)
+        positive[k, torch.from_numpy(target.i).to(positive.device), torch.from_numpy(target.j).to(positive.device)] = (
+            True
+        )
+    return positive
 
 
 def fine_stage(net: LoFTR, seen: Coarse, targets: Sequence[Targets]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -145,7 +145,9 @@ def _member(rank: int, size: int, meeting: str, device: str, work: Callable[[Tea
         distributed.destroy_process_group()
     except KeyboardInterrupt:
         sys.exit(130)
-    except (DemisError, RuntimeError) as error:  # said once, by the first process; this line is for its log
+    except InputError:  # the first process finds the same, and says it
+        sys.exit(2)
+    except (DemisError, RuntimeError) as error:
         sys.stderr.write(f"process {rank + 1} of {size}: {error}\n")
         sys.exit(1)
 
@@ -191,6 +193,11 @@ def assembled(size: int, device: str, work: Callable[[Team], None]) -> Iterator[
             yield Team(where, 0, size)
             for member in members:
                 member.join(60)
+        except RuntimeError as error:  # what torch's collectives raise when the other side is gone
+            if all(member.exitcode in {None, 0} for member in members):
+                raise
+            msg = f"one of the {size} processes ended: what it said is above; the same command goes on"
+            raise DemisError(msg) from error
         finally:
             for member in members:
                 if member.is_alive():
