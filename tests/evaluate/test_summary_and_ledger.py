@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,3 +216,10 @@ def test_every_pair_is_a_line_and_json_holds_no_strange_number(scores, rows):
     odd = Row("s", "c", {"a": math.nan, "b": math.inf}, {"a": (math.nan, 1.0)})
     text = json.dumps(json_rows([*rows, odd]), allow_nan=False)
     assert json.loads(text)[1]["values"] == {"a": None, "b": "inf"}
+
+
+def test_the_how_to_page_explains_every_figure_of_the_tables():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "howto" / "evaluate.md").read_text(encoding="utf-8")
+    for columns in COLUMNS.values():
+        for column in columns:
+            assert re.search(rf"(?<!\w){re.escape(column.head)}(?!\w)", page), column.head
