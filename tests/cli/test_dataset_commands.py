@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,19 +185,22 @@ def test_check_refuses_what_is_no_dataset(demis, folder, what):
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(demis, folder, tmp_path, monkeypatch):
     out = tmp_path / "set"
     words = ("synth", "grids", folder, "--out", out, *SMALL, "--quiet")
-    real, calls = making.put_tiff, []
+    real, calls = Path.write_bytes, []
 
-    def full(path, image):
-        calls.append(path)
+    def full(path, data):
+        if path.suffix == ".tif":
+            calls.append(path)
         if len(calls) > 6:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        return real(path, image)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as an open file does: it names no file
+        return real(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(making, "put_tiff", full)
+        patch.setattr(Path, "write_bytes", full)
         said = demis(*words)
     assert (said.code, said.out, len(said.lines)) == (1, "", 1)
     assert "the disk is full" in said.err
+    assert "demis_g00001_t00002_s00000.tif" in said.err
+    assert not list(out.rglob("*.part*"))
     assert demis(*words[:-1], "--json").json["kept"] == 1
 
 

@@ -149,5 +149,6 @@ def _files(
         progress("files", k, len(listed))
         for label in grid.labels.tiles:
             out.append((label.file, digest_of(folder / "images" / label.file), split_of[grid.name]))
-    progress("files", len(listed), len(listed))
+    if listed:
+        progress("files", len(listed), len(listed))
     return out

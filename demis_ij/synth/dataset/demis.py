@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from io import BytesIO
 from math import degrees, radians
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from numpy.typing import NDArray
 
 from demis_ij.errors import FormatError, InputError
 from demis_ij.records import Affine, Layout, Tile
-from demis_ij.synth.dataset.files import put, put_text
+from demis_ij.synth.dataset.files import put_bytes, put_text
 from demis_ij.synth.dataset.splits import SPLITS
 from demis_ij.synth.grid import Position
 from demis_ij.synth.scene import Pair, tile_id
@@ -204,12 +205,9 @@ def _label(path: Path, number: int, line: str, shape: tuple[int, int]) -> Label:
 def write_indices(path: Path, labels: Labels) -> Path:
     """Write the pairs and poses of a grid as LoFTR's training code of DEMIS reads them."""
     arrays: dict[str, Any] = dict(indices_of(labels))
-
-    def write(part: Path) -> None:
-        with part.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-
-    return put(path, write)
+    held = BytesIO()
+    np.savez_compressed(held, **arrays)
+    return put_bytes(path, held.getvalue())
 
 
 def indices_of(labels: Labels) -> dict[str, NDArray[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,18 @@ from numpy.typing import NDArray
 from demis_ij.errors import FormatError
 
 
-def put(path: Path, write: Callable[[Path], None]) -> Path:
-    """Let ``write`` write to another name, then rename; a full disk or Ctrl-C leaves nothing. Returns the path."""
+def put_bytes(path: Path, data: bytes) -> Path:
+    """Write a file under another name, then rename; a full disk or Ctrl-C leaves nothing. Returns the path."""
     part = path.with_name(f".{path.name}.part{path.suffix}")
     try:
-        write(part)
+        part.write_bytes(data)
         part.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # writing to an open file names none
+        raise
     finally:
         part.unlink(missing_ok=True)
     return path
-
-
-def put_bytes(path: Path, data: bytes) -> Path:
-    """Write a file all or nothing."""
-
-    def write(part: Path) -> None:
-        part.write_bytes(data)
-
-    return put(path, write)
 
 
 def put_text(path: Path, text: str) -> Path:
@@ -47,11 +41,9 @@ def put_json(path: Path, value: Any) -> Path:
 
 def put_tiff(path: Path, image: NDArray[np.uint8]) -> Path:
     """Write a grey TIFF, all or nothing."""
-
-    def write(part: Path) -> None:
-        tifffile.imwrite(part, image, photometric="minisblack")
-
-    return put(path, write)
+    held = BytesIO()  # numpy's own writing to a full disk raises an error without a number
+    tifffile.imwrite(held, image, photometric="minisblack")
+    return put_bytes(path, held.getvalue())
 
 
 def put_png(path: Path, image: NDArray[np.uint8]) -> Path:
