@@ -192,3 +192,33 @@ def _intervals(
         low, high = column[int(0.025 * (len(column) - 1))], column[math.ceil(0.975 * (len(column) - 1))]
         out[name] = (float(low), float(high))
     return out
+
+
+# --- differences ----------------------------------------------------------------------------------------------------
+
+
+def pair_differences(scores: Sequence[PairScore], *, resamples: int = RESAMPLES) -> list[Row]:
+    """Return how every other configuration differs from the first on the same textured pairs, all scenes pooled.
+
+    Both are resampled together, pair by pair, so that what makes a pair hard for both does not widen the interval: a
+    difference is real when its interval does not hold 0. A median that is infinite on either side has no difference.
+    """
+    by_name: dict[str, dict[tuple[str, str, str], PairScore]] = {}
+    for s in scores:
+        if s.kind == "textured":
+            by_name.setdefault(s.configuration, {})[(s.scene, *s.pair)] = s
+    names = list(by_name)
+    rows = []
+    for name in names[1:]:
+        shared = [key for key in by_name[names[0]] if key in by_name[name]]
+        both = [(by_name[names[0]][key], by_name[name][key]) for key in shared]
+        if both:
+            values = _difference(both, np.arange(len(both)))
+            rows.append(Row(f"less {names[0]}", name, values, _intervals(_difference, both, resamples)))
+    return rows
+
+
+def _difference(both: Sequence[tuple[PairScore, PairScore]], pick: NDArray[np.intp]) -> dict[str, float]:
+    first, second = (_pair_figures([pair[k] for pair in both], pick) for k in (0, 1))
+    with np.errstate(invalid="ignore"):
+        return {k: float(np.subtract(second[k], first[k])) for k in first}

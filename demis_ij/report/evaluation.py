@@ -11,12 +11,12 @@ import numpy as np
 import demis_ij
 from demis_ij.errors import InputError
 from demis_ij.evaluate import GridScore, Known, PairScore, Source
-from demis_ij.evaluate.summary import ALL, Row
+from demis_ij.evaluate.summary import ALL, Row, pair_differences
 from demis_ij.evaluate.tables import COLUMNS, Column, cell
 from demis_ij.report.evaluation_figures import CSS as MORE_CSS
 from demis_ij.report.evaluation_figures import bars, histogram, legend, matches_picture, recall_curves
 from demis_ij.report.figures import grade_legend
-from demis_ij.report.markup import Html, count, el, join, px
+from demis_ij.report.markup import Html, count, el, join, px, signed
 from demis_ij.report.page import POLICY
 from demis_ij.report.pictures import strips
 from demis_ij.report.style import CSS, DEFINITIONS, SCRIPT
@@ -183,8 +183,39 @@ def _pairs(
     said = "Share of 32 px blocks of the true overlap with an inlier right to 1 px, textured pairs; whisker: 95 %."
     figures.append(_bar(pooled, "coverage", "Coverage", said))
     known: dict[str, Known] = {}
-    parts: list[Html | None] = [el("div", *figures, class_="plots"), *_shown(scores, names, sources, known)]
+    parts: list[Html | None] = [
+        el("div", *figures, class_="plots"),
+        _differences(scores),
+        *_shown(scores, names, sources, known),
+    ]
     return [*parts, *_worst(scores, names, sources, known)]
+
+
+_DIFFERENCES = ("corner_median_px", "auc_1px", "auc_5px", "coverage", "failure_rate")
+
+
+def _differences(scores: Sequence[PairScore]) -> Html | None:
+    """Return what the other configurations have more or less than the first, with what chance alone may make of it."""
+    rows = pair_differences(scores)
+    if not rows:
+        return None
+    heads = {c.key: c.head for c in COLUMNS["pairs"]} | {"failure_rate": "failure rate"}
+    head = el("thead", el("tr", el("th", "figure"), *[el("th", r.configuration, class_="n") for r in rows]))
+    lines = []
+    for key in _DIFFERENCES:
+        cells = []
+        for row in rows:
+            value, ends = row.values[key], row.intervals.get(key)
+            known = ends is not None and all(math.isfinite(v) for v in ends)
+            small = el("small", f"{signed(ends[0], 3)} to {signed(ends[1], 3)}") if ends and known else None
+            real = ends is not None and known and (ends[0] > 0 or ends[1] < 0)
+            said = ("+" if value > 0 else "") + signed(value, 3) if math.isfinite(value) else "–"
+            cells.append(el("td", said, small, class_="best" if real else None))
+        lines.append(el("tr", el("th", heads[key]), *cells))
+    said = "Same textured pairs, all scenes. Bold: the 95 % interval does not hold 0; the rest may be chance."
+    table = el("div", el("table", head, el("tbody", *lines), class_="figures"), class_="scroll whole")
+    title = f"Difference from {rows[0].scene.removeprefix('less ')}"
+    return el("section", el("h2", title), table, el("p", said, class_="note"))
 
 
 def _examples(scores: Sequence[PairScore]) -> dict[str, PairScore]:

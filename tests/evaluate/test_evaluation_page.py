@@ -55,7 +55,14 @@ def test_the_page_is_whole_and_stands_alone(page):
 
 def test_the_page_shows_curves_bars_and_matches_of_each_configuration(page):
     assert page.count("<polyline") == 4  # two configurations, textured and weak
-    for title in ("A textured pair", "A weak pair", "The textured pair with least overlap", "Coverage", "Worst pairs"):
+    for title in (
+        "A textured pair",
+        "A weak pair",
+        "The textured pair with least overlap",
+        "Coverage",
+        "Worst pairs",
+        "Difference from sift@1",
+    ):
         assert title in page
     pictures = re.findall(r"<svg [^>]*class=\"matches\".*?</svg>", page, re.DOTALL)
     assert len(pictures) >= 6

@@ -16,7 +16,7 @@ from demis_ij.errors import FormatError, InputError
 from demis_ij.evaluate import GridScore
 from demis_ij.evaluate.ledger import TOLERANCES, check, key_of, read_ledger, write_ledger
 from demis_ij.evaluate.scores import from_json, to_json
-from demis_ij.evaluate.summary import ALL, Row, grid_rows, pair_rows
+from demis_ij.evaluate.summary import ALL, Row, grid_rows, pair_differences, pair_rows
 from demis_ij.evaluate.tables import (
     COLUMNS,
     csv_table,
@@ -75,6 +75,29 @@ def test_intervals_hold_the_figure_and_shrink_with_more_pairs():
     (row,) = pair_rows([by_hand(coverage=float(c), pair=(str(i), "x")) for i, c in enumerate(held)])
     low, high = row.intervals["coverage"]
     assert high - low == pytest.approx(2 * 1.96 * held.std() / np.sqrt(200), rel=0.15)
+
+
+def test_a_difference_on_the_same_pairs_is_surer_than_the_figures_themselves():
+    rng = np.random.default_rng(5)
+    hard = rng.uniform(0.1, 3, 60)
+    first = [by_hand(error=float(e), pair=(str(i), "x"), coverage=0.5) for i, e in enumerate(hard)]
+    second = [replace(s, configuration="two", corner_px=tuple(e + 0.05 for e in s.corner_px)) for s in first]
+    (row,) = pair_differences([*first, *second])
+    low, high = row.intervals["corner_median_px"]
+    assert (row.configuration, row.scene) == ("two", "less one")
+    assert row.values["corner_median_px"] == pytest.approx(0.05)
+    assert 0 < low <= high
+    wide = pair_rows(first)[0].intervals["corner_median_px"]
+    assert high - low < 0.2 * (wide[1] - wide[0])
+    assert row.intervals["coverage"] == (0, 0)
+
+
+def test_one_configuration_has_no_difference_and_what_failed_has_none_known(scores):
+    assert pair_differences(scores) == []
+    lost = [by_hand(configuration="two", accepted=False, pair=s.pair) for s in scores]
+    (row,) = pair_differences([*scores, *lost])
+    assert row.values["failure_rate"] == pytest.approx(0.6)
+    assert row.values["corner_median_px"] == math.inf
 
 
 def test_few_pairs_have_no_interval(scores):
