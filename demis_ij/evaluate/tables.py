@@ -74,6 +74,7 @@ PAIR_COLUMNS: tuple[Column, ...] = (
     Column("coverage", "coverage", "share of 32 px blocks of the true overlap with an inlier right to 1 px, textured"),
     Column("textured_failed", "failed textured", "rejected, or off by over 10 px", 0, of="textured_pairs"),
     Column("weak_failed", "failed weak", "the same of pairs that share only resin", 0, of="weak_pairs"),
+    Column("weak_corner_median_px", "weak corner px", "median error of the corners of weak pairs, failures infinite"),
     Column("wrong", "wrong", "believed, and off by over 10 px", 0),
     Column("pictures", "pictures", "stitched pairs whose pictures were measured: textured pairs that were accepted", 0),
     *_pictures("overlap", "of the moving tile warped onto the fixed tile against the fixed tile, over their overlap"),
