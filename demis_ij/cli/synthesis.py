@@ -12,7 +12,7 @@ from demis_ij.cli.progress import Bars
 from demis_ij.cli.stitching import say_table, say_warnings
 from demis_ij.config import GRID_PRESETS, GridsConfig, from_dict, read_toml, to_dict
 from demis_ij.errors import InputError
-from demis_ij.synth.dataset import check_dataset, make_dataset, write_sections
+from demis_ij.synth.dataset import check_dataset, make_dataset, plan_dataset, write_sections
 
 _STYLES = "tem, sem, fib_sem ... (an unknown one lists them all)"
 
@@ -125,6 +125,7 @@ def grids(
     ] = None,
     size: Annotated[Whole_, typer.Option("--size", help="Side of a made-up section, px.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="What file names begin with.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made; write nothing.")] = False,
     as_json: Json_ = False,
     quiet: Quiet_ = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 when there is any warning.")] = False,
@@ -144,22 +145,36 @@ def grids(
     }  # fmt: skip
     chosen, preset_name = grids_config(preset, config, setting, named)
     with Bars(not (quiet or as_json)) as bars:
-        made = make_dataset(folder or [], out, chosen, seed=seed, preset=preset_name, progress=bars)
+        if dry_run:
+            made = plan_dataset(folder or [], out, chosen, seed=seed, progress=bars)
+        else:
+            made = make_dataset(folder or [], out, chosen, seed=seed, preset=preset_name, progress=bars)
     found = made.record["grids"]
     if as_json:
         splits = {split: sum(g["split"] == split for g in found) for split in ("train", "val", "test")}
         facts = {
             "folder": str(out), "grids": len(found), "tiles": sum(g["tiles"] for g in found),
             "pairs": sum(g["pairs"] for g in found), "sources": len(made.record["sources"]), "splits": splits,
-            "kept": made.kept, "warnings": list(made.warnings),
+            "kept": made.kept, "bytes": _bytes(found, chosen), "dry_run": dry_run, "warnings": list(made.warnings),
         }  # fmt: skip
         typer.echo(json.dumps(facts))
     else:
         say_warnings(made.warnings)
         say_table([_row(split, found, made.record["sources"]) for split in ("train", "val", "test")])
-        for file in ("DATASET.md", "contact_sheet.png"):
-            typer.echo(f"  {out / file}")
+        if dry_run:
+            room = _bytes(found, chosen) / 1e6
+            typer.echo(
+                f"{out}: about {room:.0f} MB, {_many(made.kept, 'grid')} there already; dry run: nothing was written"
+            )
+        else:
+            for file in ("DATASET.md", "contact_sheet.png"):
+                typer.echo(f"  {out / file}")
     return 3 if strict and made.warnings else 0
+
+
+def _bytes(found: list[dict[str, Any]], config: GridsConfig) -> int:
+    """Return about how much room a dataset's tiles and made-up sections take."""
+    return sum(int(g["tiles"]) for g in found) * config.tile_px**2 + config.generated * config.generated_px**2
 
 
 def _row(split: str, found: list[dict[str, Any]], sources: list[dict[str, Any]]) -> dict[str, Any]:

@@ -65,6 +65,23 @@ def test_grids_says_what_it_made_and_check_finds_it_sound(demis, folder, tmp_pat
     assert again.json["splits"] == {"train": 1, "val": 1, "test": 1}
 
 
+def test_a_dry_run_says_what_would_be_and_writes_nothing(demis, folder, tmp_path):
+    words = ("synth", "grids", folder, "--out", tmp_path / "set", *SMALL, "--generated", 1, "--size", 256)
+    before = bytes_of(tmp_path)
+
+    said = demis(*words, "--dry-run", "--json")
+
+    assert bytes_of(tmp_path) == before
+    assert said.json["dry_run"] is True
+    assert "nothing was written" in demis(*words, "--dry-run", "--quiet").out
+    made = demis(*words, "--json").json
+    same = ("grids", "tiles", "pairs", "sources", "splits", "bytes")
+    assert {k: made[k] for k in same} == {k: said.json[k] for k in same}
+    size = sum(p.stat().st_size for name in ("images", "sources") for p in (tmp_path / "set" / name).iterdir())
+    assert 0.9 * size < made["bytes"] < size
+    assert demis(*words, "--dry-run", "--json").json["kept"] == made["grids"]
+
+
 def test_stitch_takes_a_grid_as_it_is(demis, folder, tmp_path):
     out = tmp_path / "set"
     demis("synth", "grids", folder, "--out", out, *SMALL, "--quiet")

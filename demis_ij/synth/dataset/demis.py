@@ -43,7 +43,7 @@ from demis_ij.synth.scene import Pair, tile_id
 from demis_ij.synth.truth import TRUTH_FILE, Truth, read_truth
 
 FOLDERS = ("images", "indices", "labels", "splits")
-_EXACT = 1e-6  # px and degrees: a pose drawn in whole steps comes back from its matrix as near as this
+_EXACT = 1e-9  # px and degrees: a pose drawn in whole steps comes back from its matrix as near as this
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def tile_file(grid: str, position: Position, cols: int) -> str:
 
 
 def label_of(file: str, position: Position, to_source: Affine, tile_px: int) -> Label:
-    """Return the label of a tile that lies at ``to_source``; numbers within 1e-6 of a whole one become that."""
+    """Return the label of a tile that lies at ``to_source``; numbers within 1e-9 of a whole one become that."""
     middle = tile_px // 2
     x, y = to_source((middle, middle)) - middle
     values = [float(x), float(y), degrees(to_source.angle)]

@@ -106,9 +106,7 @@ def make_dataset(
     identity = _identity(config, seed, known)
     _begin(out, identity, preset)
     known += _made_up(out, config, seed, progress)
-    split_of = assign(
-        known, seed, validation_frac=config.validation_frac, test_frac=config.test_frac, by=config.split_by
-    )
+    split_of = _splits(known, config, seed)
     check_sources((s.name, s.pixels_sha256, split_of[s.name]) for s in known)
     warnings += _thin_splits(config, split_of)
     plans = plan_grids(known, config, seed)
@@ -117,6 +115,27 @@ def make_dataset(
     if kept < len(plans) or not get_json(out / DATASET_FILE).get("complete"):
         _finish(out, record, progress)
     return Made(out, record, tuple(warnings), kept)
+
+
+def plan_dataset(
+    folders: Sequence[Path], out: Path, config: GridsConfig, *, seed: int = 1, progress: Progress = no_progress
+) -> Made:
+    """Return what `make_dataset` would make; nothing is written. Parameters and errors are those of `make_dataset`."""
+    _refuse_foreign(out)
+    known, warnings = _look_through(folders, out, config, progress)
+    identity = _identity(config, seed, known)
+    _refuse_other(out, identity)
+    side = config.generated_px
+    known += [Source(path, path.stem, (side, side), "", "", key) for path, key in _made_up_files(out, config).items()]
+    split_of = _splits(known, config, seed)
+    warnings += _thin_splits(config, split_of)
+    plans = plan_grids(known, config, seed)
+    kept = sum(_is_whole(out, plan, config) for plan in plans)
+    return Made(out, _record(identity, "", known, plans, split_of, warnings, config), tuple(warnings), kept)
+
+
+def _splits(known: Sequence[Source], config: GridsConfig, seed: int) -> dict[str, str]:
+    return assign(known, seed, validation_frac=config.validation_frac, test_frac=config.test_frac, by=config.split_by)
 
 
 def _look_through(
@@ -171,13 +190,7 @@ def _identity(config: GridsConfig, seed: int, known: Sequence[Source]) -> dict[s
 def _begin(out: Path, identity: dict[str, Any], preset: str) -> None:
     """Make the folders and mark them as ours, or find that they are this dataset's."""
     path = out / DATASET_FILE
-    if path.is_file():
-        held = get_json(path)
-        held = held if isinstance(held, dict) else {}
-        for key, value in identity.items():
-            if held.get(key) != value:
-                msg = f"{out} holds another dataset ({_difference(key, held.get(key), value)}): choose another --out"
-                raise InputError(msg)
+    _refuse_other(out, identity)
     try:
         for name in (*FOLDERS, "grids"):
             (out / name).mkdir(parents=True, exist_ok=True)
@@ -186,6 +199,18 @@ def _begin(out: Path, identity: dict[str, Any], preset: str) -> None:
         raise InputError(msg) from error
     if not path.is_file():
         put_json(path, {**identity, "preset": preset, "complete": False})
+
+
+def _refuse_other(out: Path, identity: dict[str, Any]) -> None:
+    """Raise `InputError` when a folder holds a dataset of another seed, setting, version or set of images."""
+    if not (out / DATASET_FILE).is_file():
+        return
+    held = get_json(out / DATASET_FILE)
+    held = held if isinstance(held, dict) else {}
+    for key, value in identity.items():
+        if held.get(key) != value:
+            msg = f"{out} holds another dataset ({_difference(key, held.get(key), value)}): choose another --out"
+            raise InputError(msg)
 
 
 def _difference(key: str, held: Any, wanted: Any) -> str:
@@ -205,23 +230,29 @@ def _made_up(out: Path, config: GridsConfig, seed: int, progress: Progress) -> l
     if not config.generated:
         return []
     (out / "sources").mkdir(exist_ok=True)
-    files, keys = [], {}
+    keys = _made_up_files(out, config)
     progress("sections", 0, config.generated)
-    for k in range(config.generated):
-        path = out / "sources" / f"generated_{k:05d}.tif"
-        keys[path] = hashlib.sha256(f"section {k}".encode()).hexdigest()
+    for k, (path, key) in enumerate(keys.items(), 1):
         if not path.is_file():
             side = config.generated_px
-            grey = section((side, side), section_rng(seed, keys[path]), style=config.style or None)
+            grey = section((side, side), section_rng(seed, key), style=config.style or None)
             put_tiff(path, np.clip(np.rint(grey), 0, 255).astype(np.uint8))
-        files.append((path, path.stem))
-        progress("sections", k + 1, config.generated)
+        progress("sections", k, config.generated)
+    files = [(path, path.stem) for path in keys]
     seen = list(survey(files, lambda shape: misfit(config, shape), keys=keys))
     bad = next((s for s in seen if isinstance(s, str)), None)
     if bad:
         msg = f"{bad} (made by an earlier run: delete it, and run the same command again)"
         raise InputError(msg)
     return [s for s in seen if isinstance(s, Source)]
+
+
+def _made_up_files(out: Path, config: GridsConfig) -> dict[Path, str]:
+    """Return where made-up sections lie, and their keys."""
+    return {
+        out / "sources" / f"generated_{k:05d}.tif": hashlib.sha256(f"section {k}".encode()).hexdigest()
+        for k in range(config.generated)
+    }
 
 
 def _thin_splits(config: GridsConfig, split_of: dict[str, str]) -> list[str]:
