@@ -58,7 +58,9 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("more", [("mine=0.5", "workers=2", "steps=12", "log_every=3"), ("precision=float16", "validation.pairs=0")])
+@pytest.mark.parametrize(
+    "more", [("mine=0.5", "workers=2", "steps=12", "log_every=3"), ("precision=float16", "validation.pairs=0")]
+)
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, more):
     """Killed after step 5; the last checkpoint is that of step 4, and hard pairs count from step 9 on."""
     whole = train_loftr(tmp_path / "whole", made_up_sources(), small(*more))
