@@ -83,15 +83,18 @@ class _Nursery:
     nuclei: list[tuple[Points, Points, int]] = field(default_factory=list)
     vesicles: list[tuple[Points, float, int]] = field(default_factory=list)
     synapses: list[tuple[Points, float, int]] = field(default_factory=list)
-    taken: list[tuple[Points, float]] = field(default_factory=list)
+    taken: list[tuple[Points, float, list[float], list[float]]] = field(default_factory=list)
 
     def claims(self, line: Points, radius: float) -> bool:
         """Return whether there is room for a stiff thing along a line, which then is its own."""
-        for other, wide in self.taken:
+        low, high = (line.min(0) - radius).tolist(), (line.max(0) + radius).tolist()
+        for other, wide, its_low, its_high in self.taken:
+            if any(a > d or b < c for a, b, c, d in zip(low, high, its_low, its_high, strict=True)):
+                continue
             apart = np.linalg.norm(other[:, None] - line[None], axis=-1).min()
             if apart < 0.97 * (radius + wide):
                 return False
-        self.taken.append((line, radius))
+        self.taken.append((line, radius, low, high))
         return True
 
     @property

@@ -50,6 +50,7 @@ class Painter:
         self.radius_of = np.zeros(len(cut.kind), np.float32)
         np.maximum.at(self.radius_of, cut.rods.owner, cut.rods.radius.mean(1))
         self.stain = self._cytoplasm()
+        self.room = cut.depth.copy()  # px to the nearest border, nucleus or mitochondrion; below 0 in these
 
     def field(self, tag: int, length: float) -> Plane:
         """Return a field of the volume in this plane; ``length`` is px at scale 1."""
@@ -142,7 +143,7 @@ class Painter:
         tilt = np.full_like(x, 0.25 * self.recipe.section_px * self.scale * 0.5)
         dark = _line(x - apart, tilt, 1.5 * self.scale) * np.float32(0.33)
         light = _line(x, tilt, 1.8 * self.scale) * np.float32(0.1)
-        room = smoothstep(where, 0.35, 0.8) * smoothstep(self.cut.depth, 6 * self.scale, 11 * self.scale)
+        room = smoothstep(where, 0.35, 0.8) * smoothstep(self.room, 6 * self.scale, 11 * self.scale)
         self.stain += chosen[self.cut.index] * room * (dark - light)
 
     def add_sheaths(self) -> None:
@@ -196,6 +197,7 @@ class Painter:
             _, slope = self.fine(patch, patch.slope)
             mine = self.cut.index[box] == owner[patch.owner]
             s = np.maximum(s, np.float32(16 * self.scale) - self.cut.depth[box])
+            np.copyto(self.room[box], np.minimum(self.room[box], s - 3 * self.scale), where=mine)
             half = np.abs(slope) * np.float32(0.5 * self.recipe.section_px * self.scale)
             inside = smoothstep(-s, -1, 1)
             heaps = smoothstep(chromatin[box] + 1.1 * np.exp(np.minimum(s, 0) / np.float32(8 * self.scale)), 0.6, 1.7)
@@ -241,9 +243,9 @@ class Painter:
         lean = np.float32(0.9 * (trait[0] - 0.5))
         _, phase = self.fine(patch, (along * np.cos(lean) + u * np.sin(lean)) / np.float32(scale * (7 + 4 * trait[1])))
         _, rate = self.fine(patch, np.abs(steep))
-        inside = np.minimum(-s + wobble * np.float32(1.3 * scale), self.cut.depth[box] - np.float32(4.5 * scale))
+        inside = np.minimum(-s + wobble * np.float32(1.3 * scale), self.room[box] - np.float32(4.5 * scale))
         half = np.abs(slope) * np.float32(0.5 * thick)
-        room = smoothstep(self.cut.depth[box], 1.5 * scale, 3 * scale) * mine
+        room = smoothstep(self.room[box], 1.5 * scale, 3 * scale) * mine
         blur = np.exp(-((rate * np.float32(thick / (9 * scale))) ** 2) * np.float32(1.2))
         wave = np.cos(2 * np.pi * (phase + np.float32(0.28) * ripple + np.float32(0.3) * wobble))
         lumen = smoothstep(wave, 0.45, 0.9)
@@ -263,6 +265,7 @@ class Painter:
         body += (np.float32(0.92) - body).clip(0) * membranes * np.float32(1.2)
         opaque = _ramp(inside + np.float32(1.2 * scale), half + np.float32(0.8 * scale)) * room
         self.stain[box] += opaque * (body - self.stain[box])
+        np.copyto(self.room[box], np.minimum(self.room[box], -inside), where=mine)
 
     def _near(self, spots: Spots, reach: float) -> tuple[_Float, _Float, Spots]:
         """Return the spots that may show in this section: where, how far above the plane, which."""
@@ -283,7 +286,7 @@ class Painter:
         inside = ((at >= 0) & (at < np.array(self.shape[::-1]))).all(1) & (radius > 0.45 * spots.radius)
         rows, cols = np.where(inside, at[:, 1], 0), np.where(inside, at[:, 0], 0)
         inside &= self.cut.index[rows, cols] == spots.owner
-        inside &= self.cut.depth[rows, cols] > spots.radius + 1.2 * self.scale
+        inside &= self.room[rows, cols] > spots.radius + 1.2 * self.scale
         xy, at, radius, core = xy[inside], at[inside], radius[inside], spots.trait[inside] < 0.03
         n = int(np.ceil(6 * self.scale + 3))
         grid = np.arange(-n, n + 1)
@@ -306,10 +309,11 @@ class Painter:
         scale, look = self.scale, self.look
         apart, width = look.cleft_px * scale, look.membrane_px * scale
         half_section = np.float32(0.5 * self.recipe.section_px * scale)
-        patchy = self.field(75, 20)
+        patchy, ragged = self.field(75, 20), self.field(77, 4.5)
         for rows in bands(self.shape[0]):
             depth, tilt, part = self.cut.depth[rows], self.cut.tilt[rows], self.stain[rows]
             half = tilt * half_section
+            depth = np.abs(depth + np.float32(0.55 * scale) * ragged[rows])
             profile = _line(depth - np.float32(apart), half, width)
             if apart > 0.5:
                 profile += _line(depth + np.float32(apart), half, width) * smoothstep(half, 0.5, 3.0)
@@ -317,7 +321,7 @@ class Painter:
             part += profile * np.clip(np.float32(0.97) - part, 0, None)
             if apart > 1.2:
                 cleft = _line(depth, half, max(0.6, 0.6 * apart))
-                part -= cleft * np.float32(0.42) * np.clip(part - np.float32(0.3), 0, None)
+                part -= cleft * np.float32(0.34) * np.clip(part - np.float32(0.3), 0, None)
 
     def add_synapses(self) -> None:
         """Thicken membranes where swellings touch others, more on the far side."""
@@ -354,11 +358,11 @@ def paint(cut: Cut, blocks: list[Block], streams: Streams, recipe: Recipe, z_px:
     painter = Painter(cut, blocks, streams, recipe, z_px)
     painter.add_grain()
     painter.add_microtubules()
-    painter.add_reticulum()
     painter.add_nuclei()
-    painter.add_vesicles()
+    painter.add_reticulum()
     painter.add_sheaths()
     painter.add_mitochondria()
+    painter.add_vesicles()
     painter.add_lumens()
     painter.add_membranes()
     painter.add_synapses()
