@@ -326,6 +326,11 @@ class PairMatch:
         How many points were offered before outliers were removed.
     tried : tuple of (str, str)
         Matchers that were tried before and why each was rejected.
+    agreeing : int
+        How many of the matcher's matches agree, where that is not the number of ``fixed_xy``: refinement replaces
+        them by points that do not share each other's errors.
+    every : Correspondences or None
+        Those matches, each made exact. To look at and to measure coverage by; not kept in a run folder.
     """
 
     fixed: str
@@ -339,11 +344,13 @@ class PairMatch:
     matcher: str = ""
     matches: int = 0
     tried: tuple[tuple[str, str], ...] = ()
+    agreeing: int = 0
+    every: Correspondences | None = None
 
     @property
     def inliers(self) -> int:
-        """Number of points that agree."""
-        return len(self.fixed_xy)
+        """Number of matches that agree."""
+        return self.agreeing or len(self.fixed_xy)
 
 
 @dataclass(frozen=True)

@@ -278,6 +278,7 @@ def _outcome_to(o: Outcome) -> dict[str, Any]:
         "covariance": _pack(o.covariance),
         "model": o.model,
         "residual_px": o.residual_px,
+        "agreeing": o.agreeing,
     }
 
 
@@ -297,6 +298,7 @@ def _outcome_from(e: Mapping[str, Any]) -> Outcome:
         e["matcher"],
         e["matches"],
         tried,
+        e.get("agreeing", 0),
     )
 
 

@@ -95,7 +95,9 @@ def make_matcher(name: str, config: StitchConfig) -> Matcher:
     """Return a matcher by name, set up as the config says."""
     kind = MATCHERS[name]
     if name == "loftr":
-        return kind(resolution=config.resolution, weights=config.weights, device=config.device)  # type: ignore[no-any-return]
+        return kind(  # type: ignore[no-any-return]
+            resolution=config.resolution, weights=config.weights, device=config.device, fine=not config.fast
+        )
     if name == "sift":
         return kind(resolution=config.resolution)  # type: ignore[no-any-return]
     return kind()  # type: ignore[no-any-return]

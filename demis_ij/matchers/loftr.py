@@ -6,9 +6,9 @@ A view is resampled to the asked resolution, padded (never stretched) to a multi
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import Any
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from demis_ij.errors import InputError
 from demis_ij.geometry import Box, Crop
-from demis_ij.nets.loftr import fold_batch_norm
+from demis_ij.nets.inference import LeanLoftr
 from demis_ij.nets.weights import load_loftr
 from demis_ij.protocols import View
 from demis_ij.records import Correspondences, Points
@@ -66,6 +66,9 @@ class LoftrMatcher:
         Least dual-softmax confidence of a match.
     max_tokens : int
         Coarse cells of one view in a batch; bounds the memory (tokens squared) and splits batches.
+    fine : bool
+        Whether the network's own fine stage places the points. Without it they are good to a third of a coarse cell
+        (``error_px``), which is enough for `demis_ij.matchers.refine` to make them exact, in half the time.
     """
 
     name = "loftr"
@@ -77,6 +80,8 @@ class LoftrMatcher:
         device: str = "auto",
         confidence: float = 0.2,
         max_tokens: int = 12_000,
+        *,
+        fine: bool = True,
     ) -> None:
         loaded = load_loftr(weights)
         self.resolution = resolution
@@ -84,11 +89,21 @@ class LoftrMatcher:
         self.weights = loaded.name
         self.max_tokens = max_tokens
         self._half_pixel = loaded.half_pixel
-        self._net = fold_batch_norm(loaded.net).to(self.device)
-        self._net.backbone.to(memory_format=torch.channels_last)
-        self._half = half_precision(self.device)
-        self._net.coarse_matching.thr = confidence
-        self._stride = int(self._net.config["resolution"][0])
+        self.confidence = confidence
+        self.fine = fine
+        self._net = LeanLoftr(loaded.net, self.device, half_precision(self.device))
+        self._stride = self._net.stride
+        # what a point without the fine stage may be off by, px of the view
+        self.error_px = 0.0 if fine else 0.75 * (self._stride / 2) / resolution
+
+    @cached_property
+    def finer(self) -> LoftrMatcher | None:
+        """The same network with its fine stage, for pairs whose points could not be made exact; None when it has it."""
+        if self.fine:
+            return None
+        other = copy.copy(self)
+        other.fine, other.error_px = True, 0.0
+        return other
 
     def __call__(self, fixed: View, moving: View) -> Correspondences:
         """Return the points seen in both views."""
@@ -124,46 +139,26 @@ class LoftrMatcher:
         mask = cv2.resize(view.mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST).astype(bool)
         return image, mask, crop
 
-    def _features(self, data: dict[str, torch.Tensor]) -> dict[str, Any]:
-        """Return the network's input with the images replaced by their features.
-
-        Only the backbone, where the time goes, runs in half precision; what positions come from is float32.
-        """
-        images = torch.cat([data.pop("image0"), data.pop("image1")]).to(memory_format=torch.channels_last)
-        faster = nullcontext() if self._half is None else torch.autocast(self.device.type, self._half)
-        with faster:
-            coarse, fine = self._net.backbone(images)
-        coarse, fine = self._net.pos_encoding(coarse.float()), fine.float()
-        n = len(images) // 2
-        return {
-            **data,
-            "features0": {"coarse": coarse[:n], "fine": fine[:n]},
-            "features1": {"coarse": coarse[n:], "fine": fine[n:]},
-        }
-
-    @torch.inference_mode()
     def _run(self, items: Sequence[tuple[Prepared, Prepared]], size: tuple[int, int]) -> list[Correspondences]:
         images = np.zeros((2, len(items), 1, *size), np.float32)
         masks = np.zeros((2, len(items), *size), bool)
         for k, pair in enumerate(items):
             for side, (image, mask, _) in enumerate(pair):
                 h, w = image.shape
-                images[side, k, 0] = np.pad(image, ((0, size[0] - h), (0, size[1] - w)), mode="edge") / 255.0
+                images[side, k, 0] = np.pad(image, ((0, size[0] - h), (0, size[1] - w)), mode="edge")
                 masks[side, k, :h, :w] = mask
-        data = {f"image{s}": torch.from_numpy(images[s]).to(self.device) for s in (0, 1)}
+        images /= 255
         cells = masks[:, :, :: self._stride, :: self._stride]
         if not cells.any((2, 3)).all():
             return [
                 self._run([i], size)[0] if c.any((1, 2)).all() else Correspondences.none()
                 for i, c in zip(items, cells.swapaxes(0, 1), strict=True)
             ]
-        if not cells.all():
-            data |= {f"mask{s}": torch.from_numpy(masks[s]).to(self.device) for s in (0, 1)}
-        out = self._net(self._features(data))
-        index = out["batch_indexes"].cpu().numpy()
-        p0 = out["keypoints0"].cpu().double().numpy() - self._half_pixel
-        p1 = out["keypoints1"].cpu().double().numpy() - self._half_pixel
-        score = out["confidence"].cpu().double().numpy()
+        visible = None if cells.all() else torch.from_numpy(np.ascontiguousarray(cells))
+        out = self._net(torch.from_numpy(images), visible, self.confidence, fine=self.fine)
+        index = out.item.cpu().numpy()
+        p0, p1 = (p.cpu().double().numpy() - self._half_pixel for p in (out.fixed_xy, out.moving_xy))
+        score = out.confidence.cpu().double().numpy()
         found = []
         for k, ((i0, m0, c0), (i1, m1, c1)) in enumerate(items):
             mine = index == k

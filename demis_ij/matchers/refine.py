@@ -3,12 +3,14 @@
 Both views are warped half way towards each other, so that neither is favoured (swapping the views swaps the answer),
 normalised by their local mean and contrast, and compared by a dense Lucas-Kanade step (Lucas & Kanade 1981; Baker &
 Matthews 2004, doi:10.1023/B:VISI.0000011205.11775.fd) whose sums run over square windows. The best-textured place of
-each cell of a grid is read off, the transform is fitted anew, and the views are warped again.
+each cell of a grid is read off, the transform is fitted anew, and the views are warped again: once at half size, which
+draws points in from farther away, then at full size. At the end the matcher's own points are read off, too.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,24 +20,49 @@ from numpy.typing import NDArray
 
 from demis_ij import geometry
 from demis_ij.protocols import View
-from demis_ij.records import Affine, Correspondences
+from demis_ij.records import Affine, Correspondences, Points
 
 _Plane = NDArray[Any]  # float32
 
 
 @dataclass(frozen=True)
-class _Scale:
-    """One way to look: low-pass (sigma, px), window side and the spacing of the points (px)."""
+class _Look:
+    """One way to look: at full or half size; low-pass (sigma), window and spacing of the points, px of that size."""
 
+    halved: bool
     sigma: float
     window: int
     spacing: int
 
 
-_FINE = _Scale(1.0, 31, 32)
-_COARSE = _Scale(3.0, 81, 56)
+_WIDE = _Look(halved=True, sigma=1.25, window=28, spacing=20)  # draws points in from farther away
+_FINE = _Look(halved=False, sigma=1.0, window=36, spacing=32)
+_COARSE = _Look(halved=True, sigma=1.5, window=44, spacing=28)  # for resin and noise
+_BLOCK = 4  # px; sums are taken over windows of whole blocks
 _MAX_STEP_PX = 3.0  # a point that wants to go farther is on something else
 _MAX_SIGMA_PX = 0.7  # a point whose own noise leaves it less certain is left out
+
+
+@dataclass(frozen=True, eq=False)
+class Exact:
+    """What `refine` found; both are empty when the views do not resemble each other there.
+
+    Attributes
+    ----------
+    points : Correspondences
+        New points, about one each 32 px, that share little of each other's windows; the score is the local correlation.
+    start : Correspondences
+        The points that were given, made exact, where that could be done; they share their windows with neighbours, so
+        that their errors do, too.
+    """
+
+    points: Correspondences
+    start: Correspondences
+
+    @classmethod
+    def none(cls) -> Exact:
+        """Return no points."""
+        return cls(Correspondences.none(), Correspondences.none())
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,39 +76,68 @@ class Middle:
     to_moving: Affine
 
 
-def refine(fixed: View, moving: View, start: Correspondences, *, rounds: int = 3) -> Correspondences:
-    """Return exact points spread over the overlap of two views.
+def refine(fixed: View, moving: View, start: Correspondences, *, rounds: int = 2) -> Exact:
+    """Return exact points spread over the overlap of two views, and the given ones made exact.
 
     Parameters
     ----------
     fixed, moving : View
         Full-resolution crops.
     start : Correspondences
-        Agreeing points, px of the views, off by up to about 3 px; at least two. They only serve to fit the first
-        transform (affine where they hold one, else rigid).
+        Agreeing points, px of the views, off by up to some 6 px each; at least two. They serve to fit the first
+        transform (affine where they hold one, else rigid), which should be right to about 4 px.
     rounds : int
-        How often the views are warped.
-
-    Returns
-    -------
-    Correspondences
-        New points, about one each 32 px; the score is the local correlation. Empty when the views do not resemble
-        each other there.
+        How often the views are warped at full size, after a first time at half size.
     """
     if len(start) < 2:
-        return Correspondences.none()
-    for scale, first in ((_FINE, replace(_FINE, sigma=2 * _FINE.sigma)), (_COARSE, _COARSE)):
-        points = start
-        for round_ in range(rounds):
-            # a wider look first: it draws points in from farther away
-            look = first if round_ == 0 else scale
-            middle = half_way(fixed, moving, _first_transform(points), look.sigma)
-            points = Correspondences.none() if middle is None else _exact_points(middle, look)
-            if len(points) < 6:
+        return Exact.none()
+    full = (fixed, moving)
+    halves = (_halved(fixed), _halved(moving))
+    for looks in ([_WIDE, *[_FINE] * rounds], [_COARSE] * (rounds + 1)):
+        blurred: dict[_Look, tuple[_Plane, _Plane]] = {}
+        points, found = start, None
+        for look in looks:
+            views = halves if look.halved else full
+            if look not in blurred:
+                blurred[look] = _low_pass(views[0], look.sigma), _low_pass(views[1], look.sigma)
+            given = _to_half(points) if look.halved else points
+            middle = _between(views, blurred[look], _first_transform(given), look.sigma)
+            found = None if middle is None else _exact_points(middle, look)
+            if found is None or len(found[0]) < 6:
+                if look is _WIDE:
+                    continue  # too thin a strip at half size: what was given must be near enough
                 break
-        if len(points) >= 6:
-            return points
-    return Correspondences.none()
+            points = _from_half(found[0]) if look.halved else found[0]
+        if found is not None and len(found[0]) >= 6:
+            at = _to_half(start) if look.halved else start
+            exact = found[1](at)
+            return Exact(points, _from_half(exact) if look.halved else exact)
+    return Exact.none()
+
+
+def _halved(view: View) -> View:
+    """Return a view at half size; pixels made of any that hold no data hold none."""
+    rows, cols = (n // 2 * 2 for n in view.image.shape)
+    size = (cols // 2, rows // 2)
+    if min(size) == 0:
+        return View(np.zeros((1, 1), np.float32), np.zeros((1, 1), bool))
+    image = cv2.resize(view.image[:rows, :cols].astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    mask = cv2.resize(view.mask[:rows, :cols].astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return View(np.asarray(image), np.asarray(mask > 0.99))
+
+
+def _half_size(to_fixed: Affine) -> Affine:
+    """Return a transform of views as one of the views at half size."""
+    shrink = Affine(a=0.5, d=0.5, tx=-0.25, ty=-0.25)
+    return shrink @ to_fixed @ shrink.inverse
+
+
+def _to_half(points: Correspondences) -> Correspondences:
+    return replace(points, fixed_xy=(points.fixed_xy - 0.5) / 2, moving_xy=(points.moving_xy - 0.5) / 2)
+
+
+def _from_half(points: Correspondences) -> Correspondences:
+    return replace(points, fixed_xy=points.fixed_xy * 2 + 0.5, moving_xy=points.moving_xy * 2 + 0.5)
 
 
 def _first_transform(points: Correspondences) -> Affine:
@@ -106,6 +162,16 @@ def _half(transform: Affine) -> Affine:
 
 def half_way(fixed: View, moving: View, to_fixed: Affine, sigma: float) -> Middle | None:
     """Return both views, low-passed (sigma, px), in the frame half way; None when they share less than 16 px there."""
+    return _between((fixed, moving), (_low_pass(fixed, sigma), _low_pass(moving, sigma)), to_fixed, sigma)
+
+
+def _low_pass(view: View, sigma: float) -> _Plane:
+    return cv2.GaussianBlur(view.image.astype(np.float32), (0, 0), sigma)
+
+
+def _between(views: tuple[View, View], smooth: tuple[_Plane, _Plane], to_fixed: Affine, sigma: float) -> Middle | None:
+    """Return what `half_way` does of views that have been low-passed."""
+    fixed, moving = views
     half = _half(to_fixed)
     back = half.inverse
     h, w = fixed.image.shape
@@ -121,10 +187,9 @@ def half_way(fixed: View, moving: View, to_fixed: Affine, sigma: float) -> Middl
     pull_f, pull_m = half @ origin, back @ origin
     planes = []
     valid: NDArray[Any] = np.ones((rows, cols), np.uint8)
-    for seen, pull in ((fixed, pull_f), (moving, pull_m)):
-        smooth = cv2.GaussianBlur(seen.image.astype(np.float32), (0, 0), sigma)
+    for seen, plane, pull in ((fixed, smooth[0], pull_f), (moving, smooth[1], pull_m)):
         flags = cv2.WARP_INVERSE_MAP
-        planes.append(cv2.warpAffine(smooth, pull.matrix[:2], (cols, rows), flags=flags | cv2.INTER_LINEAR))
+        planes.append(cv2.warpAffine(plane, pull.matrix[:2], (cols, rows), flags=flags | cv2.INTER_LINEAR))
         inside: NDArray[Any] = seen.mask.astype(np.uint8)
         reach = 2 * math.ceil(2.5 * sigma) + 3  # what the low-pass and the interpolation mix with the outside
         inside = cv2.erode(inside, np.ones((reach, reach), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
@@ -143,16 +208,17 @@ def agreement(fixed: View, moving: View, to_fixed: Affine) -> float | None:
     same, 4 and more when they do. (What ashlar learns from pairs that do not overlap, learnt from the
     pair itself.) None when they share too little to tell.
     """
-    middle = half_way(fixed, moving, to_fixed, 4.0)
+    # at half size the same, for a quarter of the work
+    middle = half_way(_halved(fixed), _halved(moving), _half_size(to_fixed), 2.0)
     if middle is None:
         return None
-    valid = middle.valid[::4, ::4].astype(np.float32)
+    valid = middle.valid[::2, ::2].astype(np.float32)
     share = np.maximum(cv2.GaussianBlur(valid, (0, 0), 8), 1e-3)
 
     def band(plane: _Plane) -> _Plane:
         return (plane - cv2.GaussianBlur(plane * valid, (0, 0), 8) / share) * valid
 
-    one, two = band(middle.fixed[::4, ::4]), band(middle.moving[::4, ::4])
+    one, two = band(middle.fixed[::2, ::2]), band(middle.moving[::2, ::2])
     here = _ncc(one, two, valid, 0, 0)
     rows, cols = valid.shape
     along = max(rows, cols)
@@ -181,55 +247,106 @@ def _ncc(one: _Plane, two: _Plane, valid: _Plane, dy: int, dx: int) -> float | N
     return float((p * q).sum()) / norm if norm > 0 else None
 
 
-def _exact_points(middle: Middle, scale: _Scale) -> Correspondences:
-    """Return the points of the best-textured places, moved by one Lucas-Kanade step, px of the views."""
-    size = (scale.window, scale.window)
-    weight = middle.valid.astype(np.float32)
+def _exact_points(
+    middle: Middle, look: _Look
+) -> tuple[Correspondences, Callable[[Correspondences], Correspondences]] | None:
+    """Return the points of the best-textured places and what makes any others exact, by one Lucas-Kanade step.
 
-    def mean(plane: _Plane) -> _Plane:
-        return cv2.boxFilter(plane, cv2.CV_32F, size, borderType=cv2.BORDER_CONSTANT)
+    Products of gradients and differences are averaged over blocks of 4 x 4 px, then over windows of blocks: what a
+    step needs is smooth, and there is a sixteenth of it.
+    """
+    rows, cols = (n // _BLOCK for n in middle.valid.shape)
+    cut = (slice(0, rows * _BLOCK), slice(0, cols * _BLOCK))
+    weight = middle.valid[cut].astype(np.float32)
+    side = look.window // _BLOCK // 2 * 2 + 1
+    full_size = (cols * _BLOCK, rows * _BLOCK)
 
-    full = np.maximum(mean(weight), 1e-6)
+    def block(plane: _Plane) -> _Plane:
+        return cv2.resize(plane, (cols, rows), interpolation=cv2.INTER_AREA)
+
+    def window(blocks: _Plane) -> _Plane:
+        return cv2.boxFilter(blocks, cv2.CV_32F, (side, side), borderType=cv2.BORDER_CONSTANT)
+
+    def spread(blocks: _Plane) -> _Plane:
+        return cv2.resize(blocks, full_size, interpolation=cv2.INTER_LINEAR)
+
+    share = block(weight)
+    full = np.maximum(window(share), 1e-6)
     normal = []
-    for plane in (middle.fixed, middle.moving):
-        centre = mean(plane * weight) / full
-        spread = np.sqrt(np.maximum(mean(plane * plane * weight) / full - centre * centre, 1e-2))
-        normal.append((plane - centre) / spread)
+    for plane in (middle.fixed[cut], middle.moving[cut]):
+        masked = plane * weight
+        centre = window(block(masked)) / full
+        contrast = np.sqrt(np.maximum(window(block(masked * plane)) / full - centre * centre, 1e-2))
+        normal.append((plane - spread(centre)) * spread(1 / contrast) * weight)
     both = (normal[0] + normal[1]) / 2
-    gx = cv2.Sobel(both, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8) * weight
-    gy = cv2.Sobel(both, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8) * weight
-    difference = (normal[0] - normal[1]) * weight
-    xx, xy, yy = mean(gx * gx), mean(gx * gy), mean(gy * gy)
-    bx, by = mean(gx * difference), mean(gy * difference)
-    noise, likeness = mean(difference * difference) / full, mean(normal[0] * normal[1] * weight) / full
+    gx = cv2.Sobel(both, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
+    gy = cv2.Sobel(both, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
+    if not middle.valid.all():  # the rim of the data is no structure
+        inner: _Plane = cv2.erode(weight, np.ones((3, 3), np.uint8))
+        gx, gy = gx * inner, gy * inner
+    difference = normal[0] - normal[1]
+    xx, xy, yy = (window(block(a * b)) for a, b in ((gx, gx), (gx, gy), (gy, gy)))
+    bx, by = window(block(gx * difference)), window(block(gy * difference))
+    noise = window(block(difference * difference)) / full
+    likeness = window(block(normal[0] * normal[1])) / full
     strength = (xx + yy - np.sqrt((xx - yy) ** 2 + 4 * xy * xy)) / 2  # the smaller eigenvalue
-    strength[full < 0.7 * full.max()] = 0  # a thin strip fills no window
-    return _read_off(middle, scale, strength, (xx, xy, yy, bx, by, noise, likeness))
+    return _read_off(middle, look, (full / full.max(), strength), (xx, xy, yy, bx, by, noise, likeness))
 
 
-def _read_off(middle: Middle, scale: _Scale, strength: _Plane, sums: tuple[_Plane, ...]) -> Correspondences:
-    """Return one point for each cell of a grid, where the texture is strongest, if it is certain enough."""
-    rows, cols = strength.shape
-    # a small overlap has few cells: they are smaller there, down to half a window of new pixels each
-    fair = math.sqrt(middle.valid.sum() / 24)
-    step = round(min(scale.spacing, max(scale.spacing / 2, fair)))
-    at = []
-    for r in range(0, rows, step):
-        for c in range(0, cols, step):
-            cell = strength[r : r + step, c : c + step]
-            best = int(cell.argmax())
-            at.append((r + best // cell.shape[1], c + best % cell.shape[1]))
-    row, col = np.array(at).T
-    xx, xy, yy, bx, by, noise, likeness = (s[row, col].astype(np.float64) for s in sums)
+def _read_off(
+    middle: Middle, look: _Look, texture: tuple[_Plane, _Plane], sums: tuple[_Plane, ...]
+) -> tuple[Correspondences, Callable[[Correspondences], Correspondences]]:
+    """Return a point for each cell of a grid, where the texture is strongest and certain enough, and the same for any.
+
+    Parameters
+    ----------
+    texture : tuple of ndarray of shape (rows, cols)
+        How full the window around each block is, beside the fullest (a thin strip fills none), and how strong its
+        texture.
+    sums : tuple of ndarray of shape (rows, cols)
+        xx, xy, yy, bx, by, noise and likeness of the window around each block.
+    """
+    xx, xy, yy, bx, by, noise, likeness = (s.astype(np.float64) for s in sums)
     det = xx * yy - xy * xy
-    good = (strength[row, col] > 1e-6) & (det > 1e-12)
+    fullness, strength = texture
+    good = (strength > 1e-6) & (det > 1e-12) & (fullness > 0.35)
     det = np.where(good, det, 1)
     # fixed(u + d/2) ~ moving(u - d/2)  =>  sum g g' d = -sum g (fixed - moving)
     dx, dy = -(yy * bx - xy * by) / det, -(xx * by - xy * bx) / det
     left = np.maximum(noise - (xx * dx * dx + 2 * xy * dx * dy + yy * dy * dy), 1e-6)
-    independent = scale.window**2 / max(1.0, 4 * np.pi * scale.sigma**2)  # pixels the low-pass left independent
+    independent = look.window**2 / max(1.0, 4 * np.pi * look.sigma**2)  # pixels the low-pass left independent
     sigma = np.sqrt(np.where(good, left * (xx + yy) / det / independent, np.inf))
     good &= (sigma < _MAX_SIGMA_PX) & (np.hypot(dx, dy) < _MAX_STEP_PX) & (likeness > 0.1)
-    u = np.stack([col, row], 1)[good].astype(np.float64)
-    d = np.stack([dx, dy], 1)[good] / 2
-    return Correspondences(middle.to_fixed(u + d), middle.to_moving(u - d), np.clip(likeness[good], 0, 1))
+
+    def moved(u: Points, at: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Correspondences:
+        d = np.stack([dx[at], dy[at]], 1) / 2
+        return Correspondences(middle.to_fixed(u + d), middle.to_moving(u - d), np.clip(likeness[at], 0, 1))
+
+    def exact(given: Correspondences) -> Correspondences:
+        u = (middle.to_fixed.inverse(given.fixed_xy) + middle.to_moving.inverse(given.moving_xy)) / 2
+        block = np.floor((u + 0.5) / _BLOCK).astype(np.intp)
+        inside = (block >= 0).all(1) & (block < strength.shape[::-1]).all(1)
+        row, col = block[inside].T[::-1]
+        keep = good[row, col]
+        return moved(u[inside][keep], (row[keep], col[keep]))
+
+    # a small overlap has few cells: they are smaller there, down to half a window of new pixels each
+    fair = math.sqrt(middle.valid.sum() / 24)
+    step = max(1, round(min(look.spacing, max(look.spacing / 2, fair)) / _BLOCK))
+    row, col = _strongest(np.where(fullness < 0.7, 0, strength), step)
+    keep = good[row, col] & (fullness[row, col] >= 0.7)
+    row, col = row[keep], col[keep]
+    u: Points = np.stack([col, row], 1) * np.float64(_BLOCK) + (_BLOCK - 1) / 2
+    return moved(u, (row, col)), exact
+
+
+def _strongest(strength: _Plane, step: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return row and column of the largest value of each cell of ``step`` x ``step``."""
+    rows, cols = strength.shape
+    up, across = -(-rows // step), -(-cols // step)
+    padded = np.full((up * step, across * step), -np.inf, np.float32)
+    padded[:rows, :cols] = strength
+    cells = padded.reshape(up, step, across, step).swapaxes(1, 2).reshape(up * across, step * step)
+    best = cells.argmax(1)
+    cell = np.arange(up * across)
+    return cell // across * step + best // step, cell % across * step + best % step

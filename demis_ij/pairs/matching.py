@@ -122,14 +122,18 @@ def _match_chunk(
         if isinstance(one_shown, str):
             out.append(Rejected(*pair, one_shown, matcher.name, tried=before))
         else:
-            out.append(_judge(one_shown, next(answers), matcher.name, config, frac, before))
+            got = _judge(one_shown, next(answers), matcher, config, frac, before)
+            finer: Matcher | None = getattr(matcher, "finer", None)
+            if finer is not None and (isinstance(got, Rejected) or got.every is None):
+                got = _judge(one_shown, finer(*one_shown.views), finer, config, frac, before)
+            out.append(got)
     return out
 
 
 def _judge(
     shown: _Shown,
     answer: Correspondences,
-    matcher: str,
+    matcher: Matcher,
     config: StitchConfig,
     stage_error_frac: float,
     tried: tuple[tuple[str, str], ...],
@@ -137,8 +141,9 @@ def _judge(
     """Return the pair estimate of a matcher's answer: a first estimate, exact points, a final estimate."""
     fixed, moving, (fixed_crop, moving_crop) = shown.fixed, shown.moving, shown.crops
     gate = Gate.of(config, fixed, moving, stage_error_frac)
-    found = Correspondences(fixed_crop.to_tile(answer.fixed_xy), moving_crop.to_tile(answer.moving_xy), answer.score)
-    first = estimate_pair(fixed, moving, found, model=_model(config), gate=gate, matcher=matcher, tried=tried)
+    found = _in_tiles(answer, shown)
+    rough = replace(gate, max_error_px=max(gate.max_error_px, getattr(matcher, "error_px", 0.0)))
+    first = estimate_pair(fixed, moving, found, model=_model(config), gate=rough, matcher=matcher.name, tried=tried)
     if isinstance(first, Rejected):
         return replace(first, matches=len(found))
     start = Correspondences(
@@ -150,15 +155,25 @@ def _judge(
             f"{first.inliers} matches agree, but the images do not: their correlation there is {likeness:.1f} times "
             f"that of wrong places, {gate.min_agreement:g} needed"
         )
-        return Rejected(fixed.id, moving.id, reason, matcher, len(found), first.inliers, tried)
+        return Rejected(fixed.id, moving.id, reason, matcher.name, len(found), first.inliers, tried)
     if not config.refine:
         return first
     exact = refine(*shown.views, start)
-    exact_found = Correspondences(fixed_crop.to_tile(exact.fixed_xy), moving_crop.to_tile(exact.moving_xy), exact.score)
-    final = estimate_pair(fixed, moving, exact_found, model=_model(config), gate=gate, matcher=matcher, tried=tried)
+    exact_found = _in_tiles(exact.points, shown)
+    final = estimate_pair(
+        fixed, moving, exact_found, model=_model(config), gate=gate, matcher=matcher.name, tried=tried
+    )
     if isinstance(final, Rejected):
         return first  # too weak or too noisy a texture for exact points; the matcher's own are the best there are
-    return replace(final, matches=len(found))
+    every = _in_tiles(exact.start, shown)
+    off = np.linalg.norm(geometry.apply(final.to_fixed, every.moving_xy) - every.fixed_xy, axis=1)
+    every = every.where(off < gate.max_error_px)
+    return replace(final, matches=len(found), agreeing=len(every), every=every)
+
+
+def _in_tiles(points: Correspondences, shown: _Shown) -> Correspondences:
+    fixed, moving = shown.crops
+    return Correspondences(fixed.to_tile(points.fixed_xy), moving.to_tile(points.moving_xy), points.score)
 
 
 def _model(config: StitchConfig) -> Model:

@@ -111,7 +111,7 @@ def _check(layout: Layout, matches: Sequence[PairMatch]) -> None:
             msg = f"{name} is given twice: a pair is stored once"
             raise InputError(msg)
         seen.add(key)
-        if match.inliers == 0 or len(match.fixed_xy) != len(match.moving_xy):
+        if not len(match.fixed_xy) or len(match.fixed_xy) != len(match.moving_xy):
             msg = f"{name}: {len(match.fixed_xy)} and {len(match.moving_xy)} points; equally many needed, at least one"
             raise InputError(msg)
 
@@ -151,7 +151,7 @@ def pair_table(layout: Layout, matches: Sequence[PairMatch], tiles: TileTable) -
     pairs = [matches[k] for k in order]
     fixed = np.array([row[p.fixed] for p in pairs], np.intp)
     moving = np.array([row[p.moving] for p in pairs], np.intp)
-    count = np.array([p.inliers for p in pairs], float)
+    count = np.array([len(p.fixed_xy) for p in pairs], float)
     moments = np.empty((len(pairs), 6, 6))
     linear, shift = linear_and_shift(layout)
     start = 0

@@ -34,7 +34,7 @@ def test_rough_points_become_exact(shift, turn_deg):
     start = rough(to_fixed, rng)
     assert seam_error(start, to_fixed) > 0.4, "there must be something to mend"
 
-    found = refine(*two_views(tissue((760, 320), rng), to_fixed, rng, noise_sd=5.0), start)
+    found = refine(*two_views(tissue((760, 320), rng), to_fixed, rng, noise_sd=5.0), start).points
 
     assert len(found) > 20
     assert seam_error(found, to_fixed) < 0.05  # px, largest over the strip: what one sees of the corner error 0.06
@@ -45,7 +45,7 @@ def test_neither_view_is_favoured():
     to_fixed = Affine.about(Affine.rigid(radians(1.5), 4.4, -7.1), (80, 300))
     fixed, moving = two_views(tissue((760, 320), rng), to_fixed, rng)
     start = rough(to_fixed, rng)
-    there, back = refine(fixed, moving, start), refine(moving, fixed, start.swapped).swapped
+    there, back = refine(fixed, moving, start).points, refine(moving, fixed, start.swapped).points.swapped
     assert len(there) == len(back)
     np.testing.assert_allclose(there.fixed_xy, back.fixed_xy, atol=1e-3)  # px: float32 sums
     np.testing.assert_allclose(there.moving_xy, back.moving_xy, atol=1e-3)
@@ -55,7 +55,7 @@ def test_resin_is_refined_by_a_wider_look():
     rng = np.random.default_rng(3)
     to_fixed = Affine.about(Affine.rigid(radians(0.5), 3.2, -6.6), (80, 300))
     views = two_views(resin((760, 320), rng), to_fixed, rng, noise_sd=5.0, contrast=4.0)
-    found = refine(*views, rough(to_fixed, rng))
+    found = refine(*views, rough(to_fixed, rng)).points
     assert seam_error(found, to_fixed) < 0.8  # px; structure of 3 grey levels under noise of 5: the start was 0.5 to 1
 
 
@@ -63,7 +63,7 @@ def test_gain_and_offset_do_not_matter():
     rng = np.random.default_rng(4)
     to_fixed = Affine.translation(5.3, -8.2)
     views = two_views(tissue((760, 320), rng), to_fixed, rng, gain=0.75)
-    assert seam_error(refine(*views, rough(to_fixed, rng)), to_fixed) < 0.05  # px
+    assert seam_error(refine(*views, rough(to_fixed, rng)).points, to_fixed) < 0.05  # px
 
 
 def test_no_data_takes_no_part():
@@ -72,7 +72,7 @@ def test_no_data_takes_no_part():
     fixed, moving = two_views(tissue((760, 320), rng), to_fixed, rng)
     image, mask = fixed.image.copy(), fixed.mask.copy()
     image[:200], mask[:200] = 0, False
-    found = refine(View(image, mask), moving, rough(to_fixed, rng))
+    found = refine(View(image, mask), moving, rough(to_fixed, rng)).points
     assert seam_error(found, to_fixed) < 0.1  # px, at corners that lie outside what is seen
     assert found.fixed_xy[:, 1].min() > 190
 
@@ -80,9 +80,9 @@ def test_no_data_takes_no_part():
 def test_too_few_points_or_nothing_shared_give_none():
     rng = np.random.default_rng(6)
     views = two_views(tissue((760, 320), rng), Affine(), rng)
-    assert len(refine(*views, Correspondences.none())) == 0
+    assert len(refine(*views, Correspondences.none()).points) == 0
     away = Correspondences([[0, 0], [0, 50]], [[155, 590], [155, 640]], [1, 1])
-    assert len(refine(*views, away)) == 0
+    assert len(refine(*views, away).points) == 0
 
 
 def test_agreement_tells_the_right_place_from_wrong_ones():
@@ -125,7 +125,7 @@ def test_a_strip_thinner_than_the_window_is_refined(overlap_px):
     )
     at = rng.uniform((2, 10), (overlap_px - 2, 590), (40, 2))
     start = Correspondences(at + (75 - overlap_px, 0) + rng.normal(0, 1, at.shape), at, np.ones(len(at)))
-    found = refine(fixed, moving, start)
+    found = refine(fixed, moving, start).points
     assert len(found) >= 8  # what a pair needs
     off = np.linalg.norm(found.fixed_xy - found.moving_xy - (75 - overlap_px, 0), axis=1)
     assert np.median(off) < 0.2  # px; a strip of whole windows gives 0.05

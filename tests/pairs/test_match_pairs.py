@@ -10,8 +10,10 @@ from conftest import shared_data
 from scipy import ndimage
 
 from demis_ij.config import StitchConfig
+from demis_ij.errors import InputError
 from demis_ij.geometry import apply
 from demis_ij.images import TileStore, with_shapes
+from demis_ij.matchers.refine import Exact
 from demis_ij.pairs import Gate, estimate_pair, match_pair, match_pairs, neighbours
 from demis_ij.protocols import MATCHERS
 from demis_ij.records import Affine, Correspondences, Layout, PairMatch, Rejected, Tile
@@ -151,3 +153,36 @@ def test_every_robust_estimator_can_be_asked_for(estimator):
 
     assert isinstance(answer, PairMatch)
     np.testing.assert_allclose(answer.to_fixed[:2, 2], (345, -6), atol=0.01)
+
+
+def test_without_the_fine_stage_the_same_transform_is_found(tmp_path):
+    layout, truth = scene(tmp_path)
+    got = match_pair(TileStore(), layout, ("t0", "t1"), MATCHERS["loftr"](device="cpu", fine=False), StitchConfig())
+    assert isinstance(got, PairMatch), got
+    corners = layout["t1"].corners
+    assert np.linalg.norm(apply(got.to_fixed, corners) - truth(corners), axis=1).max() < 0.1  # px
+    assert got.every is not None
+    assert got.inliers == len(got.every) > len(got.fixed_xy)
+    off = np.linalg.norm(truth(got.every.moving_xy) - got.every.fixed_xy, axis=1)
+    assert np.median(off) < 0.1  # px: the matcher's own points are exact, too
+    assert np.percentile(off, 95) < 1.0
+
+
+def test_where_points_cannot_be_made_exact_the_fine_stage_is_asked(tmp_path, monkeypatch):
+    layout, _ = scene(tmp_path)
+    monkeypatch.setattr("demis_ij.pairs.matching.refine", lambda *_: Exact.none())
+    matcher = MATCHERS["loftr"](device="cpu", fine=False)
+    found = {
+        fine: match_pair(TileStore(), layout, ("t0", "t1"), MATCHERS["loftr"](device="cpu", fine=fine), StitchConfig())
+        for fine in (True, False)
+    }
+    assert matcher.error_px > 4 > matcher.finer.error_px
+    assert isinstance(found[False], PairMatch)
+    np.testing.assert_allclose(found[False].to_fixed, found[True].to_fixed)
+    np.testing.assert_array_equal(found[False].moving_xy, found[True].moving_xy)
+    assert found[False].every is None
+
+
+def test_fast_without_refinement_is_refused():
+    with pytest.raises(InputError, match="fast leaves it to the refinement"):
+        StitchConfig(fast=True, refine=False)
