@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from demis_ij.synth.blemishes import add_blemishes
 from demis_ij.synth.fields import Plane, Seed, Streams, bands, check_shape, seeds_from, smooth_field, smoothstep
+from demis_ij.synth.mishaps import Mishaps, befall
 from demis_ij.synth.organelles import add_mitochondria, add_synapses
 from demis_ij.synth.recipes import recipe_of
 from demis_ij.synth.styles import Style, draw_style
@@ -158,15 +159,23 @@ def _stain(shape: tuple[int, int], seeds: list[np.random.SeedSequence], style: S
     return stain
 
 
+def _streams(seed: np.random.SeedSequence) -> Streams:
+    return Streams(int(seed.generate_state(1, np.uint64)[0]))
+
+
 def _solid_stain(shape: tuple[int, int], seed: np.random.SeedSequence, style: Style) -> Plane:
     """Return the stain of one plane of a volume."""
-    streams = Streams(int(seed.generate_state(1, np.uint64)[0]))
-    stain, _ = Volume(shape, streams, replace(recipe_of(style.solid), look=style)).section(0.0)
+    stain, _ = Volume(shape, _streams(seed), replace(recipe_of(style.solid), look=style)).section(0.0)
     return stain
 
 
 def section(
-    shape: tuple[int, int], seed: Seed, *, style: str | Style | None = None, blemishes: bool = True
+    shape: tuple[int, int],
+    seed: Seed,
+    *,
+    style: str | Style | None = None,
+    blemishes: bool = True,
+    mishaps: Mishaps | None = None,
 ) -> NDArray[np.float32]:
     """Return a picture of made-up tissue, 0 to 255 grey, without sensor noise.
 
@@ -182,6 +191,9 @@ def section(
         when not given. Those with `Style.solid` are cut from a volume: truer, and some seconds slower.
     blemishes : bool
         Whether there may be knife marks, folds, dust, charging and uneven illumination.
+    mishaps : Mishaps, optional
+        What else may go wrong, each with a chance of its own: tears, cracks, chatter, precipitate ... Of no effect here
+        are its ``missing``, ``contrast`` and ``noise``.
 
     Returns
     -------
@@ -194,11 +206,13 @@ def section(
         When the shape, the seed or the style cannot be used.
     """
     rows, cols = check_shape(shape)
-    first, *others = seeds_from(seed).spawn(11)
+    first, *others = seeds_from(seed).spawn(12)
     chosen = style if isinstance(style, Style) else draw_style(np.random.default_rng(first), style)
     stain = _solid_stain((rows, cols), others[0], chosen) if chosen.solid else _stain((rows, cols), others[:9], chosen)
     if blemishes:
         add_blemishes(stain, np.random.default_rng(others[9]), chosen)
+    if mishaps is not None:
+        stain, _, _ = befall(stain, mishaps, _streams(others[10]), 0, chosen.scale)
     stain = np.asarray(cv2.GaussianBlur(stain, (0, 0), chosen.blur_px), np.float32)
     stain *= np.float32(chosen.dark - chosen.light)
     stain += np.float32(chosen.light)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from demis_ij import synth
 from demis_ij.errors import InputError
+from demis_ij.synth.mishaps import Mishaps
 
 GOLDEN = [
     [157.28, 127.36, 132.78, 134.10],
@@ -72,6 +73,15 @@ def test_a_section_is_band_limited_so_that_it_can_be_resampled(style):
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(512), np.fft.fftfreq(512)))
     beyond = power[frequency > 0.4].sum() / power.sum()
     assert beyond < 2e-3  # share of the power beyond 0.8 of Nyquist; white noise has 0.5
+
+
+@pytest.mark.parametrize("name", ["tear", "chatter", "precipitate"])
+def test_mishaps_strike_a_section_only_where_they_are_asked_for(name):
+    plain = synth.section((128, 128), 5, style="tem")
+    struck = synth.section((128, 128), 5, style="tem", mishaps=Mishaps(**{name: 1.0}))
+    spared = synth.section((128, 128), 5, style="tem", mishaps=Mishaps())
+    assert np.array_equal(plain, spared)
+    assert np.abs(struck - plain).max() > 5  # grey
 
 
 def test_a_section_does_not_repeat_itself():
