@@ -95,17 +95,33 @@ class Within:
         What the views that will come are grown by, beyond the expected overlap.
     margin_px : float
         What the matcher's own are to be grown by instead.
+    placed : Tile, optional
+        The moving tile where a first look found it.
     """
 
-    def __init__(self, matcher: Matcher, fixed: Tile, moving: Tile, shown_px: float, margin_px: float) -> None:
+    def __init__(
+        self,
+        matcher: Matcher,
+        fixed: Tile,
+        moving: Tile,
+        shown_px: float,
+        margin_px: float,
+        placed: Tile | None = None,
+    ) -> None:
         self.name = matcher.name
         self._matcher = matcher
-        outer, inner = (overlap_crops(fixed, moving, margin) for margin in (shown_px, margin_px))
+        outer = overlap_crops(fixed, moving, shown_px)
+        inner = overlap_crops(fixed, placed or moving, margin_px)
         # where the expected overlap alone is too thin to be shown, the matcher sees what all see
         inner = outer if inner is None else inner
-        self._boxes = (
-            [] if outer is None or inner is None else [(i.box, o.box) for i, o in zip(inner, outer, strict=True)]
-        )
+        self._boxes = []
+        if outer is not None and inner is not None:
+            self._boxes = [(i.box & o.box, o.box) for i, o in zip(inner, outer, strict=True)]
+
+    def differs_from(self, other: Within, by_px: int) -> bool:
+        """Return whether it shows a side of a view that lies so far, or farther, from where the other's does."""
+        ours, theirs = (np.array([(b.x0, b.y0, b.x1, b.y1) for b, _ in w._boxes]).reshape(-1, 4) for w in (self, other))
+        return len(ours) == len(theirs) and bool((np.abs(ours - theirs) >= by_px).any())
 
     def __call__(self, fixed: View, moving: View) -> Correspondences:
         """Return the points seen in both views."""

@@ -170,6 +170,10 @@ def test_what_a_peer_sees_of_a_pair_comes_back_in_px_of_the_view(peers):
     fixed_xy, moving_xy = crops[0].to_tile(found.fixed_xy), crops[1].to_tile(found.moving_xy)
     assert fixed_xy[:, 0].min() > 199  # what it saw begins where the overlap does
     np.testing.assert_allclose(np.median(fixed_xy - moving_xy, axis=0), (200, 0), atol=0.1)
+    narrow = Within(SiftMatcher(), fixed, moving, 30, 0)
+    placed = Tile("m", Path("m"), (300, 300), Affine.translation(190, 0))
+    assert Within(SiftMatcher(), fixed, moving, 30, 0, placed).differs_from(narrow, 10)
+    assert not Within(SiftMatcher(), fixed, moving, 30, 0, placed).differs_from(narrow, 11)
 
 
 def test_weights_that_are_not_there_are_named(peers, monkeypatch, tmp_path):
