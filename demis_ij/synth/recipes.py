@@ -117,8 +117,8 @@ RECIPES: dict[str, Recipe] = {
         lattice_px=7.0,
     ),
     "airways": Recipe(
-        look=STYLES["airways_solid"], lumens=2.2, lumen_px=110.0, lumen_spread=0.45, wall_px=7.0, round_lumens=True,
-        bodies=0.1, body_px=70.0, axons=0.12, dendrites=0, bundles=0, boutons=0, glia_px=26.0, glia_sd=12.0,
+        look=STYLES["airways_solid"], lumens=2.2, lumen_px=110.0, lumen_spread=0.45, wall_px=5.5, round_lumens=True,
+        bodies=0.1, body_px=70.0, axons=0.12, dendrites=0, bundles=0, boutons=0, glia_px=20.0, glia_sd=12.0,
         glia_stain=0.05, step_px=12.0, mitochondria=0.5, lattice_px=10.0,
     ),
 }  # fmt: skip
