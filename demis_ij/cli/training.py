@@ -13,6 +13,7 @@ import typer
 from demis_ij.cli.progress import Bars
 from demis_ij.cli.stitching import Json_, Quiet_, say_warnings
 from demis_ij.config import PRECISIONS
+from demis_ij.errors import InputError
 from demis_ij.jobs.training import run_train
 from demis_ij.train.outcome import Outcome
 from demis_ij.train.settings import read_settings
@@ -93,6 +94,9 @@ def loftr(
         },
     }
     left = out / "config.toml"
+    if not (folders or config or left.is_file() or generated or any("generated" in one for one in setting or ())):
+        msg = f"nothing to train on: give folders, --config or --generated; {out} holds no run to go on with"
+        raise InputError(msg)
     settings = read_settings(config or (left if left.is_file() else None), setting or (), named)
     shown = not (quiet or as_json)
     with Bars(shown) as bars:

@@ -176,6 +176,10 @@ def test_folders_without_anything_to_train_on_are_refused(demis, toml, tmp_path)
 
     said = demis("train", "loftr", "--config", toml, "--out", tmp_path / "run", "--quiet")
     assert "no training image" in said.err
+    said = demis("train", "loftr", "--out", tmp_path / "misspelt")
+    assert said.code == 2
+    assert "nothing to train on" in said.err
+    assert "misspelt holds no run to go on with" in said.err
 
 
 def test_training_is_loaded_only_when_it_is_asked_for():
