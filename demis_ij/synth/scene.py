@@ -162,7 +162,7 @@ def _lay_resin(source: Plane, tile: Tile, to_source: Affine, spec: GridSpec, see
         away = ndimage.distance_transform_edt(outside)
     else:
         away = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    rim: Plane = 58 + 21 * np.clip(_field(patch.shape, rng, 70.0, spec.double), -2, 2)
+    rim: NDArray[Any] = 58 + 21 * np.clip(_field(patch.shape, rng, 70.0, spec.double), -2, 2)
     rim = rim + 5 * np.clip(_field(patch.shape, rng, 16.0, spec.double), -2, 2)  # 6 to 130 px outside
     beyond = np.asarray(away - rim, np.float32)
     light = np.float32(np.percentile(source[::7, ::7], 80))
