@@ -14,8 +14,8 @@ tile more; where the overlap that they find is another than the expected one, th
 answer counts. XFeat is the semi-dense one at two and three times the size, which does best here (of sparse and
 semi-dense at 0.5 to 3: ``--matchers "xfeat sparse 1" ...``).
 
-"seams alone" is the set's model fitted to the reference itself over all of each overlap: what its loops miss is the
-tiles' own distortion, which no matcher can better but by chance while the model is that.
+"reference" is the set's model fitted to the reference over all of each overlap, its loops closed likewise: how little a
+loop can be expected to miss when tiles are distorted and the reference itself is good to some tenths of a pixel.
 
 * pairs: accepted, of those known to overlap; "wrong": accepted, and over 10 px from the reference.
 * inliers: median over all pairs, a rejected pair has none.
@@ -305,7 +305,7 @@ def measure_of(scene: Scene, runs: dict[str, Run]) -> Measure:
     return made
 
 
-def seams_alone(scene: Scene, against: Measure) -> dict[tuple[str, ...], float]:
+def reference_loops(scene: Scene, against: Measure) -> dict[tuple[str, ...], float]:
     """Return the loops' closure when each pair is the model that fits the reference best over its whole overlap."""
     model = scene.config.model
     pairs = []
@@ -510,9 +510,9 @@ def main() -> None:
         for row_name, row in here.items():
             rows[f"{name} | {row_name}"] = row
             print(line(name, row_name, row), flush=True)
-        if loop := list(seams_alone(scene, against).values()):
+        if loop := list(reference_loops(scene, against).values()):
             text = f"{len(loop)} | {np.median(loop):.2f} / {max(loop):.2f}"
-            print(f"| {name} | seams alone |" + " |" * 7 + f" {text} |", flush=True)
+            print(f"| {name} | reference |" + " |" * 7 + f" {text} |", flush=True)
         lonely = sum(len(r.families) < 2 for r in against.everyone.values())
         if lonely or len(against.everyone) < len(scene.pairs):
             missing = len(scene.pairs) - len(against.everyone)

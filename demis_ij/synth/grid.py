@@ -1,4 +1,4 @@
-"""What a synthetic grid of tiles is made of: the DEMIS dataset recipe as numbers, and the sets A to H.
+"""What a synthetic grid of tiles is made of: the DEMIS dataset recipe as numbers, and the sets A to K.
 
 The recipe is that of the DEMIS dataset (Šilling and Španěl 2025,
 https://scitepress.org/publishedPapers/2025/133149/pdf/index.html) with two differences: rotations are continuous, and
@@ -235,6 +235,15 @@ SETS: dict[str, GridSpec] = {
     "F": GridSpec(rows=4, cols=4, decoy=True, style=_TISSUE),
     "G": GridSpec(rows=4, cols=4, style=_TISSUE),
     "H": GridSpec(rows=3, cols=5, missing=_H_GAP, style=_TISSUE),
+    # little to go by: a strip of 51 px, noise beside which a detector sees nothing, and both
+    "I": GridSpec(
+        rows=5, cols=5, overlap=0.05, rotation_deg=0.5, shift_frac=0.008, gain_sd=0.06, bias_sd=9, style=_TISSUE
+    ),
+    "J": GridSpec(rows=5, cols=5, noise_sd=80, gain_sd=0.06, bias_sd=9, style=_TISSUE),
+    "K": GridSpec(
+        rows=5, cols=5, overlap=0.05, rotation_deg=0.5, shift_frac=0.008, noise_sd=40, gain_sd=0.06, bias_sd=9,
+        style=_TISSUE,
+    ),
 }  # fmt: skip
 """The sets on which `demis_ij` is judged: overlaps, turns, noise, one trouble each (``D512`` is D in small tiles)."""
 
