@@ -56,8 +56,8 @@ class CorrelationMatcher:
     min_share : float
         The least share of the smaller view that must lie in the overlap.
     strength : float
-        How far, in standard deviations of all shifts, the best shift must stand out. See ``benchmarks/strangers.py
-        chance`` for what pairs that do not overlap reach.
+        How far, in standard deviations of all shifts, the best shift must stand out. See
+        ``benchmarks/strangers.py`` for what pairs that do not overlap reach.
     next_share : float
         A second shift, elsewhere, that is this strong makes the answer ambiguous: no points.
     block_px, search_px : int
