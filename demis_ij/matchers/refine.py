@@ -19,10 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demis_ij import geometry
+from demis_ij.matchers.bend import Bend, fit_bend
 from demis_ij.protocols import View
 from demis_ij.records import Affine, Correspondences, Points
 
 _Plane = NDArray[Any]  # float32
+_Found = tuple[Correspondences, Callable[[Correspondences], Correspondences]]
+"""Points spread over the frame, and what makes any others exact."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +70,23 @@ class Exact:
 
 @dataclass(frozen=True, eq=False)
 class Middle:
-    """Both views, low-passed and warped to the frame half way between them, and the maps from there."""
+    """Both views, low-passed and warped to the frame half way between them, and the maps from there.
+
+    A point u of the frame shows the fixed view at ``to_fixed(u + b / 2)``, the moving one at ``to_moving(u - b / 2)``,
+    with b what the bend says at u, or nothing.
+    """
 
     fixed: _Plane
     moving: _Plane
     valid: NDArray[np.bool_]
     to_fixed: Affine
     to_moving: Affine
+    bend: Bend | None = None
 
 
-def refine(fixed: View, moving: View, start: Correspondences, *, rounds: int = 2) -> Exact:
+def refine(
+    fixed: View, moving: View, start: Correspondences, *, also: Correspondences | None = None, rounds: int = 2
+) -> Exact:
     """Return exact points spread over the overlap of two views, and the given ones made exact.
 
     Parameters
@@ -86,8 +96,11 @@ def refine(fixed: View, moving: View, start: Correspondences, *, rounds: int = 2
     start : Correspondences
         Agreeing points, px of the views, off by up to some 6 px each; at least two. They serve to fit the first
         transform (affine where they hold one, else rigid), which should be right to about 4 px.
+    also : Correspondences, optional
+        The points to make exact at last; ``start`` where it is not given.
     rounds : int
-        How often the views are warped at full size, after a first time at half size.
+        How often the views are warped at full size, after a first time at half size. Where what is left after that is
+        a smooth bend, they are warped once more, along it.
     """
     if len(start) < 2:
         return Exact.none()
@@ -108,11 +121,27 @@ def refine(fixed: View, moving: View, start: Correspondences, *, rounds: int = 2
                     continue  # too thin a strip at half size: what was given must be near enough
                 break
             points = _from_half(found[0]) if look.halved else found[0]
-        if found is not None and len(found[0]) >= 6:
-            at = _to_half(start) if look.halved else start
-            exact = found[1](at)
-            return Exact(points, _from_half(exact) if look.halved else exact)
+        if middle is not None and found is not None and len(found[0]) >= 6:
+            found = _along_the_bend(views, blurred[look], middle, look, found) or found
+            given = start if also is None else also
+            if not look.halved:
+                return Exact(found[0], found[1](given))
+            return Exact(_from_half(found[0]), _from_half(found[1](_to_half(given))))
     return Exact.none()
+
+
+def _along_the_bend(
+    views: tuple[View, View], smooth: tuple[_Plane, _Plane], middle: Middle, look: _Look, found: _Found
+) -> _Found | None:
+    """Return what is found when the views are warped along the bend that points follow; None when they follow none."""
+    one, two = middle.to_fixed.inverse(found[0].fixed_xy), middle.to_moving.inverse(found[0].moving_xy)
+    bend = fit_bend((one + two) / 2, one - two)
+    if bend is None:
+        return None
+    bent = _warped(views, smooth, (middle.to_fixed, middle.to_moving), middle.valid.shape, look.sigma, bend)
+    better = _exact_points(bent, look)
+    # straightened views must not lose what the affine ones showed
+    return better if len(better[0]) >= 0.9 * len(found[0]) else None
 
 
 def _halved(view: View) -> View:
@@ -184,19 +213,38 @@ def _between(views: tuple[View, View], smooth: tuple[_Plane, _Plane], to_fixed: 
     if min(cols, rows) < 16:
         return None
     origin = Affine.translation(low[0], low[1])
-    pull_f, pull_m = half @ origin, back @ origin
+    return _warped(views, smooth, (half @ origin, back @ origin), (rows, cols), sigma)
+
+
+def _warped(
+    views: tuple[View, View],
+    smooth: tuple[_Plane, _Plane],
+    pulls: tuple[Affine, Affine],
+    shape: tuple[int, ...],
+    sigma: float,
+    bend: Bend | None = None,
+) -> Middle:
+    """Return both views in a frame of ``shape`` that ``pulls`` take to them, along a bend where there is one."""
+    rows, cols = shape
     planes = []
     valid: NDArray[Any] = np.ones((rows, cols), np.uint8)
-    for seen, plane, pull in ((fixed, smooth[0], pull_f), (moving, smooth[1], pull_m)):
-        flags = cv2.WARP_INVERSE_MAP
-        planes.append(cv2.warpAffine(plane, pull.matrix[:2], (cols, rows), flags=flags | cv2.INTER_LINEAR))
+    for seen, plane, pull, part in zip(views, smooth, pulls, (0.5, -0.5), strict=True):
         inside: NDArray[Any] = seen.mask.astype(np.uint8)
         reach = 2 * math.ceil(2.5 * sigma) + 3  # what the low-pass and the interpolation mix with the outside
         inside = cv2.erode(inside, np.ones((reach, reach), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        valid = np.minimum(
-            valid, cv2.warpAffine(inside, pull.matrix[:2], (cols, rows), flags=flags | cv2.INTER_NEAREST)
-        )
-    return Middle(planes[0], planes[1], valid.astype(bool), pull_f, pull_m)
+        if bend is None:
+            matrix, flags = pull.matrix[:2], cv2.WARP_INVERSE_MAP
+            planes.append(cv2.warpAffine(plane, matrix, (cols, rows), flags=flags | cv2.INTER_LINEAR))
+            shown = cv2.warpAffine(inside, matrix, (cols, rows), flags=flags | cv2.INTER_NEAREST)
+        else:
+            dx, dy = part * bend.over((rows, cols))
+            x, y = np.arange(cols) + dx, np.arange(rows)[:, None] + dy
+            at_x = (pull.a * x + pull.b * y + pull.tx).astype(np.float32)
+            at_y = (pull.c * x + pull.d * y + pull.ty).astype(np.float32)
+            planes.append(cv2.remap(plane, at_x, at_y, cv2.INTER_LINEAR))
+            shown = cv2.remap(inside, at_x, at_y, cv2.INTER_NEAREST)
+        valid = np.minimum(valid, shown)
+    return Middle(planes[0], planes[1], valid.astype(bool), *pulls, bend)
 
 
 def agreement(fixed: View, moving: View, to_fixed: Affine) -> float | None:
@@ -247,9 +295,7 @@ def _ncc(one: _Plane, two: _Plane, valid: _Plane, dy: int, dx: int) -> float | N
     return float((p * q).sum()) / norm if norm > 0 else None
 
 
-def _exact_points(
-    middle: Middle, look: _Look
-) -> tuple[Correspondences, Callable[[Correspondences], Correspondences]] | None:
+def _exact_points(middle: Middle, look: _Look) -> _Found:
     """Return the points of the best-textured places and what makes any others exact, by one Lucas-Kanade step.
 
     Products of gradients and differences are averaged over blocks of 4 x 4 px, then over windows of blocks: what a
@@ -293,9 +339,7 @@ def _exact_points(
     return _read_off(middle, look, (full / full.max(), strength), (xx, xy, yy, bx, by, noise, likeness))
 
 
-def _read_off(
-    middle: Middle, look: _Look, texture: tuple[_Plane, _Plane], sums: tuple[_Plane, ...]
-) -> tuple[Correspondences, Callable[[Correspondences], Correspondences]]:
+def _read_off(middle: Middle, look: _Look, texture: tuple[_Plane, _Plane], sums: tuple[_Plane, ...]) -> _Found:
     """Return a point for each cell of a grid, where the texture is strongest and certain enough, and the same for any.
 
     Parameters
@@ -320,6 +364,8 @@ def _read_off(
 
     def moved(u: Points, at: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Correspondences:
         d = np.stack([dx[at], dy[at]], 1) / 2
+        if middle.bend is not None:
+            d = d + middle.bend.at(u) / 2
         return Correspondences(middle.to_fixed(u + d), middle.to_moving(u - d), np.clip(likeness[at], 0, 1))
 
     def exact(given: Correspondences) -> Correspondences:

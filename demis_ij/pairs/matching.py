@@ -158,7 +158,11 @@ def _judge(
         return Rejected(fixed.id, moving.id, reason, matcher.name, len(found), first.inliers, tried)
     if not config.refine:
         return first
-    exact = refine(*shown.views, start)
+    # the matcher's own places are rough: a match that is right may lie beyond the bound of the exact ones
+    off = np.linalg.norm(geometry.apply(first.to_fixed, found.moving_xy) - found.fixed_xy, axis=1)
+    near = found.where(off < 2 * rough.max_error_px)
+    also = Correspondences(fixed_crop.from_tile(near.fixed_xy), moving_crop.from_tile(near.moving_xy), near.score)
+    exact = refine(*shown.views, start, also=also)
     exact_found = _in_tiles(exact.points, shown)
     final = estimate_pair(
         fixed, moving, exact_found, model=_model(config), gate=gate, matcher=matcher.name, tried=tried

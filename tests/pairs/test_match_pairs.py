@@ -170,7 +170,7 @@ def test_without_the_fine_stage_the_same_transform_is_found(tmp_path):
 
 def test_where_points_cannot_be_made_exact_the_fine_stage_is_asked(tmp_path, monkeypatch):
     layout, _ = scene(tmp_path)
-    monkeypatch.setattr("demis_ij.pairs.matching.refine", lambda *_: Exact.none())
+    monkeypatch.setattr("demis_ij.pairs.matching.refine", lambda *_, **__: Exact.none())
     matcher = MATCHERS["loftr"](device="cpu", fine=False)
     found = {
         fine: match_pair(TileStore(), layout, ("t0", "t1"), MATCHERS["loftr"](device="cpu", fine=fine), StitchConfig())
