@@ -11,10 +11,10 @@ from demis_ij.records import Correspondences
 from demis_ij.testing.matcher_contract import tissue
 
 
-def lens(points: np.ndarray) -> np.ndarray:
-    """A barrel over 200 x 600 px: up to some 4 px, cubic."""
+def lens(points: np.ndarray, size_px: float = 4.0) -> np.ndarray:
+    """A barrel over 200 x 600 px: up to some ``size_px``, cubic."""
     x, y = (points - (100, 300)).T / 300
-    return 4 * np.stack([x * (x**2 + y**2), y * (x**2 + y**2)], 1)
+    return size_px * np.stack([x * (x**2 + y**2), y * (x**2 + y**2)], 1)
 
 
 def lattice(step: int = 25) -> np.ndarray:
@@ -49,7 +49,7 @@ def test_beyond_the_points_the_bend_stays_what_it_is_at_their_rim():
 @pytest.mark.parametrize(
     ("at", "moved"),
     [
-        (lattice(), 0.1 * lens(lattice())),
+        (lattice(), lens(lattice(), 0.2)),
         (lattice(), np.random.default_rng(2).normal(0, 2, lattice().shape)),
         (lattice(60)[:20], lens(lattice(60)[:20])),
         (np.empty((0, 2)), np.empty((0, 2))),
@@ -65,7 +65,7 @@ def test_bent_views_are_refined_along_the_bend():
     source = tissue((700, 300), rng).astype(np.float32)
     row, col = np.mgrid[0:600, 0:200].astype(np.float64)
     grid = np.stack([col.ravel(), row.ravel()], 1)
-    off = lens(grid).reshape(600, 200, 2)
+    off = lens(grid, 10).reshape(600, 200, 2)
 
     def shown(dx, dy):
         seen = cv2.remap(
@@ -73,14 +73,14 @@ def test_bent_views_are_refined_along_the_bend():
         )
         return View(np.clip(seen + rng.normal(0, 4, seen.shape), 0, 255).astype(np.uint8), np.ones(seen.shape, bool))
 
-    fixed, moving = shown(0, 0), shown(off[..., 0], off[..., 1])  # moving p shows what fixed shows at p + lens(p)
+    fixed, moving = shown(0, 0), shown(off[..., 0], off[..., 1])  # moving p shows what fixed has at p + off
     at = rng.uniform((15, 15), (185, 585), (150, 2))
-    start = Correspondences(at + lens(at) + rng.normal(0, 1, at.shape), at, np.ones(len(at)))
+    start = Correspondences(at + lens(at, 10) + rng.normal(0, 1, at.shape), at, np.ones(len(at)))
 
     found = refine(fixed, moving, start)
 
     for points in (found.points, found.start):
         assert len(points) > 60
-        error = np.linalg.norm(points.fixed_xy - points.moving_xy - lens(points.moving_xy), axis=1)
-        assert np.median(error) < 0.1  # px; 0.2 without the bend
+        error = np.linalg.norm(points.fixed_xy - points.moving_xy - lens(points.moving_xy, 10), axis=1)
+        assert np.median(error) < 0.09  # px; 0.12 without the bend
     assert len(found.start) > 130
