@@ -2,8 +2,8 @@
 
     python docs/make_cli.py
 
-``docs/cli.md`` and the tables of ``docs/howto/config.md`` and ``train.md`` come from the code, the table of measured
-accuracy in ``README.md`` from ``benchmarks/ledger/grids.json``. A test holds that they are up to date.
+``docs/cli.md`` and the tables of ``docs/howto/config.md`` and ``train.md`` come from the code, those of measured
+accuracy in ``README.md`` and ``docs/matching.md`` from ``benchmarks/ledger``. A test holds that they are up to date.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from demis_ij.config import (
 from demis_ij.train.samples import SampleSpec
 
 DOCS = Path(__file__).resolve().parent
-LEDGER = DOCS.parent / "benchmarks" / "ledger" / "grids.json"
+LEDGERS = DOCS.parent / "benchmarks" / "ledger"
 GENERATED = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 HEAD = """\
 # Command line
@@ -142,7 +142,7 @@ def _cell(text: str) -> str:
 
 def grids_table() -> str:
     """Return what the ledger says of each set and matcher."""
-    rows = json.loads(LEDGER.read_text(encoding="utf-8"))
+    rows = _ledger("grids")
     lines = [
         "| Set | Matcher | Textured pairs failed | Resin pairs failed | Wrong pairs believed | Corner error of a pair |"
         " Error of the tiles: median, maximum | Groups |\n",
@@ -164,6 +164,93 @@ def grids_table() -> str:
     return "".join(lines)
 
 
+def _ledger(name: str) -> dict[str, dict[str, Any]]:
+    """Return a ledger's rows."""
+    rows: dict[str, dict[str, Any]] = json.loads((LEDGERS / f"{name}.json").read_text(encoding="utf-8"))
+    return rows
+
+
+MATCHING = {
+    "CPU s a pair": ("cpu_s", ".3f"),
+    "matches": ("matches", ".0f"),
+    "inliers": ("inliers", ".0f"),
+    "outliers": ("outliers", ".1f"),
+    "reproj. px: all": ("reprojection_all_px", ".2f"),
+    "inliers ": ("reprojection_inliers_px", ".3f"),
+    "corner px": ("corner_median_px", ".3f"),
+    "AUC@1": ("auc_1px", ".3f"),
+    "@3": ("auc_3px", ".3f"),
+    "@5": ("auc_5px", ".3f"),
+    "@10": ("auc_10px", ".3f"),
+    "coverage": ("coverage", ".3f"),
+}
+PICTURES = {
+    "overlap PSNR dB": ("overlap_psnr_db", ".2f"),
+    "SSIM": ("overlap_ssim", ".3f"),
+    "FSIM": ("overlap_fsim", ".3f"),
+    "stitched PSNR dB": ("stitched_psnr_db", ".1f"),
+    "SSIM ": ("stitched_ssim", ".4f"),
+    "FSIM ": ("stitched_fsim", ".4f"),
+    "BRISQUE": ("stitched_brisque", ".2f"),
+    "of the truth": ("true_brisque", ".2f"),
+}
+REAL = {
+    "inliers": ("inliers", ".0f"),
+    "CPU s a pair": ("cpu_s", ".3f"),
+    "coverage": ("coverage", ".3f"),
+    "loops": ("loops", "d"),
+    "loop px: median": ("loop_median_px", ".2f"),
+    "largest": ("loop_max_px", ".2f"),
+}
+
+
+def _measured(ledger: str, columns: dict[str, tuple[str, str]], first: str, before: Callable[..., list[str]]) -> str:
+    """Return a table of a ledger: set, configuration, what ``before`` makes of a row, and columns by their format."""
+    lines = [
+        f"| Set | {first} | " + " | ".join(columns) + " |\n",
+        "|---|" + "---|" * (1 + first.count("|") + len(columns)) + "\n",
+    ]
+    for key, row in _ledger(ledger).items():
+        *_, name, written = key.split(" | ")
+        cells = [name.removesuffix(" seed 1"), f"`{written}`", *before(row)]
+        cells += ["–" if row.get(k) is None else format(row[k], style) for k, style in columns.values()]
+        lines.append("| " + " | ".join(cells) + " |\n")
+    return "".join(lines)
+
+
+def pairs_table() -> str:
+    """Return how each configuration matches pairs."""
+
+    def failures(row: dict[str, Any]) -> list[str]:
+        weak = f"{row['weak_failed']:.0f} of {row['weak_pairs']:.0f}" if row.get("weak_pairs") else "–"
+        return [f"{row['textured_failed']:.0f} of {row['textured_pairs']:.0f}", weak, f"{row['wrong']:.0f}"]
+
+    return _measured("evaluate", MATCHING, "Configuration | failed textured | failed weak | wrong", failures)
+
+
+def pictures_table() -> str:
+    """Return how the stitched pairs of each configuration look."""
+    return _measured("evaluate", PICTURES, "Configuration", lambda _: [])
+
+
+def real_table() -> str:
+    """Return what each matcher makes of pairs of real tiles."""
+    return _measured("real_pairs", REAL, "Matcher | accepted", lambda row: [f"{row['accepted']} of {row['pairs']}"])
+
+
+def real_grids_table() -> str:
+    """Return what each matcher makes of grids of real tiles."""
+    lines = ["| set | matcher | by stage | pairs accepted | loop px | truth px |\n", "|---|---|---|---|---|---|\n"]
+    for key, row in _ledger("real").items():
+        spans = [
+            f"{row[f'{what}_median_px']:.2f} / {row[f'{what}_max_px']:.2f}" if f"{what}_median_px" in row else "–"
+            for what in ("loop", "truth")
+        ]
+        pairs = f"{row['accepted']} of {row['looked_at']}"
+        lines.append(f"| {key} | {row['by_stage']} of {row['tiles']} | {pairs} | {spans[0]} | {spans[1]} |\n")
+    return "".join(lines)
+
+
 def _px(value: float | None) -> str:
     return "–" if value is None else f"{value:.2g} px"
 
@@ -178,11 +265,17 @@ TABLES: dict[str, Callable[[], str]] = {
     "architecture": lambda: settings_table(ArchitectureConfig),
     "grids_config": lambda: settings_table(GridsConfig),
     "grids": grids_table,
+    "pairs": pairs_table,
+    "pictures": pictures_table,
+    "real": real_table,
+    "grids_real": real_grids_table,
 }
 PAGES = (
     DOCS / "howto" / "config.md",
     DOCS / "howto" / "synth.md",
     DOCS / "howto" / "train.md",
+    DOCS / "matching.md",
+    DOCS / "verdicts.md",
     DOCS.parent / "README.md",
 )
 
