@@ -19,6 +19,7 @@ from demis_ij.records import Correspondences, Points
 
 _Descriptors = NDArray[np.float32]
 _CHUNK = 4096  # rows of the similarity matrix held at once
+_ROUNDING = 1e-6  # nearer to 1 than this, likenesses are the same: single precision sums in a machine's own order
 
 
 class SiftMatcher:
@@ -135,7 +136,7 @@ def _best_and_ratio(queries: _Descriptors, others: _Descriptors) -> tuple[NDArra
         likeness[row, first] = -2
         second = likeness.max(1).astype(np.float64)
         best.append(first)
-        ratio.append(np.sqrt(np.maximum(1 - top, 0) / np.maximum(1 - second, 1e-12)))
+        ratio.append(np.sqrt(np.maximum(1 - top, _ROUNDING) / np.maximum(1 - second, _ROUNDING)))
     return np.concatenate(best), np.minimum(np.concatenate(ratio), 1.0)
 
 
