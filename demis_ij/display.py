@@ -1,0 +1,1 @@
+"""Small pictures and tables as HTML and SVG text, from plain numbers."""

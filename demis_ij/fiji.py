@@ -1,0 +1,1 @@
+"""The scripts of the Fiji menu: where they are, and copying them below a Fiji."""
