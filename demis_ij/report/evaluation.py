@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import demis_ij
+from demis_ij.display.markup import Html, count, el, join, px, signed
 from demis_ij.errors import InputError
 from demis_ij.evaluate import GridScore, Known, PairScore, Source
 from demis_ij.evaluate.summary import ALL, Row, pair_differences
@@ -16,7 +17,6 @@ from demis_ij.evaluate.tables import COLUMNS, Column, cell
 from demis_ij.report.evaluation_figures import CSS as MORE_CSS
 from demis_ij.report.evaluation_figures import bars, histogram, legend, matches_picture, recall_curves
 from demis_ij.report.figures import grade_legend
-from demis_ij.report.markup import Html, count, el, join, px, signed
 from demis_ij.report.page import POLICY
 from demis_ij.report.pictures import strips
 from demis_ij.report.style import CSS, DEFINITIONS, SCRIPT

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from demis_ij.report.figures import grade
-from demis_ij.report.markup import Html, el, join
+from demis_ij.display.colours import grade
+from demis_ij.display.markup import Html, el, join
 from demis_ij.report.pictures import Strip, data_uri
 
 COLOURS = ("#2f7ed8", "#d9662b", "#1fa187", "#b0479a", "#8a7a1f", "#6b6f76", "#c23b4e", "#4b5fc4")

@@ -7,35 +7,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from demis_ij.display.colours import GRADE_LABELS, grade
+from demis_ij.display.markup import Html, count, el, join, px
 from demis_ij.records import Layout, Points, Rejected, Tile
-from demis_ij.report.markup import Html, count, el, join, px
 from demis_ij.report.pictures import CloseUp, Preview, Strip, data_uri, shrink
-from demis_ij.report.seams import Seam, seam_line, stage_tiles
+from demis_ij.report.seams import Seam, stage_tiles
 from demis_ij.report.verdict import parts_of
+from demis_ij.views import seam_line
 
 if TYPE_CHECKING:
     from demis_ij.stitch import StitchResult
 
-GRADES_PX = (0.25, 0.5, 1.0, 2.0)
-"""Upper bounds of the colour classes; what is above the last has a class of its own."""
-GRADE_LABELS = ("up to 0.25 px", "0.25 to 0.5 px", "0.5 to 1 px", "1 to 2 px", "above 2 px")
 FIGURE = 1000.0
 """Width or height, whichever is larger, of the mosaic figure in its own units."""
 SINGLY = 3000
 """More tiles, moves or seams than these are not drawn one by one, which keeps the page small and quick."""
 MATCH_LINES = 80
 """Matches drawn on a pair."""
-
-
-def grade(residual_px: float) -> int:
-    """Return the colour class of a residual, 0 best to 4 worst; what is not finite is worst.
-
-    Examples
-    --------
-    >>> [grade(v) for v in (0.1, 0.25, 0.9, 7.0, float("nan"))]
-    [0, 0, 2, 4, 4]
-    """
-    return next((i for i, bound in enumerate(GRADES_PX) if residual_px <= bound), len(GRADES_PX))
 
 
 def grade_legend() -> Html:

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import demis_ij
+from demis_ij.display.markup import Html, count, el, join, px, seconds
 from demis_ij.errors import DemisError, InputError
 from demis_ij.records import Layout, Points, Rejected
 from demis_ij.report import tables
 from demis_ij.report.agreement import pooled, tile_errors
 from demis_ij.report.figures import grade_bar, grade_legend, matches_on_pair, mosaic_map, overlay, worst_place
-from demis_ij.report.markup import Html, count, el, join, px, seconds
 from demis_ij.report.pictures import Preview, close_up, strips
-from demis_ij.report.seams import Seam, is_wide, rejected_of, seams_of, stage_tiles
+from demis_ij.report.seams import Seam, rejected_of, seams_of, stage_tiles
 from demis_ij.report.style import CSS, DEFINITIONS, SCRIPT
 from demis_ij.report.verdict import Verdict, judge, parts_of
+from demis_ij.views import is_wide
 
 if TYPE_CHECKING:
     from demis_ij.images import TileStore

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from demis_ij.errors import InputError
 from demis_ij.geometry import Box, Crop
 from demis_ij.records import Affine, Layout, Points, Tile
-from demis_ij.report.seams import overlap_polygon
+from demis_ij.views import overlap_polygon
 
 if TYPE_CHECKING:
     from demis_ij.images import TileStore

@@ -6,7 +6,7 @@ told apart without seeing red and green as two colours; worse seams are drawn th
 
 from __future__ import annotations
 
-GRADE_COLOURS = ("#4c9be8", "#38c9a7", "#f2e14c", "#ff9124", "#e0368c")
+from demis_ij.display.colours import GRADE_COLOURS
 
 _GRADES = "".join(
     f"i.g{n},.bar .g{n}{{background:{c}}} line.g{n},path.g{n}{{stroke:{c}}} circle.g{n}{{fill:{c}}}\n"

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from demis_ij.config import to_dict
+from demis_ij.display.colours import grade
+from demis_ij.display.markup import Html, el, join, px, seconds, signed, text
 from demis_ij.records import Layout, Points, Rejected
 from demis_ij.report.agreement import disagreement, pair_errors, pooled, tile_errors
-from demis_ij.report.figures import grade, grade_bar
-from demis_ij.report.markup import Html, el, join, px, seconds, signed, text
+from demis_ij.report.figures import grade_bar
 from demis_ij.report.seams import Seam, rejected_of, seams_of, stage_tiles
 from demis_ij.report.verdict import loops_in, parts_of
 

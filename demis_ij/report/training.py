@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import demis_ij
+from demis_ij.display.markup import Html, count, el, join, seconds
 from demis_ij.report.figures import grade_legend
-from demis_ij.report.markup import Html, count, el, join, seconds
 from demis_ij.report.page import POLICY
 from demis_ij.report.style import CSS, DEFINITIONS, SCRIPT
 from demis_ij.report.training_figures import CHART_CSS, Curve, chart, pair_figure

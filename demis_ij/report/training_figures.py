@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from demis_ij.display.colours import grade
+from demis_ij.display.markup import Html, el, join
 from demis_ij.records import Points
-from demis_ij.report.figures import MATCH_LINES, grade
-from demis_ij.report.markup import Html, el, join
+from demis_ij.report.figures import MATCH_LINES
 from demis_ij.report.pictures import data_uri
 from demis_ij.train.scores import PairPicture
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from demis_ij.report.markup import count, px, px_at_most
+from demis_ij.display.markup import count, px, px_at_most
 from demis_ij.report.seams import Seam, rejected_of, stage_tiles
 
 if TYPE_CHECKING:

@@ -15,17 +15,18 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from demis_ij.config import StitchConfig
+from demis_ij.display.markup import px, px_at_most
 from demis_ij.images import TileStore
 from demis_ij.records import Affine, Layout, PairMatch, Rejected, Solution, Tile
 from demis_ij.report import write_csv
 from demis_ij.report.agreement import disagreement, pair_errors, pooled, tile_errors
 from demis_ij.report.figures import worst_place
-from demis_ij.report.markup import px, px_at_most
 from demis_ij.report.page import _pair_line
 from demis_ij.report.pictures import Preview, close_up, data_uri, strips, to_grey
-from demis_ij.report.seams import COLUMNS, bridges, overlap_polygon, seam_line, seams_of
+from demis_ij.report.seams import COLUMNS, bridges, seams_of
 from demis_ij.report.verdict import judge
 from demis_ij.stitch import StitchResult
+from demis_ij.views import overlap_polygon, seam_line
 
 # --- verdict --------------------------------------------------------------------------------------------------------
 
