@@ -1,18 +1,14 @@
-"""Layouts on the command line: how one is read (files and plain grids), and ``convert``."""
+"""Layouts on the command line: the options by which one is read (files and plain grids), and ``convert``."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from demis_ij import formats
-from demis_ij.errors import InputError
-from demis_ij.formats import Document
-from demis_ij.images import with_shapes
-from demis_ij.stitch import AXES, with_axes
+from demis_ij import jobs
+from demis_ij.stitch import AXES
 
 GRID = "Plain grid (LAYOUT is a folder)"
 
@@ -38,51 +34,6 @@ Axes_ = Annotated[
 ]
 
 
-def read_layout(
-    path: Path,
-    *,
-    format_name: str | None = None,
-    relink: Path | None = None,
-    rows: int | None = None,
-    cols: int | None = None,
-    overlap: float | None = None,
-    order: str | None = None,
-    start: str | None = None,
-    pattern: str | None = None,
-) -> Document:
-    """Return what a user means by LAYOUT: a layout file, or a folder with a grid's description.
-
-    Raises
-    ------
-    InputError
-        When it is neither, or an option does not belong to it.
-    """
-    grid = {"rows": rows, "cols": cols, "overlap": overlap, "order": order, "start": start, "pattern": pattern}
-    given = {name: value for name, value in grid.items() if value is not None}
-    if path.is_dir():
-        return _read_grid(path, given, {"format": format_name, "relink": relink})
-    if not path.exists():
-        msg = f"{path}: no such file or folder"
-        raise InputError(msg)
-    if given:
-        msg = f"--{next(iter(given))} describes a folder of tiles, and {path} is a file: leave it out, or give a folder"
-        raise InputError(msg)
-    return formats.read(path, format=format_name, relink=relink)
-
-
-def _read_grid(path: Path, given: dict[str, Any], other: dict[str, Any]) -> Document:
-    from demis_ij.formats.grid import grid_layout
-
-    wrong = next((name for name, value in other.items() if value is not None), None)
-    if wrong:
-        msg = f"--{wrong} belongs to a layout file, and {path} is a folder of tiles: leave it out"
-        raise InputError(msg)
-    if not given.keys() & {"rows", "cols", "pattern"}:
-        msg = f"{path} is a folder: say how the tiles lie, with --rows and --cols, or with --pattern"
-        raise InputError(msg)
-    return Document((grid_layout(path, **given),), "grid", path)
-
-
 def convert(
     layout: Layout_,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New layout file; its name says the format.")],
@@ -99,7 +50,7 @@ def convert(
     stage_axes: Axes_ = None,
 ) -> None:
     """Convert a layout from any format to any other. OUT must not exist."""
-    document = read_layout(
+    document = jobs.read_layout(
         layout,
         format_name=format,
         relink=relink,
@@ -110,20 +61,11 @@ def convert(
         start=start,
         pattern=pattern,
     )
-    warnings = list(document.warnings)
-    ready = []
-    for section in document.layouts:
-        known, found, bad = with_shapes(section)
-        warnings += found
-        if bad:
-            known = replace(known, tiles=tuple(section[t.id] if t.id in bad else t for t in known))
-        ready.append(with_axes(known, stage_axes) if stage_axes else known)
-    written = formats.write(out, ready, format=to, allow_lossy=lossy)
-    for line in warnings:
+    done = jobs.convert_layout(document, out, to=to, allow_lossy=lossy, stage_axes=stage_axes)
+    for line in done.warnings:
         typer.echo(f"warning: {line}", err=True)
-    tiles = sum(map(len, ready))
-    counts = [f"{n} {what}{'' if n == 1 else 's'}" for n, what in ((tiles, "tile"), (len(ready), "section"))]
-    typer.echo(f"{written}: {' in '.join(counts)}")
+    counts = [f"{n} {what}{'' if n == 1 else 's'}" for n, what in ((done.tiles, "tile"), (done.sections, "section"))]
+    typer.echo(f"{done.path}: {' in '.join(counts)}")
 
 
 def add_to(app: typer.Typer) -> None:

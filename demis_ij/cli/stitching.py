@@ -23,7 +23,6 @@ from demis_ij.cli.layouts import (
     Relink_,
     Rows_,
     Start_,
-    read_layout,
 )
 from demis_ij.cli.progress import Bars
 from demis_ij.config import (
@@ -39,7 +38,7 @@ from demis_ij.errors import InputError
 from demis_ij.formats import Document
 from demis_ij.geometry import MODELS
 from demis_ij.records import Layout
-from demis_ij.runs import read_json, read_solution
+from demis_ij.runs import read_solution
 
 Out_ = Annotated[Path, typer.Option("--out", help="Run folder: new, empty, or one to go on with.")]
 Matcher_ = Annotated[str | None, typer.Option("--matcher", help=f"{', '.join(MATCHER_CHOICES)} (default auto).")]
@@ -173,7 +172,7 @@ def stitch(
         "start": start,
         "pattern": pattern,
     }
-    document = read_layout(layout, relink=relink, **options)
+    document = jobs.read_layout(layout, relink=relink, **options)
     job = jobs.StitchJob(
         config=stitch_config,
         render=render_config,
@@ -266,7 +265,7 @@ def compare(
     stage_axes: Axes_ = None,
 ) -> None:
     """Stitch the same layout by several matchers and show them side by side. Nothing is written outside --out."""
-    document = read_layout(
+    document = jobs.read_layout(
         layout,
         format_name=format,
         relink=relink,
@@ -339,7 +338,7 @@ def render(
     """Draw the mosaic of a solved run (or of any layout as it stands), also with another channel's images."""
     _, render_config = configs(config, setting, mosaic)
     is_run = source.is_dir() or source.name == "solution.json"
-    found = read_solution(source)[0] if is_run else list(read_layout(source, relink=relink).layouts)
+    found = read_solution(source)[0] if is_run else list(jobs.read_layout(source, relink=relink).layouts)
     if is_run and relink is not None:
         msg = "--relink belongs to a layout; the paths of a run are changed by --replace OLD=NEW"
         raise InputError(msg)
@@ -378,14 +377,13 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", help="The page (default: report.html in RUN).")] = None,
 ) -> None:
     """Write the report of a finished run anew."""
-    settings = read_json(run / "run.json")
     if out is not None and out.exists():
         msg = f"{out} exists already: choose another --out"
         raise InputError(msg)
     if out is not None and not out.absolute().parent.is_dir():
         msg = f"--out {out}: there is no folder {out.absolute().parent}"
         raise InputError(msg)
-    path = jobs.rebuild_report(run, settings, out or run / "report.html", read_layout)
+    path = jobs.rebuild_report(run, out or run / "report.html")
     typer.echo(str(path))
 
 

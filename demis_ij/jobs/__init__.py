@@ -1,20 +1,26 @@
 """Whole jobs, as the command line and the worker call them: a document in, a run folder out.
 
+``reading``         `read_layout`: a file or a folder of tiles; `convert_layout`
 ``plans``           what a job is, and all that is checked before anything is written
 ``stitching``       the story: `run_stitch`
 ``solved_layouts``  solved copies of the user's layouts, which never replace what a user has made
 ``mosaics``         mosaics of runs and of layouts
-``comparing``       `run_compare`, `rebuild_report`
+``comparing``       `run_compare`
+``finished``        finished runs opened again: `reopen`, `rebuild_report`
+``installation``    `examine`: what this installation has, and the remedy for what it lacks
 """
 
-from demis_ij.jobs.comparing import rebuild_report, run_compare
+from demis_ij.jobs.comparing import run_compare
+from demis_ij.jobs.finished import rebuild_report, reopen
+from demis_ij.jobs.installation import Finding, examine
 from demis_ij.jobs.mosaics import draw_mosaic, make_preview, run_render
 from demis_ij.jobs.plans import JobResult, StitchJob, check_parts, chosen_sections, plan, ready_sections
+from demis_ij.jobs.reading import Converted, convert_layout, read_layout
 from demis_ij.jobs.solved_layouts import write_solved_layout
 from demis_ij.jobs.stitching import placed_beside_neighbours, run_stitch, summary
 
 __all__ = [
-    "JobResult", "StitchJob", "check_parts", "chosen_sections", "draw_mosaic", "make_preview",
-    "placed_beside_neighbours", "plan", "ready_sections", "rebuild_report", "run_compare", "run_render", "run_stitch",
-    "summary", "write_solved_layout",
+    "Converted", "Finding", "JobResult", "StitchJob", "check_parts", "chosen_sections", "convert_layout",
+    "draw_mosaic", "examine", "make_preview", "placed_beside_neighbours", "plan", "read_layout", "ready_sections",
+    "rebuild_report", "reopen", "run_compare", "run_render", "run_stitch", "summary", "write_solved_layout",
 ]  # fmt: skip
