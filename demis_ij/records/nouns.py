@@ -9,6 +9,7 @@ Records are frozen values: changing one makes a new one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from demis_ij.errors import InputError
+from demis_ij.records import shown
 
 Points = NDArray[np.float64]
 
@@ -187,6 +189,9 @@ class Tile:
         """(4, 2) `corners` in world px."""
         return self.to_world(self.corners)
 
+    def _repr_html_(self) -> str:
+        return shown.tile_card(self)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -255,6 +260,9 @@ class Layout:
         c = np.concatenate([t.world_corners for t in self.tiles])
         return (*map(float, c.min(0)), *map(float, c.max(0)))  # type: ignore[return-value]
 
+    def _repr_html_(self) -> str:
+        return shown.layout_card(self)
+
 
 @dataclass(frozen=True, eq=False)
 class Correspondences:
@@ -300,6 +308,9 @@ class Correspondences:
     def where(self, keep: NDArray[np.bool_] | NDArray[np.intp]) -> Correspondences:
         """Return the points selected by a mask or by indices."""
         return Correspondences(self.fixed_xy[keep], self.moving_xy[keep], self.score[keep])
+
+    def _repr_html_(self) -> str:
+        return shown.points_card(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -352,6 +363,9 @@ class PairMatch:
         """Number of matches that agree."""
         return self.agreeing or len(self.fixed_xy)
 
+    def _repr_html_(self) -> str:
+        return shown.match_card(self)
+
 
 @dataclass(frozen=True)
 class Rejected:
@@ -378,6 +392,9 @@ class Rejected:
     matches: int = 0
     inliers: int = 0
     tried: tuple[tuple[str, str], ...] = ()
+
+    def _repr_html_(self) -> str:
+        return shown.rejected_card(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -415,5 +432,8 @@ class Solution:
     @property
     def component_sizes(self) -> list[int]:
         """Tiles per component, component 0 first."""
-        numbers = list(self.component.values())
-        return [numbers.count(i) for i in range(max(numbers, default=-1) + 1)]
+        numbers = Counter(self.component.values())
+        return [numbers[i] for i in range(max(numbers, default=-1) + 1)]
+
+    def _repr_html_(self) -> str:
+        return shown.solution_card(self)
