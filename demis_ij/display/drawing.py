@@ -1,0 +1,232 @@
+"""Outlines of tiles and the links between them as an SVG picture."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil, floor, inf, isfinite, log10
+
+from demis_ij.display.colours import GRADE_LABELS, GRADES_PX, NOT_MATCHED, residual_colour
+from demis_ij.display.markup import Html, count, el, join
+
+Point = tuple[float, float]
+
+MOST_TILES = 1000
+"""More tiles than these are thinned."""
+MOST_LINKS = 2000
+"""More links than these are cut: the worst stay."""
+SIDE = 1000
+"""Longest side of the tiles in the picture's own units."""
+SHOWN_PX = 560
+"""Longest side of the picture on the page."""
+MARGIN = 14
+SMALLEST_LETTERS = 17.0
+LARGEST_LETTERS = 30.0
+LETTER_WIDTH = 0.62
+"""Of a letter, as a part of its height."""
+
+GROUND = "#23282f"
+INK = "#e6e9ed"
+STYLE = {
+    "": {"fill": "#8fb7d9", "stroke": "#dbe6ef"},
+    "locked": {"fill": "#f2e14c", "stroke": "#f2e14c"},
+    "hidden": {"fill": "none", "stroke": "#9aa0a6", "stroke_dasharray": "10 8"},
+    "stage": {"fill": "#ff9124", "stroke": "#ffb52e"},
+}
+"""How a kind of tile is drawn. Fills are faint, so that overlaps of two and four tiles stand out."""
+MEANING = {"locked": "locked", "hidden": "hidden", "stage": "held by the stage only"}
+
+
+@dataclass(frozen=True)
+class Outline:
+    """One tile.
+
+    Attributes
+    ----------
+    corners : sequence of (x, y)
+        Outer corners in order, world px.
+    label : str
+        Written inside when it fits.
+    kind : str
+        A key of `STYLE`.
+    """
+
+    corners: Sequence[Point]
+    label: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Link:
+    """One pair of tiles, drawn between their centres.
+
+    Attributes
+    ----------
+    start, end : (x, y)
+        World px.
+    residual_px : float or None
+        Gives the colour; None for a pair that was not matched.
+    is_used : bool
+        False is drawn dotted.
+    """
+
+    start: Point
+    end: Point
+    residual_px: float | None
+    is_used: bool = True
+
+
+def drawing(
+    outlines: Sequence[Outline],
+    links: Sequence[Link] = (),
+    *,
+    pixel_size: tuple[float, str] | None = None,
+    said: str = "",
+) -> Html:
+    """Return a picture of tiles, and what was left out of it.
+
+    Parameters
+    ----------
+    outlines : sequence of Outline
+        Beyond `MOST_TILES` every second, third, ... is drawn.
+    links : sequence of Link
+        Beyond `MOST_LINKS` the worst are drawn.
+    pixel_size : (float, str), optional
+        Side of a world pixel and its unit: a scale bar is drawn.
+    said : str
+        For those who cannot see the picture.
+
+    Returns
+    -------
+    Html
+        An ``img``, then a line on what is not drawn; only that line when there is nothing to draw.
+    """
+    known = [o for o in outlines if all(isfinite(v) for corner in o.corners for v in corner)]
+    if not known:
+        return el("div", "nothing to draw", style=NOTE)
+    step = ceil(len(known) / MOST_TILES)
+    plan = _Plan(known)
+    shown = known[::step]
+    worst = sorted(links, key=lambda k: inf if k.residual_px is None else k.residual_px)[-MOST_LINKS:]
+    bar = _scale_bar(plan, pixel_size) if pixel_size and pixel_size[0] > 0 and isfinite(pixel_size[0]) else None
+    height = plan.height + (34 if bar is not None else 0)
+    svg = el(
+        "svg",
+        el("rect", width=plan.width, height=height, fill=GROUND),
+        *[_group(kind, [o for o in shown if o.kind == kind], plan) for kind in STYLE],
+        el("g", *[_line(k, plan) for k in worst], stroke_linecap="round"),
+        el("g", *[_label(o, plan) for o in shown], fill=INK, text_anchor="middle", font_family="sans-serif"),
+        bar,
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {plan.width:.0f} {height:.0f}",
+    )
+    left_out = []
+    if step > 1:
+        left_out.append(f"{len(shown)} of {count(len(known), 'tile')} drawn")
+    if len(links) > len(worst):
+        left_out.append(f"the worst {len(worst)} of {count(len(links), 'link')} drawn")
+    note = el("div", "; ".join(left_out), style=NOTE) if left_out else None
+    return join(_image(svg, plan.width, height, said), note)
+
+
+NOTE = "opacity:.75;font-size:90%"
+
+
+def _image(svg: Html, width: float, height: float, said: str) -> Html:
+    ratio = SHOWN_PX / max(width, height)
+    return el(
+        "img",
+        src="data:image/svg+xml;base64," + base64.b64encode(svg.encode("utf-8")).decode("ascii"),
+        alt=said,
+        width=round(width * ratio),
+        height=round(height * ratio),
+        style="max-width:100%;height:auto;display:block;margin:.3em 0",
+    )
+
+
+class _Plan:
+    """World px to the picture's own units."""
+
+    def __init__(self, outlines: Sequence[Outline]) -> None:
+        xs = [x for o in outlines for x, _ in o.corners]
+        ys = [y for o in outlines for _, y in o.corners]
+        self.low = (min(xs), min(ys))
+        wide, high = max(xs) - self.low[0], max(ys) - self.low[1]
+        self.unit = SIDE / max(wide, high, 1e-9)
+        self.width, self.height = wide * self.unit + 2 * MARGIN, high * self.unit + 2 * MARGIN
+
+    def __call__(self, point: Point) -> Point:
+        return (point[0] - self.low[0]) * self.unit + MARGIN, (point[1] - self.low[1]) * self.unit + MARGIN
+
+
+def _group(kind: str, outlines: Sequence[Outline], plan: _Plan) -> Html | None:
+    if not outlines:
+        return None
+    return el("g", *[el("path", d=_path(o, plan)) for o in outlines], **STYLE[kind], fill_opacity=0.22, stroke_width=2)
+
+
+def _path(outline: Outline, plan: _Plan) -> str:
+    """Return a closed path in whole units, from corner to corner."""
+    at = [tuple(round(v) for v in plan(corner)) for corner in outline.corners]
+    steps = [f"{x1 - x0} {y1 - y0}" for (x0, y0), (x1, y1) in pairwise(at)]
+    return f"M{at[0][0]} {at[0][1]}l" + " ".join(steps) + "z"
+
+
+def _line(link: Link, plan: _Plan) -> Html:
+    (x1, y1), (x2, y2) = plan(link.start), plan(link.end)
+    colour = NOT_MATCHED if link.residual_px is None else residual_colour(link.residual_px)
+    dash = "3 12" if link.residual_px is None else None if link.is_used else "14 10"
+    ends = {"x1": round(x1), "y1": round(y1), "x2": round(x2), "y2": round(y2)}
+    return el("line", **ends, stroke=colour, stroke_width=5, stroke_dasharray=dash)
+
+
+def _label(outline: Outline, plan: _Plan) -> Html | None:
+    """Return the label when it fits into its tile in letters that can be read."""
+    at = [plan(corner) for corner in outline.corners]
+    wide = max(x for x, _ in at) - min(x for x, _ in at)
+    high = max(y for _, y in at) - min(y for _, y in at)
+    letters = min(0.85 * wide / (LETTER_WIDTH * max(len(outline.label), 1)), 0.3 * high, LARGEST_LETTERS)
+    if not outline.label or letters < SMALLEST_LETTERS:
+        return None
+    x, y = sum(x for x, _ in at) / len(at), sum(y for _, y in at) / len(at)
+    return el("text", outline.label, x=round(x), y=round(y + 0.35 * letters), font_size=round(letters, 1))
+
+
+def _scale_bar(plan: _Plan, pixel_size: tuple[float, str]) -> Html:
+    """Return a bar of a round length, at most a quarter of the picture."""
+    size, unit = pixel_size
+    units_long = (plan.width - 2 * MARGIN) / plan.unit * size / 4
+    power = 10.0 ** floor(log10(units_long))
+    length = max(step * power for step in (1, 2, 5) if step * power <= units_long)
+    drawn = length / size * plan.unit
+    y = plan.height + 8
+    words = el("text", _length(length, unit), x=MARGIN + drawn + 10, y=y + 9, fill=INK, font_size=24.0)
+    bar = el("rect", x=MARGIN, y=round(y - 3), width=round(drawn, 1), height=7, fill=INK)
+    return el("g", bar, words, font_family="sans-serif")
+
+
+def _length(value: float, unit: str) -> str:
+    """Return a length in the unit that people would choose.
+
+    Examples
+    --------
+    >>> _length(5000, "nm"), _length(200, "nm"), _length(2, "µm"), _length(0.5, "pixel")
+    ('5 µm', '200 nm', '2 µm', '0.5 pixel')
+    """
+    if unit == "nm" and value >= 1000:
+        value, unit = value / 1000, "µm"
+    return f"{value:g} {unit}"
+
+
+def legend(*, kinds: Sequence[str] = (), residuals: bool = False) -> Html:
+    """Return what the colours mean: of the kinds of tiles that occur, and of residuals."""
+    keys = [_key(str(STYLE[kind]["stroke"]), MEANING[kind]) for kind in MEANING if kind in kinds]
+    if residuals:
+        keys += [_key(residual_colour(v), label) for v, label in zip((*GRADES_PX, inf), GRADE_LABELS, strict=True)]
+    return el("div", *keys, style=NOTE) if keys else Html("")
+
+
+def _key(colour: str, label: str) -> Html:
+    return el("span", el("span", "■", style=f"color:{colour}"), f" {label}", style="margin-right:1em")
