@@ -1,0 +1,46 @@
+#@script(label="Stitch Layout (DEMIS)", description="Solve where the tiles of a layout lie: TileConfiguration, text list, Render JSON, TrakEM2 project, or a folder of tiles", headless=true)
+#@ File (label="Layout file or folder of tiles", style="both", persist=false) layout
+#@ String (label="Matcher", choices={"auto","LoFTR","SIFT","correlation"}, value="auto", persist=false, description="auto: LoFTR, and SIFT or correlation for pairs that it leaves open") matcher
+#@ String (label="Expected transformation", choices={"translation","rigid","similarity","affine","homography"}, value="rigid", persist=false, description="What a tile may do") expectedTransformation
+#@ Double (label="Maximal alignment error (px)", value=4, min=0.1, max=1000, stepSize=0.5, persist=false, description="Matches farther off are outliers. TrakEM2's default of 100 px admits almost anything.") maximalAlignmentError
+#@ Integer (label="Minimal number of inliers", value=8, min=3, max=10000, persist=false) minimalInliers
+#@ Double (label="Minimal inlier ratio", value=0.15, min=0, max=1, stepSize=0.05, style="format:0.00", persist=false) minimalInlierRatio
+#@ Boolean (label="Consider largest graph only", value=false, persist=false, description="Move only the tiles of the largest connected group") largestGraphOnly
+#@ String (label="Device", choices={"auto","cpu","cuda","mps"}, value="auto", persist=false, description="Where LoFTR runs; auto takes a graphics card when there is one") device
+#@ String (label="Format", choices={"auto","trakem2","tileconfig","render","text"}, value="auto", persist=false, description="auto: found by itself") format
+#@ String (label="Tiles of a folder: rows", value="", required=false, persist=false, description="Empty: from the names of the files") rows
+#@ String (label="Tiles of a folder: columns", value="", required=false, persist=false, description="Empty: from the names of the files") columns
+#@ String (label="Tiles of a folder: overlap (fraction)", value="", required=false, persist=false, description="What neighbours share of a tile; empty: 0.1") overlap
+#@ String (label="Tiles of a folder: order", choices={"auto","row","column","snake-row","snake-column"}, value="auto", persist=false) order
+#@ String (label="Tiles of a folder: first tile", choices={"auto","top-left","top-right","bottom-left","bottom-right"}, value="auto", persist=false) start
+#@ String (label="Tiles of a folder: names", value="", required=false, persist=false, description="For instance tile_{row}_{col}.tif or {i}.png; empty: found by itself") pattern
+#@ File (label="Run folder (empty = beside the layout)", style="directory", required=false, persist=false) out
+// never given: with one more open input SciJava does not ask for a lone File that was left out
+#@ String (visibility=INVISIBLE, value="", required=false, persist=false) unused
+#@ String (label="Python (empty = the stored one)", visibility=INVISIBLE, value="", required=false, persist=false) python
+#@ Context context
+#@output String result
+#@output ij.ImagePlus picture
+#@output java.util.List pictures
+#@output ij.measure.ResultsTable seams
+
+def folder = new File(getBinding().getVariable("javax.script.filename") as String).absoluteFile.parentFile
+def demis = new GroovyClassLoader(getClass().classLoader).parseClass(new File(folder, "lib/Demis.gvy")).start(folder, context, getBinding())
+
+result = demis.run("Stitch Layout") {
+    def given = demis.inputs, stitching = demis.stitching
+    def done = demis.ask("stitch", [
+        layout: given.fileOrFolder("Layout", layout),
+        matcher: stitching.matcher(matcher),
+        model: stitching.transformation(expectedTransformation),
+        device: stitching.device(device),
+        settings: stitching.settings(maximalAlignmentError, minimalInliers, minimalInlierRatio, largestGraphOnly),
+        read: stitching.reading(format, rows, columns, overlap, order, start, pattern),
+        out: given.pathOrNull("Run folder", out),
+        never_write: demis.openProjects(),
+    ], python)
+    pictures = stitching.pictures(demis, done)
+    picture = pictures ? pictures[0] : null
+    seams = stitching.seams(demis, done)
+    stitching.sentence(done)
+}

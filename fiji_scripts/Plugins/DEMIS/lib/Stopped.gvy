@@ -1,0 +1,4 @@
+/** The user pressed stop. */
+class Stopped extends RuntimeException {
+    Stopped(String sentence) { super(sentence) }
+}
