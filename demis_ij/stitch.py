@@ -17,12 +17,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from demis_ij import display
 from demis_ij.config import StitchConfig
 from demis_ij.errors import InputError, WeightsError
 from demis_ij.images import TileStore, with_shapes
 from demis_ij.pairs import match_pairs, neighbours
 from demis_ij.protocols import MATCHERS, SOLVERS, Matcher, Solver
 from demis_ij.records import Affine, Layout, PairMatch, Points, Rejected, Solution, Tile
+from demis_ij.records.shown import links_drawing, solution_facts
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,23 @@ class StitchResult:
     warnings: tuple[str, ...]
     timings_s: Mapping[str, float]
     config: StitchConfig
+
+    def _repr_html_(self) -> str:
+        lost = [(p.fixed, p.moving) for p in self.pairs if isinstance(p, Rejected)]
+        placed = Counter(self.placed_by.values())
+        lines = [
+            ("matcher", self.config.matcher),
+            ("tiles placed by", ", ".join(f"{how} {n}" for how, n in placed.most_common())),
+            ("pairs that agree", f"{len(self.pairs) - len(lost)} of {len(self.pairs)}"),
+            *solution_facts(self.solution)[1:],
+            ("seconds", f"{sum(self.timings_s.values()):.1f}"),
+        ]
+        return display.card(
+            f"Stitched section {self.layout.section}",
+            display.facts(lines),
+            links_drawing(self.solution, lost),
+            display.listed(self.warnings),
+        )
 
 
 class Memory:
