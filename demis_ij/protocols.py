@@ -185,5 +185,6 @@ SINKS = NameTable(
         "ome-tiff": "demis_ij.sinks.ome_tiff:OmeTiffSink",
         "ome-zarr": "demis_ij.sinks.ome_zarr:OmeZarrSink",
         "png": "demis_ij.sinks.png:PngSink",
+        "imagej": "demis_ij.sinks.imagej_tiff:ImageJTiffSink",
     },
 )

@@ -54,7 +54,7 @@ Config_ = Annotated[Path | None, typer.Option("--config", help="TOML with tables
 Set_ = Annotated[list[str] | None, typer.Option("--set", help="One setting, e.g. --set max_error_px=6. Repeatable.")]
 Mosaic_ = Annotated[
     list[str] | None,
-    typer.Option("--mosaic", help="ome-tiff, ome-zarr, png or none. Repeatable (default ome-tiff, png)."),
+    typer.Option("--mosaic", help="ome-tiff, ome-zarr, png, imagej or none. Repeatable (default ome-tiff, png)."),
 ]
 Section_ = Annotated[list[str] | None, typer.Option("--section", help="Only this section. Repeatable.")]
 Json_ = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")]

@@ -11,7 +11,7 @@ from demis_ij.geometry import ESTIMATORS, MODELS
 
 MATCHER_CHOICES = ("auto", "loftr", "sift", "correlation")
 SOLVER_CHOICES = ("sparse", "slam", "factor_graph")
-MOSAIC_FORMATS = ("ome-tiff", "ome-zarr", "png")
+MOSAIC_FORMATS = ("ome-tiff", "ome-zarr", "png", "imagej")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,9 @@ class RenderConfig:
     block_px : int
         Side of a block.
     formats : tuple of str
-        Any of ome-tiff, ome-zarr, png.
+        Any of ome-tiff, ome-zarr, png, imagej.
+    picture_max_px : int
+        The most pixels of a mosaic for ImageJ, which holds an image in one array; a larger one is halved until it fits.
     """
 
     interpolation: str = "linear"
@@ -123,12 +125,14 @@ class RenderConfig:
     correct_intensity: bool = True
     block_px: int = 1024
     formats: tuple[str, ...] = ("ome-tiff", "png")
+    picture_max_px: int = 2**31 - 1
 
     def __post_init__(self) -> None:
         check_types(self)
         one_of("interpolation", self.interpolation, ("nearest", "linear", "cubic"))
         one_of("blend", self.blend, ("feather", "none"))
         in_range("block_px", self.block_px, 64, 8192)
+        in_range("picture_max_px", self.picture_max_px, 2**18, 2**31 - 1)
         given: Any = self.formats
         formats = (given,) if isinstance(given, str) else given
         if not isinstance(formats, list | tuple):

@@ -5,6 +5,7 @@
 ``stitching``       the story: `run_stitch`
 ``solved_layouts``  solved copies of the user's layouts, which never replace what a user has made
 ``mosaics``         mosaics of runs and of layouts
+``pictures``        those that plain ImageJ opens, with what lies over them
 ``comparing``       `run_compare`
 ``finished``        finished runs opened again: `reopen`, `rebuild_report`
 ``installation``    `examine`: what this installation has, and the remedy for what it lacks
@@ -14,13 +15,23 @@ from demis_ij.jobs.comparing import run_compare
 from demis_ij.jobs.finished import rebuild_report, reopen
 from demis_ij.jobs.installation import Finding, examine
 from demis_ij.jobs.mosaics import draw_mosaic, make_preview, run_render
-from demis_ij.jobs.plans import JobResult, StitchJob, check_parts, chosen_sections, plan, ready_sections
+from demis_ij.jobs.pictures import Picture, show_mosaics
+from demis_ij.jobs.plans import (
+    JobResult,
+    StitchJob,
+    check_parts,
+    chosen_sections,
+    plan,
+    ready_sections,
+    settings_of,
+)
 from demis_ij.jobs.reading import Converted, convert_layout, read_layout
 from demis_ij.jobs.solved_layouts import write_solved_layout
 from demis_ij.jobs.stitching import placed_beside_neighbours, run_stitch, summary
 
 __all__ = [
-    "Converted", "Finding", "JobResult", "StitchJob", "check_parts", "chosen_sections", "convert_layout",
+    "Converted", "Finding", "JobResult", "Picture", "StitchJob", "check_parts", "chosen_sections", "convert_layout",
     "draw_mosaic", "examine", "make_preview", "placed_beside_neighbours", "plan", "read_layout", "ready_sections",
-    "rebuild_report", "reopen", "run_compare", "run_render", "run_stitch", "summary", "write_solved_layout",
+    "rebuild_report", "reopen", "run_compare", "run_render", "run_stitch", "settings_of", "show_mosaics", "summary",
+    "write_solved_layout",
 ]  # fmt: skip

@@ -11,14 +11,14 @@ from demis_ij.config import RenderConfig
 from demis_ij.errors import InputError
 from demis_ij.images import TileStore
 from demis_ij.jobs.plans import StitchJob, read_one, with_pixel_size
-from demis_ij.protocols import SINKS
+from demis_ij.protocols import SINKS, Sink
 from demis_ij.records import Layout
 from demis_ij.render import Canvas, Rendered, common_dtype, preview, render, solve_intensity
 from demis_ij.report import Preview
 from demis_ij.runs import RunFolder, make_folder, slug
 from demis_ij.stitch import Progress, StitchResult
 
-SUFFIX = {"ome-tiff": ".ome.tif", "ome-zarr": ".ome.zarr", "png": ".png"}
+SUFFIX = {"ome-tiff": ".ome.tif", "ome-zarr": ".ome.zarr", "png": ".png", "imagej": ".tif"}
 
 
 def common_canvas(layouts: Sequence[Layout]) -> Canvas:
@@ -94,7 +94,7 @@ def draw_mosaic(
     return render(
         layout,
         store,
-        [(SINKS[kind](), path) for kind, path in targets.items()],
+        [(make_sink(kind, config), path) for kind, path in targets.items()],
         correct_intensity=config.correct_intensity,
         block_px=config.block_px,
         interpolation=config.interpolation,
@@ -104,6 +104,12 @@ def draw_mosaic(
         threads=0,
         progress=lambda done, total: tell("render", done, total),
     )
+
+
+def make_sink(kind: str, config: RenderConfig) -> Sink:
+    """Return a sink by name, set up as the config says."""
+    made = SINKS[kind]
+    return made(max_px=config.picture_max_px) if kind == "imagej" else made()  # type: ignore[no-any-return]
 
 
 def run_render(

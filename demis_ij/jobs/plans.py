@@ -14,8 +14,10 @@ from demis_ij.errors import InputError
 from demis_ij.formats import Document
 from demis_ij.formats.trakem2 import solved_name
 from demis_ij.images import TileStore
+from demis_ij.jobs.shown import job_card
 from demis_ij.pairs import neighbours
 from demis_ij.records import Layout, Tile
+from demis_ij.render import Canvas
 from demis_ij.runs import check_folder, fingerprint
 from demis_ij.stitch import AUTO, AXES, StitchResult, make_matcher, make_solver, usable
 
@@ -42,6 +44,8 @@ class StitchJob:
         False stops after the solution and the report.
     read_options : mapping
         How the layout was read, as JSON types, so that the report can be made anew.
+    never_write : tuple of Path
+        Projects that are open in TrakEM2: not written, whatever else says so. No part of what a result depends on.
     """
 
     config: StitchConfig = field(default_factory=StitchConfig)
@@ -53,6 +57,11 @@ class StitchJob:
     relink: Path | None = None
     write_mosaic: bool = True
     read_options: Mapping[str, Any] = field(default_factory=dict)
+    never_write: tuple[Path, ...] = ()
+
+    def may_write(self, path: Path) -> bool:
+        """Return whether a file is none of those that must not be written, by whatever name they go."""
+        return not any(_is_same(path, other) for other in self.never_write)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +80,10 @@ class JobResult:
         Whether an earlier run was gone on with.
     notes : tuple of str
         What is good to know and no flaw.
+    mosaics : tuple of mapping of str to Path
+        For each section, the files of its mosaic by kind.
+    canvas : Canvas or None
+        The frame that all mosaics share.
     """
 
     results: tuple[StitchResult, ...]
@@ -78,6 +91,21 @@ class JobResult:
     warnings: tuple[str, ...]
     resumed: bool
     notes: tuple[str, ...] = ()
+    mosaics: tuple[Mapping[str, Path], ...] = ()
+    canvas: Canvas | None = None
+
+    def _repr_html_(self) -> str:
+        return job_card(self)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Return whether two paths are one file, be it there or not."""
+    try:
+        if one.samefile(other):
+            return True
+    except OSError:
+        pass  # at least one of them is not there
+    return os.path.normcase(os.path.realpath(one)) == os.path.normcase(os.path.realpath(other))
 
 
 def chosen_sections(document: Document, job: StitchJob) -> list[Layout]:

@@ -21,6 +21,9 @@ def check_project_out(document: Document, job: StitchJob, out: Path) -> None:
     target = job.project_out
     if target is None:
         return
+    if not job.may_write(target):
+        msg = f"--project-out {target} is open in TrakEM2 and is never written: choose another name"
+        raise InputError(msg)
     parent = next(p for p in (target, *target.absolute().parents) if p.exists() and not (p == target and p.is_file()))
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         problem = "cannot be written" if parent.is_dir() else "is a file"
@@ -29,7 +32,7 @@ def check_project_out(document: Document, job: StitchJob, out: Path) -> None:
     if not target.is_file():
         return
     written = RunFolder.noted(out, "project")
-    ours = is_solved_copy(document, target) if document.format == "trakem2" else written[1:] == [_sha256(target)]
+    ours = is_solved_copy(document, target) if document.format == "trakem2" else written[1:2] == [_sha256(target)]
     if not ours:
         msg = f"--project-out {target} exists and is not a solved copy made here: choose another name"
         raise InputError(msg)
@@ -54,16 +57,35 @@ def write_solved_layout(
     """
     if document.format == "trakem2":
         return {"project": _trakem2(document, layouts, folder.path, job, warnings)}
-    known = [Path(text) for text in folder.notes("project")[:1]]
-    project = folder.path / "project.xml"
+    notes = folder.notes("project")
+    known = [Path(text) for text in notes[:1]]
+    project = folder.path / (notes[2] if len(notes) > 2 else "project.xml")
     if known and folder.is_done("project", state, [*known, project]):
         inside = known[0].parent == folder.path.absolute()
         layout = folder.path / known[0].name if inside else known[0]  # as the user named the folder
     else:
         layout = _own_format(document, layouts, folder, job, warnings)
+        project = _free_name(project, job, warnings)
         formats.write(project, layouts, format="trakem2", overwrite=True, allow_lossy=True)
-        folder.mark_done("project", state, [str(layout.absolute()), _sha256(layout)])
+        folder.mark_done("project", state, [str(layout.absolute()), _sha256(layout), project.name])
     return {"layout": layout, "project": project}
+
+
+def _free_name(first: Path, job: StitchJob, warnings: list[str]) -> Path:
+    """Return a file's name, another one when the file is open in TrakEM2, which is warned of."""
+    target, number = first, 1
+    while not job.may_write(target):
+        number += 1
+        target = _numbered(first, number)
+    if target != first:
+        warnings.append(f"{first.name} is open in TrakEM2 and is left alone: the solved project is {target.name}")
+    return target
+
+
+def _numbered(path: Path, number: int) -> Path:
+    """Return ``p-2.xml`` for ``p.xml``, ``p-2.xml.gz`` for ``p.xml.gz``."""
+    head, _, tail = path.name.rpartition(".xml")
+    return path.with_name(f"{head}-{number}.xml{tail}")
 
 
 def _own_format(
@@ -96,10 +118,11 @@ def _trakem2(document: Document, layouts: Sequence[Layout], out: Path, job: Stit
         first = out / first.name
     target = first
     number = 1
-    while target.exists() and not is_solved_copy(document, target):
+    while not job.may_write(target) or (target.exists() and not is_solved_copy(document, target)):
         number += 1
-        head, _, tail = first.name.rpartition(".xml")
-        target = first.with_name(f"{head}-{number}.xml{tail}")
-    if target != first:
+        target = _numbered(first, number)
+    if target != first and not job.may_write(first):
+        warnings.append(f"{first.name} is open in TrakEM2 and is left alone: the solved project is {target.name}")
+    elif target != first:
         warnings.append(f"{first.name} holds more than a solved copy and is left alone: the new one is {target.name}")
     return formats.write_solved(document, layouts, target, overwrite=True)

@@ -94,7 +94,9 @@ def run_stitch(
         files |= {f"mosaic {kind}": path for kind, path in mosaics[0].items()}
     write_json(files["solution"], {**solution, "warnings": warnings})
     files |= _report(folder, results, store, truth, document.path.name, state, tell)
-    return JobResult(tuple(results), files, tuple(warnings), folder.resumed, _lost(document, layouts, files))
+    lost = _lost(document, layouts, files)
+    drawn = tuple(mosaics) if job.write_mosaic else ()
+    return JobResult(tuple(results), files, tuple(warnings), folder.resumed, lost, drawn, canvas)
 
 
 def _broken(result: StitchResult, store: TileStore) -> dict[str, str]:

@@ -113,6 +113,12 @@ class Pyramid:
                 values, inside = area_mean(pixels, None if mask.all() else mask, 2)
                 self._put(level, to_dtype(values, self.dtype), inside, box)
 
+    def bands(self, level: int) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
+        """Yield a level from top to bottom, ``chunk_px`` rows at a time: pixels, and where they are data."""
+        for y in range(0, self.shapes[level][0], self.chunk_px):
+            rows = slice(y, y + self.chunk_px)
+            yield np.asarray(self._levels[level][rows]), np.asarray(self._masks[level][rows])
+
     def tiles(self, level: int) -> Iterator[NDArray[Any]]:
         """Yield a level's chunks row by row, all of ``chunk_px`` a side, filled up with no data."""
         side = self.chunk_px

@@ -107,7 +107,7 @@ OPTIONS = {
     "--device tpu": "auto, cpu, cuda, mps",
     "--format zip": "trakem2, tileconfig, render, text",
     "--weights nope.ckpt --matcher loftr": "nope.ckpt",
-    "--mosaic gif": "ome-tiff, ome-zarr, png",
+    "--mosaic gif": "ome-tiff, ome-zarr, png, imagej",
     "--set foo=1": "--set foo: unknown setting",
     "--set max_eror_px=1": "did you mean 'max_error_px'?",
     "--set max_error_px": "NAME=VALUE",
