@@ -4,7 +4,7 @@ import java.util.concurrent.TimeUnit
 
 /** Which Python the commands use: where that is stored, and what an environment's folder means on this machine. */
 class Pythons {
-    static final String REMEDY = "Choose another with Plugins > DEMIS > Set Python Environment."
+    static final String REMEDY = "Set one with Plugins > DEMIS > Set Python Environment."
     static final String FILE = "demis_ij.properties"
     static final long ANSWER_S = 120L
     static final boolean WINDOWS = System.getProperty("os.name", "").toLowerCase(Locale.ROOT).startsWith("windows")
