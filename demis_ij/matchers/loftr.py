@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -42,6 +44,40 @@ def half_precision(device: torch.device) -> torch.dtype | None:
     if device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in native):
         return torch.bfloat16
     return None
+
+
+@dataclass(frozen=True, eq=False)
+class _Network:
+    """Weights on a device, ready to be asked; it is never changed, so that matchers share it.
+
+    Attributes
+    ----------
+    net : LeanLoftr
+    half_pixel : float
+        What to subtract from its points.
+    name : str
+        What it is, for the report.
+    """
+
+    net: LeanLoftr
+    half_pixel: float
+    name: str
+
+
+@lru_cache(maxsize=2)
+def _network(weights: str, _stamp: tuple[int, int] | None, device: torch.device) -> _Network:
+    """Return weights on a device; those asked for last are kept, so that one process loads them once."""
+    loaded = load_loftr(weights)
+    return _Network(LeanLoftr(loaded.net, device, half_precision(device)), loaded.half_pixel, loaded.name)
+
+
+def _stamp(weights: str) -> tuple[int, int] | None:
+    """Return what tells whether a checkpoint has changed, None for weights that are known by name."""
+    try:
+        found = Path(weights).stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 LEAST_SIDE_PX = 96
@@ -83,15 +119,15 @@ class LoftrMatcher:
         *,
         fine: bool = True,
     ) -> None:
-        loaded = load_loftr(weights)
-        self.resolution = resolution
         self.device = choose_device(device)
-        self.weights = loaded.name
+        network = _network(weights, _stamp(weights), self.device)
+        self.resolution = resolution
+        self.weights = network.name
         self.max_tokens = max_tokens
-        self._half_pixel = loaded.half_pixel
+        self._half_pixel = network.half_pixel
         self.confidence = confidence
         self.fine = fine
-        self._net = LeanLoftr(loaded.net, self.device, half_precision(self.device))
+        self._net = network.net
         self._stride = self._net.stride
         # what a point without the fine stage may be off by, px of the view
         self.error_px = 0.0 if fine else 0.75 * (self._stride / 2) / resolution
