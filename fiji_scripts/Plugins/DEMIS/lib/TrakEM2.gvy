@@ -1,3 +1,5 @@
+import java.awt.Color
+import java.awt.Rectangle
 import java.awt.geom.AffineTransform
 import java.awt.geom.Rectangle2D
 
@@ -18,6 +20,8 @@ class TrakEM2 {
     static final List<String> CANVAS = [KEEP_ORIGIN, ALL_SIDES, LEAVE]
     static final String FRONT = "front layer"
     static final String ALL = "all layers"
+    static final List<String> LAYERS = [FRONT, ALL]
+    static final Map<String, Integer> PIXELS = ["8-bit": 0, "16-bit": 1, "32-bit": 2, "RGB": 4]
 
     final Class Project, Display, Patch, VectorData, AlignTask
 
@@ -115,6 +119,16 @@ class TrakEM2 {
             throw new IllegalStateException("No layer of ${nameOf(project)} is shown: choose '${ALL}', or open a display of it")
         }
         return [front]
+    }
+
+    /** The layer at a height; without one the layer that is shown, or the only one. */
+    Object chooseLayer(project, Double z) {
+        def all = project.getRootLayerSet().getLayers() as List
+        if (z == null) return all.size() == 1 ? all[0] : chooseLayers(project, FRONT)[0]
+        def found = all.findAll { Math.abs(it.getZ() - z) < 1e-6d }
+        if (found.size() == 1) return found[0]
+        throw new IllegalStateException("${found.size()} layers of ${nameOf(project)} lie at z ${z}; there are ${all.size()}," +
+            " from z ${all.first().getZ()} to ${all.last().getZ()}")
     }
 
     List patchesOf(List layers) { layers.collectMany { it.getDisplayables(Patch) as List } }
@@ -263,6 +277,28 @@ class TrakEM2 {
         nextMillisecond()
         after.values().each { it.preConcatenate(AffineTransform.getTranslateInstance(-left, -top)) }
         return [outside: canvas == ALL_SIDES ? 0 : outside, shift: [-left, -top]]
+    }
+
+    // --- drawing ------------------------------------------------------------------------------------------------------
+
+    /** The smallest box of whole pixels that holds some tiles. */
+    static Rectangle boxOf(Collection patches) {
+        Rectangle2D all = null
+        patches.each {
+            Rectangle2D box = extent(it, it.getAffineTransform())
+            if (all == null) all = box
+            else all.add(box)
+        }
+        int x = Math.floor(all.minX) as int, y = Math.floor(all.minY) as int
+        return new Rectangle(x, y, (Math.ceil(all.maxX) as int) - x, (Math.ceil(all.maxY) as int) - y)
+    }
+
+    /**
+     * Tiles drawn from their original images, the first one lowest. Pixel (i, j) of the result shows the world's point
+     * (box.x + i / scale, box.y + j / scale). With `range` grey values go through each tile's display range.
+     */
+    Object flatImage(String pixels, layer, Rectangle box, double scale, Collection patches, boolean range) {
+        return Patch.makeFlatImage(PIXELS[pixels], layer, box, scale, patches, Color.black, range)
     }
 
     private static Rectangle2D extent(patch, AffineTransform transform) {
