@@ -6,7 +6,8 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil, floor, inf, isfinite, log10
+from math import floor, inf, isfinite, log10, sqrt
+from statistics import median
 
 from demis_ij.display.colours import GRADE_LABELS, GRADES_PX, NOT_MATCHED, residual_colour
 from demis_ij.display.markup import Html, count, el, join
@@ -24,6 +25,7 @@ SHOWN_PX = 560
 MARGIN = 14
 SMALLEST_LETTERS = 17.0
 LARGEST_LETTERS = 30.0
+GOLDEN = (sqrt(5) - 1) / 2
 LETTER_WIDTH = 0.62
 """Of a letter, as a part of its height."""
 
@@ -90,7 +92,7 @@ def drawing(
     Parameters
     ----------
     outlines : sequence of Outline
-        Beyond `MOST_TILES` every second, third, ... is drawn.
+        Beyond `MOST_TILES` some are drawn, spread over all.
     links : sequence of Link
         Beyond `MOST_LINKS` the worst are drawn.
     pixel_size : (float, str), optional
@@ -106,24 +108,24 @@ def drawing(
     known = [o for o in outlines if all(isfinite(v) for corner in o.corners for v in corner)]
     if not known:
         return el("div", "nothing to draw", style=NOTE)
-    step = ceil(len(known) / MOST_TILES)
     plan = _Plan(known)
-    shown = known[::step]
+    shown = _spread(known)
+    tile_side = plan.typical_side(shown)
     worst = sorted(links, key=lambda k: inf if k.residual_px is None else k.residual_px)[-MOST_LINKS:]
     bar = _scale_bar(plan, pixel_size) if pixel_size and pixel_size[0] > 0 and isfinite(pixel_size[0]) else None
     height = plan.height + (34 if bar is not None else 0)
     svg = el(
         "svg",
         el("rect", width=plan.width, height=height, fill=GROUND),
-        *[_group(kind, [o for o in shown if o.kind == kind], plan) for kind in STYLE],
-        el("g", *[_line(k, plan) for k in worst], stroke_linecap="round"),
-        el("g", *[_label(o, plan) for o in shown], fill=INK, text_anchor="middle", font_family="sans-serif"),
+        *[_group(kind, [o for o in shown if o.kind == kind], plan, min(2.0, tile_side / 30)) for kind in STYLE],
+        _lines(worst, plan, min(5.0, tile_side / 8)),
+        _labels(shown, plan, above=bool(worst)),
         bar,
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {plan.width:.0f} {height:.0f}",
     )
     left_out = []
-    if step > 1:
+    if len(shown) < len(known):
         left_out.append(f"{len(shown)} of {count(len(known), 'tile')} drawn")
     if len(links) > len(worst):
         left_out.append(f"the worst {len(worst)} of {count(len(links), 'link')} drawn")
@@ -160,11 +162,22 @@ class _Plan:
     def __call__(self, point: Point) -> Point:
         return (point[0] - self.low[0]) * self.unit + MARGIN, (point[1] - self.low[1]) * self.unit + MARGIN
 
+    def typical_side(self, outlines: Sequence[Outline]) -> float:
+        """Return the median width of outlines in the picture's units."""
+        return self.unit * median(max(x for x, _ in o.corners) - min(x for x, _ in o.corners) for o in outlines)
 
-def _group(kind: str, outlines: Sequence[Outline], plan: _Plan) -> Html | None:
+
+def _spread(outlines: Sequence[Outline]) -> list[Outline]:
+    """Return at most `MOST_TILES` of the outlines, spread so that no row or column of a grid goes as a whole."""
+    share = MOST_TILES / len(outlines)
+    return [o for i, o in enumerate(outlines) if share >= 1 or (i * GOLDEN) % 1 < share][:MOST_TILES]
+
+
+def _group(kind: str, outlines: Sequence[Outline], plan: _Plan, width: float) -> Html | None:
     if not outlines:
         return None
-    return el("g", *[el("path", d=_path(o, plan)) for o in outlines], **STYLE[kind], fill_opacity=0.22, stroke_width=2)
+    paths = [el("path", d=_path(o, plan)) for o in outlines]
+    return el("g", *paths, **STYLE[kind], fill_opacity=0.22, stroke_width=width)
 
 
 def _path(outline: Outline, plan: _Plan) -> str:
@@ -174,23 +187,38 @@ def _path(outline: Outline, plan: _Plan) -> str:
     return f"M{at[0][0]} {at[0][1]}l" + " ".join(steps) + "z"
 
 
-def _line(link: Link, plan: _Plan) -> Html:
-    (x1, y1), (x2, y2) = plan(link.start), plan(link.end)
-    colour = NOT_MATCHED if link.residual_px is None else residual_colour(link.residual_px)
-    dash = "3 12" if link.residual_px is None else None if link.is_used else "14 10"
-    ends = {"x1": round(x1), "y1": round(y1), "x2": round(x2), "y2": round(y2)}
-    return el("line", **ends, stroke=colour, stroke_width=5, stroke_dasharray=dash)
+def _lines(links: Sequence[Link], plan: _Plan, width: float) -> Html:
+    """Return one path for each look that links have, in the order of the links."""
+    drawn: dict[tuple[str, str | None], list[str]] = {}
+    for link in links:
+        (x1, y1), (x2, y2) = ((round(x), round(y)) for x, y in (plan(link.start), plan(link.end)))
+        drawn.setdefault(_look(link), []).append(f"M{x1} {y1}L{x2} {y2}")
+    paths = [el("path", d="".join(d), stroke=colour, stroke_dasharray=dash) for (colour, dash), d in drawn.items()]
+    return el("g", *paths, fill="none", stroke_width=width, stroke_linecap="round")
 
 
-def _label(outline: Outline, plan: _Plan) -> Html | None:
+def _look(link: Link) -> tuple[str, str | None]:
+    """Return the colour and the dashes of a link."""
+    if link.residual_px is None:
+        return NOT_MATCHED, "3 12"
+    return residual_colour(link.residual_px), None if link.is_used else "14 10"
+
+
+def _labels(outlines: Sequence[Outline], plan: _Plan, *, above: bool) -> Html:
+    """Return the labels that fit, in the middle of their tiles or above it, where links meet in the middle."""
+    labels = [_label(o, plan, 0.2 if above else 0.0) for o in outlines]
+    return el("g", *labels, fill=INK, text_anchor="middle", font_family="sans-serif")
+
+
+def _label(outline: Outline, plan: _Plan, raised: float) -> Html | None:
     """Return the label when it fits into its tile in letters that can be read."""
     at = [plan(corner) for corner in outline.corners]
     wide = max(x for x, _ in at) - min(x for x, _ in at)
     high = max(y for _, y in at) - min(y for _, y in at)
-    letters = min(0.85 * wide / (LETTER_WIDTH * max(len(outline.label), 1)), 0.3 * high, LARGEST_LETTERS)
+    letters = min(0.85 * wide / (LETTER_WIDTH * max(len(outline.label), 1)), 0.2 * high, LARGEST_LETTERS)
     if not outline.label or letters < SMALLEST_LETTERS:
         return None
-    x, y = sum(x for x, _ in at) / len(at), sum(y for _, y in at) / len(at)
+    x, y = sum(x for x, _ in at) / len(at), sum(y for _, y in at) / len(at) - raised * high
     return el("text", outline.label, x=round(x), y=round(y + 0.35 * letters), font_size=round(letters, 1))
 
 

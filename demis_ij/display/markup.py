@@ -11,6 +11,9 @@ class Html(str):
 
     __slots__ = ()
 
+    def _repr_html_(self) -> str:
+        return str(self)
+
 
 _VOID = frozenset({"br", "hr", "img", "input", "meta", "link", "col"})
 

@@ -57,6 +57,12 @@ class Preview:
             raise InputError(msg)
 
     @property
+    def from_world(self) -> Affine:
+        """World px to px of the preview, pixel centres at integers."""
+        (x, y), s = self.origin, self.scale
+        return Affine(a=s, d=s, tx=-x * s, ty=-y * s)
+
+    @property
     def world_box(self) -> tuple[float, float, float, float]:
         """(x0, y0, x1, y1) in world px of the preview's outer edges."""
         (h, w), (x, y), half = self.image.shape, self.origin, 0.5 / self.scale
