@@ -249,6 +249,10 @@ class DiskMemory(Memory):
             with path.open("r+b") as file:
                 file.truncate(whole)
 
+    def agreed(self, pair: tuple[str, str]) -> list[PairMatch]:
+        """Return all that was ever found of a pair of tiles that agreed with itself, the latest last."""
+        return [o for (_, *key), o in self._kept.items() if tuple(key) == pair and isinstance(o, PairMatch)]
+
     def put(self, stage: str, outcomes: Iterable[Outcome]) -> None:
         """Keep outcomes, on disk before this returns."""
         kept = list(outcomes)
@@ -346,10 +350,13 @@ def solution_json(
                 component=int(r.solution.component[t.id]),
                 placed_by=r.placed_by[t.id],
                 sigma_px=_number(r.solution.sigma_px[t.id]),
+                stage_to_world=(to_mosaic @ r.layout[t.id].to_world).rows,
             )
         alone = len(r.solution.component_sizes)
         for n, t in enumerate(more):
-            tiles[name[t.id]] = _tile_json(t, to_mosaic, component=alone + n, placed_by="stage", sigma_px=None)
+            tiles[name[t.id]] = _tile_json(
+                t, to_mosaic, component=alone + n, placed_by="stage", sigma_px=None, stage_to_world=None
+            )
         pairs += [{"section": section, **_pair_json(o, r, name)} for o in r.pairs]
     return {
         "format_version": FORMAT_VERSION,

@@ -6,15 +6,20 @@
 ``solved_layouts``  solved copies of the user's layouts, which never replace what a user has made
 ``mosaics``         mosaics of runs and of layouts
 ``pictures``        those that plain ImageJ opens, with what lies over them
+``looks``           mosaics and pairs to look at in a notebook
 ``comparing``       `run_compare`
+``pair_stacks``     what two tiles share, as stacks of two slices
+``seam_measure``    how well any layout fits at its seams
 ``finished``        finished runs opened again: `reopen`, `rebuild_report`
 ``installation``    `examine`: what this installation has, and the remedy for what it lacks
 """
 
-from demis_ij.jobs.comparing import run_compare
+from demis_ij.jobs.comparing import as_compared, run_compare
 from demis_ij.jobs.finished import rebuild_report, reopen
 from demis_ij.jobs.installation import Finding, examine
+from demis_ij.jobs.looks import look_at_layout, look_at_mosaic, look_at_pair
 from demis_ij.jobs.mosaics import draw_mosaic, make_preview, run_render
+from demis_ij.jobs.pair_stacks import show_pairs
 from demis_ij.jobs.pictures import Picture, show_mosaics
 from demis_ij.jobs.plans import (
     JobResult,
@@ -30,8 +35,8 @@ from demis_ij.jobs.solved_layouts import write_solved_layout
 from demis_ij.jobs.stitching import placed_beside_neighbours, run_stitch, summary
 
 __all__ = [
-    "Converted", "Finding", "JobResult", "Picture", "StitchJob", "check_parts", "chosen_sections", "convert_layout",
-    "draw_mosaic", "examine", "make_preview", "placed_beside_neighbours", "plan", "read_layout", "ready_sections",
-    "rebuild_report", "reopen", "run_compare", "run_render", "run_stitch", "settings_of", "show_mosaics", "summary",
-    "write_solved_layout",
+    "Converted", "Finding", "JobResult", "Picture", "StitchJob", "as_compared", "check_parts", "chosen_sections",
+    "convert_layout", "draw_mosaic", "examine", "look_at_layout", "look_at_mosaic", "look_at_pair", "make_preview",
+    "placed_beside_neighbours", "plan", "read_layout", "ready_sections", "rebuild_report", "reopen", "run_compare",
+    "run_render", "run_stitch", "settings_of", "show_mosaics", "show_pairs", "summary", "write_solved_layout",
 ]  # fmt: skip

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from demis_ij import views
-from demis_ij.images import TileStore
+from demis_ij.images import TileStore, with_shapes
 from demis_ij.jobs.mosaics import make_preview
-from demis_ij.records import Affine, PairMatch, Rejected
+from demis_ij.records import Affine, Layout, PairMatch, Rejected
+from demis_ij.render import Canvas, preview
 from demis_ij.report.pictures import GREY, Strip, strips
 from demis_ij.stitch import StitchResult
 from demis_ij.views import Drawn
@@ -37,6 +38,23 @@ def look_at_mosaic(result: StitchResult, *, max_side_px: int = 700, overlay: boo
         scale=preview.scale,
     )
     return views.draw(view, preview.image)
+
+
+def look_at_layout(layout: Layout, *, max_side_px: int = 700, overlay: bool = True) -> Drawn:
+    """Return a small picture of a layout as it stands, with the outlines of its tiles unless ``overlay`` is False.
+
+    Raises
+    ------
+    InputError
+        When no tile can be read.
+    """
+    layout = with_shapes(layout)[0]
+    image, scale = preview(layout, TileStore(), max_side_px=max_side_px)
+    if not overlay:
+        return Drawn(image)
+    canvas = Canvas.of(layout, scale)
+    view = views.layout_view(layout, to_picture=canvas.from_world, shape=(image.shape[0], image.shape[1]), scale=scale)
+    return views.draw(view, image)
 
 
 def look_at_pair(result: StitchResult, pair: PairMatch | Rejected, *, most_lines: int = 60) -> Drawn | None:

@@ -53,8 +53,8 @@ class Task:
     struck: bool = False
 
 
-MESSAGES = {"loftr": "loftr: pairs", "sift": "sift: pairs", "correlation": "correlation: pairs"}
-"""What is said instead of the names that the steps of a job have."""
+ASKED = ("loftr", "sift", "correlation")
+"""Steps that a job names after the matcher that is asked."""
 
 
 class Tell:
@@ -72,7 +72,9 @@ class Tell:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Say that ``done`` of ``total`` are done; as often as one likes."""
-        self._send(f"{self.prefix}{MESSAGES.get(what, what)}", done, total)
+        if what.split(",")[0] in ASKED:  # "loftr", "loftr, searching wider"
+            what = "pairs" if self.prefix.startswith(f"{what}: ") else f"{what}: pairs"
+        self._send(f"{self.prefix}{what}", done, total)
 
 
 class Tasks:
