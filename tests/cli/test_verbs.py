@@ -186,14 +186,18 @@ def test_compare_shows_the_matchers_side_by_side_and_touches_nothing_else(demis,
 
     assert said.code == 0
     rows = [line.split()[0] for line in said.out.splitlines()]
-    assert rows == ["matcher", "sift", "correlation", "report"]
+    assert rows == ["matcher", "sift", "correlation", "project", "report"]
     assert bytes_of(scene) == before
     page = (out / "report.html").read_text()
     assert "sift" in page
     assert "correlation" in page
     again = demis(*words, "--json")
     assert again.json["resumed"] is True
-    assert [r["accepted"] for r in again.json["table"]] == [4, 4]
+    table = {r["matcher"]: r for r in again.json["table"]}
+    assert {name: r["accepted"] for name, r in table.items()} == {"sift": 4, "correlation": 4, "project": None}
+    assert {r["seams"] for r in table.values()} == {4}
+    assert table["sift"]["seam_max_px"] < 0.5 < 3 < table["project"]["seam_max_px"]  # px
+    assert table["project"]["likeness"] < 0.9 < table["sift"]["likeness"]
     said = demis("compare", scene / "project.xml", "--out", out, "--matcher", "correlation")
     assert (said.code, len(said.lines)) == (2, 1)
 
