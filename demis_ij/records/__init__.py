@@ -11,7 +11,9 @@ from demis_ij.records.nouns import (
     Solution,
     Tile,
 )
+from demis_ij.records.warps import Field, Offsets, Warp
 
 __all__ = [
-    "OVERRULED_WEIGHT", "Affine", "Correspondences", "Layout", "PairMatch", "Points", "Rejected", "Solution", "Tile",
+    "OVERRULED_WEIGHT", "Affine", "Correspondences", "Field", "Layout", "Offsets", "PairMatch", "Points", "Rejected",
+    "Solution", "Tile", "Warp",
 ]  # fmt: skip
