@@ -1,7 +1,22 @@
-"""ImageJ inside Python: one session, numpy to ImagePlus and back. The only room that knows Java."""
+"""ImageJ inside Python: one session, numpy to ImagePlus and back. The only room that knows Java.
 
+::
+
+    from demis_ij import imagej
+
+    session = imagej.start()                          # ImageJ 1.54p and SciJava; Java too, if the machine has none
+    picture = session.to_imageplus(array, pixel_size=(4.0, "nm"))
+    outputs = session.run_script("My_Script.groovy", {"image": picture, "radius": 2})
+
+``start``           starts ImageJ, once in a process
+``Session``         runs scripts and macros, makes and opens pictures
+``Picture``         an image in ImageJ: pixels back to numpy, overlay, calibration, saving
+``Line`` and so on  what lies over a picture
+"""
+
+from demis_ij.imagej.marks import Arrow, Label, Line, Outline, Points
 from demis_ij.imagej.picture import Picture
 from demis_ij.imagej.scripts import ScriptFailed
 from demis_ij.imagej.session import Session, start
 
-__all__ = ["start", "Session", "Picture", "ScriptFailed"]
+__all__ = ["start", "Session", "Picture", "ScriptFailed", "Line", "Arrow", "Outline", "Points", "Label"]

@@ -82,6 +82,28 @@ def run_script(
     return {str(e.getKey()): from_java(e.getValue()) for e in module.getOutputs().entrySet()}
 
 
+def run_macro(macro: Path | str, argument: str) -> str:
+    """Run a macro file or a macro's text; see `Session.run_macro`."""
+    import jpype
+
+    text, name = macro, "text"
+    if isinstance(macro, Path):
+        if not macro.is_file():
+            msg = f"there is no macro {macro}"
+            raise InputError(msg)
+        text, name = macro.read_text(encoding="utf-8"), macro.name
+    interpreter = jpype.JClass("ij.macro.Interpreter")()
+    interpreter.setIgnoreErrors(True)
+    try:
+        returned = interpreter.run(str(text), argument)
+    except jpype.JException as error:
+        raise ScriptFailed(name, str(error.stacktrace())) from None
+    failure = interpreter.getErrorMessage()
+    if failure is not None:
+        raise ScriptFailed(name, str(failure))
+    return "" if returned is None else str(returned)
+
+
 def _script_info(context: Any, script: Path | str, language: str) -> tuple[str, Any]:
     import jpype
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from demis_ij.errors import InputError
-from demis_ij.imagej import embedded, scripts
+from demis_ij.imagej import embedded, scripts, stacks
 from demis_ij.imagej.jars import fetch, jars_of, resolve
 from demis_ij.imagej.java_home import JavaHome, find_java
+from demis_ij.imagej.marks import Mark
+from demis_ij.imagej.picture import Picture, open_picture
 from demis_ij.imagej.virtual_machine import ClassPath, start_embedded_jvm
 
 
@@ -136,6 +140,67 @@ class Session:
             return scripts.run_script(
                 self._context, script, dict(inputs or {}), language=language, headless=self.asked.headless
             )
+
+    def run_macro(self, macro: Path | str, argument: str = "") -> str:
+        """Run a macro of ImageJ, a file or its text, and return the text that it returns.
+
+        Raises
+        ------
+        ScriptFailed
+            The macro stopped with an error.
+        """
+        with self._class_path.of_this_thread():
+            return scripts.run_macro(macro, argument)
+
+    def to_imageplus(
+        self,
+        array: NDArray[Any],
+        *,
+        title: str = "",
+        axes: str | None = None,
+        pixel_size: tuple[float, str] | None = None,
+        z_spacing: float | None = None,
+        display_range: tuple[float, float] | None = None,
+        marks: Iterable[Mark] = (),
+    ) -> Picture:
+        """Return an image in ImageJ with the pixels of an array.
+
+        Parameters
+        ----------
+        array : ndarray
+            uint8, uint16 or float32; bool becomes 8 bit, 0 and 255; (rows, cols, 3) of uint8 is colour.
+        title : str
+            What ImageJ writes above it.
+        axes : str, optional
+            One letter for each axis in the order of ``"tzcyxs"``: time, depth, channel, row, column, and the samples
+            red, green, blue. Needed from four dimensions on; two are ``"yx"``, three ``"zyx"`` or colour, ``"yxs"``.
+        pixel_size : (float, str), optional
+            Side of a pixel and its unit, ``(4.0, "nm")``.
+        z_spacing : float, optional
+            From plane to plane, in that unit.
+        display_range : (float, float), optional
+            Grey values that are shown black and white; ImageJ's own choice without.
+        marks : iterable of Mark
+            What lies over it.
+
+        Raises
+        ------
+        InputError
+            ImageJ has no such pixels (the message names the cast), or an argument does not fit.
+        """
+        names = stacks.check_array(array, axes)
+        picture = Picture(stacks.to_imageplus(array, names, title))
+        return picture.calibrate(pixel_size, z_spacing).show_range(display_range).draw(marks)
+
+    def open(self, path: Path | str) -> Picture:
+        """Return the image in a file, read by ImageJ.
+
+        Raises
+        ------
+        InputError
+            There is no such file, or (`FormatError`) ImageJ cannot read it.
+        """
+        return open_picture(Path(path))
 
     def add_class_path(self, path: Path | str) -> None:
         """Let scripts import classes from a further jar or folder of classes."""

@@ -28,7 +28,7 @@ def to_java(value: Any) -> Any:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, Picture):
-        return value.imageplus
+        return value._imageplus
     if isinstance(value, Path):
         return jpype.JClass("java.io.File")(str(value))
     if isinstance(value, (bool, np.bool_)):
