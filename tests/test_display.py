@@ -121,7 +121,7 @@ def test_words_keep_the_colour_of_the_page(record: object) -> None:
     """Dark pages have light words: no colour of ours but that of the little squares of a legend."""
     html = record._repr_html_()  # type: ignore[attr-defined]
 
-    assert "color:#" not in html.replace(">■<", "").replace('style="color:#', "")
+    assert "color:#" not in html.replace(">■<", "").replace(">□<", "").replace('style="color:#', "")
     assert "background:#" not in html
 
 

@@ -8,9 +8,10 @@ away. Pictures are SVG inside an ``img`` on a ground of their own, so that light
 from demis_ij.display.colours import residual_colour
 from demis_ij.display.drawing import Link, Outline, drawing, legend
 from demis_ij.display.markup import Html, count, join, px
+from demis_ij.display.progress import Progress
 from demis_ij.display.tables import card, facts, listed, swatch, table
 
 __all__ = [
-    "Html", "Link", "Outline", "card", "count", "drawing", "facts", "join", "legend", "listed", "px", "residual_colour",
-    "swatch", "table",
+    "Html", "Link", "Outline", "Progress", "card", "count", "drawing", "facts", "join", "legend", "listed", "px",
+    "residual_colour", "swatch", "table",
 ]  # fmt: skip

@@ -33,7 +33,7 @@ GROUND = "#23282f"
 INK = "#e6e9ed"
 STYLE = {
     "": {"fill": "#8fb7d9", "stroke": "#dbe6ef"},
-    "locked": {"fill": "#f2e14c", "stroke": "#f2e14c"},
+    "locked": {"fill": "#c9a6ff", "stroke": "#c9a6ff"},
     "hidden": {"fill": "none", "stroke": "#9aa0a6", "stroke_dasharray": "10 8"},
     "stage": {"fill": "#ff9124", "stroke": "#ffb52e"},
 }
@@ -205,20 +205,23 @@ def _look(link: Link) -> tuple[str, str | None]:
 
 
 def _labels(outlines: Sequence[Outline], plan: _Plan, *, above: bool) -> Html:
-    """Return the labels that fit, in the middle of their tiles or above it, where links meet in the middle."""
-    labels = [_label(o, plan, 0.2 if above else 0.0) for o in outlines]
+    """Return the labels that fit: in the middle of their tiles, or above it and beside, where links meet there."""
+    if above:
+        labels = [_label(o, plan, 0.25, 0.45) or _label(o, plan, 0.0, 0.85) for o in outlines]
+    else:
+        labels = [_label(o, plan, 0.0, 0.85, raised=0.0) for o in outlines]
     return el("g", *labels, fill=INK, text_anchor="middle", font_family="sans-serif")
 
 
-def _label(outline: Outline, plan: _Plan, raised: float) -> Html | None:
-    """Return the label when it fits into its tile in letters that can be read."""
+def _label(outline: Outline, plan: _Plan, aside: float, room: float, raised: float = 0.25) -> Html | None:
+    """Return the label when it fits into ``room`` of its tile's width in letters that can be read."""
     at = [plan(corner) for corner in outline.corners]
     wide = max(x for x, _ in at) - min(x for x, _ in at)
     high = max(y for _, y in at) - min(y for _, y in at)
-    letters = min(0.85 * wide / (LETTER_WIDTH * max(len(outline.label), 1)), 0.2 * high, LARGEST_LETTERS)
+    letters = min(room * wide / (LETTER_WIDTH * max(len(outline.label), 1)), 0.2 * high, LARGEST_LETTERS)
     if not outline.label or letters < SMALLEST_LETTERS:
         return None
-    x, y = sum(x for x, _ in at) / len(at), sum(y for _, y in at) / len(at) - raised * high
+    x, y = sum(x for x, _ in at) / len(at) - aside * wide, sum(y for _, y in at) / len(at) - raised * high
     return el("text", outline.label, x=round(x), y=round(y + 0.35 * letters), font_size=round(letters, 1))
 
 
@@ -250,11 +253,11 @@ def _length(value: float, unit: str) -> str:
 
 def legend(*, kinds: Sequence[str] = (), residuals: bool = False) -> Html:
     """Return what the colours mean: of the kinds of tiles that occur, and of residuals."""
-    keys = [_key(str(STYLE[kind]["stroke"]), MEANING[kind]) for kind in MEANING if kind in kinds]
+    keys = [_key(str(STYLE[kind]["stroke"]), MEANING[kind], "□") for kind in MEANING if kind in kinds]
     if residuals:
         keys += [_key(residual_colour(v), label) for v, label in zip((*GRADES_PX, inf), GRADE_LABELS, strict=True)]
     return el("div", *keys, style=NOTE) if keys else Html("")
 
 
-def _key(colour: str, label: str) -> Html:
-    return el("span", el("span", "■", style=f"color:{colour}"), f" {label}", style="margin-right:1em")
+def _key(colour: str, label: str, sign: str = "■") -> Html:
+    return el("span", el("span", sign, style=f"color:{colour}"), f" {label}", style="margin-right:1em")

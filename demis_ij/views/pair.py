@@ -9,7 +9,7 @@ import numpy as np
 from demis_ij.display.colours import residual_colour
 from demis_ij.errors import InputError
 from demis_ij.geometry import apply
-from demis_ij.records import Affine, Layout, PairMatch, Points, Rejected
+from demis_ij.records import Affine, Correspondences, Layout, PairMatch, Points, Rejected
 from demis_ij.views.mosaic import finite, rounded
 
 MOST_LINES = 200
@@ -65,7 +65,8 @@ def pair_view(
     Parameters
     ----------
     pair : PairMatch or Rejected
-        A pair that was not matched has no lines.
+        A pair that was not matched has no lines. Where a match still knows every point that the matcher found, those
+        are shown, else the points that the solver was given.
     fixed_to_picture, moving_to_picture : Affine
         Tile px to px of the tile's picture, pixel centres at integers on both sides.
     shape : tuple of int
@@ -89,11 +90,12 @@ def pair_view(
     title = title or f"{pair.fixed} - {pair.moving}"
     if isinstance(pair, Rejected):
         return PairView(title, pair.fixed, pair.moving, cols, rows, (), (), None, pair.inliers, pair.matches)
-    residuals = residuals_px(pair, solved)
+    points = pair.every or Correspondences(pair.fixed_xy, pair.moving_xy, np.zeros(len(pair.fixed_xy)))
+    residuals = residuals_px(pair, points, solved)
     order = np.argsort(residuals, kind="stable")
     shown = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), most_lines)).round().astype(int))]
-    start = fixed_to_picture(pair.fixed_xy[shown]) + 0.5
-    end = moving_to_picture(pair.moving_xy[shown]) + 0.5
+    start = fixed_to_picture(points.fixed_xy[shown]) + 0.5
+    end = moving_to_picture(points.moving_xy[shown]) + 0.5
     lines = tuple(
         (rounded(x1), rounded(y1), rounded(x2), rounded(y2), rounded(r))
         for (x1, y1), (x2, y2), r in zip(start, end, residuals[shown], strict=True)
@@ -103,10 +105,10 @@ def pair_view(
     return PairView(title, pair.fixed, pair.moving, cols, rows, lines, colours, rms, pair.inliers, pair.matches)
 
 
-def residuals_px(pair: PairMatch, solved: Layout | None = None) -> Points:
-    """Return every inlier's distance in full-resolution px, (N,): in a solved layout, else after the pair's fit."""
+def residuals_px(pair: PairMatch, points: Correspondences, solved: Layout | None = None) -> Points:
+    """Return every point's distance in full-resolution px, (N,): in a solved layout, else after the pair's fit."""
     if solved is None:
-        apart = pair.fixed_xy - apply(pair.to_fixed, pair.moving_xy)
+        apart = points.fixed_xy - apply(pair.to_fixed, points.moving_xy)
     else:
-        apart = solved[pair.fixed].to_world(pair.fixed_xy) - solved[pair.moving].to_world(pair.moving_xy)
+        apart = solved[pair.fixed].to_world(points.fixed_xy) - solved[pair.moving].to_world(points.moving_xy)
     return np.asarray(np.linalg.norm(apart, axis=1))
