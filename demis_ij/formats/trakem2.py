@@ -45,6 +45,8 @@ from demis_ij.formats.trakem2_matrix import from_corner_frame, parse_matrix
 from demis_ij.formats.trakem2_project import Patch, Project, parse_project
 from demis_ij.records import Affine, Layout, Tile
 
+OID = re.compile(r"-?\d+")
+
 
 class TrakEM2Format:
     """Reads TrakEM2 projects, writes solved copies and new projects."""
@@ -193,14 +195,16 @@ class _Placer:
             self.note("are at a web address and are not fetched", patch.oid)
         if "alpha_mask_id" in given and given["alpha_mask_id"] not in {"", "0"}:
             self.note("have an alpha mask, which is not read", patch.oid)
-        if not re.fullmatch(r"-?\d+", patch.oid):
+        if not OID.fullmatch(patch.oid):
             self.note("have an oid that is no number, which TrakEM2 itself refuses", patch.oid)
         shape = self.shape(patch)
+        to_world = from_corner_frame(parse_matrix(self.path, patch))
+        box = self.image_to_box(patch, shape)
         return Tile(
             id=patch.oid,
             path=self.finder.find(name),
             shape=shape,
-            to_world=from_corner_frame(parse_matrix(self.path, patch)) @ self.image_to_box(patch, shape),
+            to_world=to_world if box is None else to_world @ box,
             section=section,
             page=page,
             locked=given.get("locked", "").strip().lower() == "true",
@@ -218,11 +222,14 @@ class _Placer:
             out.append(round(size))
         return out[0], out[1]
 
-    def image_to_box(self, patch: Patch, shape: tuple[int, int]) -> Affine:
-        """Return raw pixels to the pixels of the transformed image's box; the nearest affine where it is none."""
+    def image_to_box(self, patch: Patch, shape: tuple[int, int]) -> Affine | None:
+        """Return raw pixels to the pixels of the transformed image's box, None where it is not transformed.
+
+        The nearest affine stands for what is none.
+        """
         specs = patch.specs or self.side_file(patch)
         if not specs:
-            return Affine()
+            return None
         if 0 in shape:
             raise FormatError(self.path, "a coordinate transform, but no o_width and o_height", patch.where)
         columns = int(finite(patch.attributes.get("mres", "32"), self.path, patch.where, "mres"))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 TOKEN = re.compile(
     rb"<!--.*?-->"
@@ -24,8 +26,7 @@ REFERENCE = re.compile(r"&(#[0-9]+|#x[0-9A-Fa-f]+|amp|lt|gt|quot|apos);")
 NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 
 
-@dataclass(frozen=True)
-class Attribute:
+class Attribute(NamedTuple):
     """An attribute's value in the bytes: ``data[start:end]``, without its quotes."""
 
     start: int
@@ -58,17 +59,19 @@ def start_tags(data: bytes, names: frozenset[str]) -> Iterator[StartTag]:
     """Yield the start tags that have one of ``names`` (lower case), in order; comments and CDATA are skipped."""
     for token in TOKEN.finditer(data):
         raw = token["name"]
-        if raw is None:
+        if raw is None or (name := _name(raw)) not in names:
             continue
-        name = raw.decode("latin-1").lower()
-        if name not in names:
-            continue
-        offset = token.start("rest")
         attributes = {
-            a[1].decode("latin-1").lower(): Attribute(offset + a.start(2) + 1, offset + a.end(2) - 1, a[2][:1])
-            for a in ATTRIBUTE.finditer(token["rest"])
+            _name(a[1]): Attribute(a.start(2) + 1, a.end(2) - 1, a[2][:1])
+            for a in ATTRIBUTE.finditer(data, *token.span("rest"))
         }
         yield StartTag(name, token.start(), token.end("name"), token.end(), attributes)
+
+
+@lru_cache(maxsize=4096)
+def _name(raw: bytes) -> str:
+    """Return a name in lower case; a project has few, many times over."""
+    return raw.decode("latin-1").lower()
 
 
 def repair(data: bytes) -> bytes:

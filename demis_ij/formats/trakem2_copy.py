@@ -7,9 +7,8 @@ to the world, ``A_new = (new to_world) (old to_world)^-1 A_old``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import hypot
 from pathlib import Path
-
-import numpy as np
 
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats.document import Document
@@ -26,8 +25,12 @@ MOVED_PX = 1e-9
 
 def corner_displacement(tile: Tile, to_world: Affine) -> float:
     """Return how far the farthest corner of a tile moves, world px."""
-    corners = tile.corners
-    return float(np.linalg.norm(to_world(corners) - tile.to_world(corners), axis=1).max())
+    old, new = tile.to_world, to_world
+    rows, columns = tile.shape
+    a, b, tx = new.a - old.a, new.b - old.b, new.tx - old.tx  # the way a point goes is affine, too
+    c, d, ty = new.c - old.c, new.d - old.d, new.ty - old.ty
+    corners = ((x, y) for x in (-0.5, columns - 0.5) for y in (-0.5, rows - 0.5))
+    return max(hypot(a * x + b * y + tx, c * x + d * y + ty) for x, y in corners)
 
 
 def new_matrices(document: Document, project: Project, layouts: Sequence[Layout]) -> dict[str, Affine]:
@@ -110,6 +113,8 @@ class Copy:
 
     def keep_paths(self, tag: StartTag, tile: Tile | None) -> None:
         """Rewrite the paths of images that were relinked, and relative ones when the copy goes to another folder."""
+        if not self.elsewhere and self.document.relink is None:
+            return
         for name in ("file_path", "original_path"):
             if name not in tag.attributes:
                 continue

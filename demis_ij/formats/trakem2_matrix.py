@@ -15,17 +15,19 @@ from demis_ij.formats.trakem2_project import Patch
 from demis_ij.records import Affine
 
 MATRIX = re.compile(r"^\s*matrix\s*\(([^()]*)\)\s*$")
-HALF = Affine.translation(0.5, 0.5)
+SEPARATOR = re.compile(r"[\s,]+")
 
 
 def from_corner_frame(matrix: Affine) -> Affine:
     """Return a patch matrix (integers at pixel corners) in the frame with integers at pixel centres."""
-    return HALF.inverse @ matrix @ HALF
+    m = matrix
+    return Affine(m.a, m.b, m.c, m.d, m.tx + (0.5 * (m.a + m.b) - 0.5), m.ty + (0.5 * (m.c + m.d) - 0.5))
 
 
 def to_corner_frame(affine: Affine) -> Affine:
     """Return the matrix that TrakEM2 needs for an affine between pixel centres."""
-    return HALF @ affine @ HALF.inverse
+    m = affine
+    return Affine(m.a, m.b, m.c, m.d, m.tx - (0.5 * (m.a + m.b) - 0.5), m.ty - (0.5 * (m.c + m.d) - 0.5))
 
 
 def parse_matrix(path: Path, patch: Patch) -> Affine:
@@ -35,13 +37,18 @@ def parse_matrix(path: Path, patch: Patch) -> Affine:
     """
     text = patch.attributes.get("transform", "matrix(1,0,0,1,0,0)")
     found = MATRIX.match(text)
-    fields = re.split(r"[\s,]+", found[1].strip()) if found else []
+    fields = SEPARATOR.split(found[1].strip()) if found else []
     if len(fields) != 6:
         raise FormatError(path, f"transform {text!r}, 'matrix(a,b,c,d,e,f)' was needed", patch.where)
-    a, b, c, d, e, f = (finite(field, path, patch.where, "transform") for field in fields)
-    if a * d - b * c == 0:
+    try:
+        a, b, c, d, e, f = map(float, fields)
+        matrix = Affine(a, c, b, d, e, f)
+    except ValueError:  # say which
+        a, b, c, d, e, f = (finite(field, path, patch.where, "transform") for field in fields)
+        matrix = Affine(a, c, b, d, e, f)
+    if matrix.determinant == 0:
         raise FormatError(path, f"transform {text!r} flattens the tile", patch.where)
-    return Affine(a, c, b, d, e, f)
+    return matrix
 
 
 def format_matrix(matrix: Affine) -> str:

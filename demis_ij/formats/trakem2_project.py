@@ -171,7 +171,8 @@ class _Reader:
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         name = name.lower()
-        given = {key.lower(): text for key, text in attributes.items()}
+        lower = "".join(attributes).islower()
+        given = attributes if lower else {key.lower(): text for key, text in attributes.items()}
         if not self.stack and name != "trakem2":
             raise FormatError(self.path, f"no TrakEM2 project: the root element is <{name}>, <trakem2> was needed")
         parent = self.stack[-1] if self.stack else ""
@@ -202,22 +203,21 @@ class _Reader:
     def start_patch(self, given: dict[str, str]) -> None:
         line = self.parser.CurrentLineNumber
         oid = given.get("oid", "").strip()
-        where = f"line {line}, t2_patch oid={oid}"
         if not oid:
             raise FormatError(self.path, "a t2_patch without oid", f"line {line}")
+        patch = Patch(oid, line, given)
         if oid in self.seen:
-            raise FormatError(self.path, f"oid {oid} again, first on line {self.seen[oid]}: oids must differ", where)
+            again = f"oid {oid} again, first on line {self.seen[oid]}: oids must differ"
+            raise FormatError(self.path, again, patch.where)
         self.seen[oid] = line
-        if self.layer_sets != 1:
-            if self.layer_sets == 0:
-                raise FormatError(self.path, "a t2_patch outside any t2_layer", where)
+        nested = self.layer_sets > 1
+        if not nested and (self.layer_sets == 0 or not self.project.layers or "t2_layer" not in self.stack):
+            raise FormatError(self.path, "a t2_patch outside any t2_layer", patch.where)
+        if nested:
             self.nested_patches += 1
-            self.patch = Patch(oid, line, given)
-            return
-        if not self.project.layers or "t2_layer" not in self.stack:
-            raise FormatError(self.path, "a t2_patch outside any t2_layer", where)
-        self.patch = Patch(oid, line, given)
-        self.project.layers[-1].patches.append(self.patch)
+        else:
+            self.project.layers[-1].patches.append(patch)
+        self.patch = patch
 
     def inside_patch(self, name: str, given: dict[str, str]) -> None:
         patch = self.patch
