@@ -2,9 +2,9 @@
 #@ File (label="Layout file or folder of tiles", style="both", persist=false) layout
 #@ String (label="Layers or sections (empty = all)", value="", required=false, persist=false, description="Several with commas") layers
 #@ String (label="Expected transformation", choices={"translation","rigid","similarity","affine","homography"}, value="rigid", persist=false, description="What a tile may do") expectedTransformation
-#@ Double (label="Maximal alignment error (px)", value=4, min=0.1, max=1000, stepSize=0.5, persist=false, description="Matches farther off are outliers. TrakEM2's default of 100 px admits almost anything.") maximalAlignmentError
-#@ Integer (label="Minimal number of inliers", value=8, min=3, max=10000, persist=false) minimalInliers
-#@ Double (label="Minimal inlier ratio", value=0.15, min=0, max=1, stepSize=0.05, style="format:0.00", persist=false) minimalInlierRatio
+#@ String (label="Maximal alignment error (px)", value="4", persist=false, description="Matches farther off are outliers. TrakEM2's default of 100 px admits almost anything.") maximalAlignmentError
+#@ String (label="Minimal number of inliers", value="8", persist=false) minimalInliers
+#@ String (label="Minimal inlier ratio", value="0.15", persist=false) minimalInlierRatio
 #@ Boolean (label="Consider largest graph only", value=false, persist=false, description="Move only the tiles of the largest connected group") largestGraphOnly
 #@ String (label="Device", choices={"auto","cpu","cuda","mps"}, value="auto", persist=false, description="Where LoFTR runs; auto takes a graphics card when there is one") device
 #@ String (label="Format", choices={"auto","trakem2","tileconfig","render","text"}, value="auto", persist=false, description="auto: found by itself") format

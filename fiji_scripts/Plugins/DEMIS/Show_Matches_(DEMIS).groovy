@@ -1,6 +1,6 @@
 #@script(label="Show Matches (DEMIS)", description="The worst pairs of a finished run as stacks of two slices, with a line for each match, coloured by its residual", headless=true)
 #@ File (label="Run folder (NAME.demis, made by Stitch)", style="directory", persist=false) run
-#@ Integer (label="How many of the worst pairs", value=5, min=1, max=50, persist=false) worst
+#@ String (label="How many of the worst pairs", value="5", persist=false) worst
 #@ String (label="Or one pair: tile A", value="", required=false, persist=false) fixed
 #@ String (label="Or one pair: tile B", value="", required=false, persist=false) moving
 #@ String (label="Python (empty = the stored one)", visibility=INVISIBLE, value="", required=false, persist=false) python

@@ -120,7 +120,8 @@ class Command {
         dialog(lines.join("\n"), DialogPrompt.MessageType.INFORMATION_MESSAGE)
     }
 
-    private String fail(String sentence, String detail) {
+    private String fail(String message, String detail) {
+        String sentence = message == null ? "it is not known why" : message.readLines().join(" ")
         log.error("demis_ij: ${name}: ${sentence}" + (detail ? "\n" + detail : ""))
         if (!headless) dialog(sentence + (detail ? "\n\nSee Window > Console for more." : ""), DialogPrompt.MessageType.ERROR_MESSAGE)
         return "FAILED: " + sentence

@@ -40,10 +40,19 @@ class Results {
         if (view.title) image.title = view.title
         image.overlay = pairOverlay(view)
         if (image.stackSize == 2) {
-            image.stack.setSliceLabel(view.fixed as String, 1)
-            image.stack.setSliceLabel(view.moving as String, 2)
+            image.getStack().setSliceLabel(view.fixed as String, 1)
+            image.getStack().setSliceLabel(view.moving as String, 2)
         }
         return image
+    }
+
+    /** The seams of a mosaic, worst first, with the names of the images where these differ from tile to tile. */
+    static List<Map> seams(Map view) {
+        Map names = (view.tiles as List<Map>).collectEntries { [it.id, it.name] }
+        if ((names.values() as Set).size() < names.size()) names = [:]
+        return (view.seams as List<Map>).collect { Map row ->
+            row + ["tile A": names[row["tile A"]] ?: row["tile A"], "tile B": names[row["tile B"]] ?: row["tile B"]]
+        }
     }
 
     /** A table of rows with equal keys; numbers keep three decimals. */

@@ -49,7 +49,12 @@ class Stitching {
 
     /** The table of seams, shown under a title of its own where something can be shown. */
     static ResultsTable seams(Command command, Map done) {
-        ResultsTable table = Results.table((done.seams ?: []) as List<Map>)
+        List<Map> pictures = ((done.pictures ?: []) as List<Map>).findAll { it.view }
+        List<Map> rows = pictures.collectMany { Map picture ->
+            List<Map> seams = Results.seams(Results.read(picture.view as String))
+            pictures.size() > 1 ? seams.collect { [section: picture.section as String] + it } : seams
+        }
+        ResultsTable table = Results.table(rows)
         if (!command.headless) table.show("DEMIS seams")
         return table
     }

@@ -192,9 +192,10 @@ class Worker {
             IJ.showStatus("demis_ij: " + reply.message)
         }
         if (reply.maximum) {
-            bar.setProgressMaximum(reply.maximum as long)
-            bar.setProgressValue((reply.current ?: 0) as long)
-            IJ.showProgress((reply.current ?: 0) as double, (reply.maximum) as double)
+            long current = (reply.current ?: 0) as long, maximum = reply.maximum as long
+            bar.setProgressMaximum(maximum)
+            bar.setProgressValue(current)
+            IJ.showProgress(current / (double) maximum)
         }
     }
 
