@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from demis_ij.errors import FormatError, InputError
 from demis_ij.imagej import stacks
 from demis_ij.imagej.marks import Mark, from_overlay, to_overlay
+from demis_ij.imagej.pixels import GREY
 
 SHOWN_PX = 800
 """Longest side of a picture in a notebook."""
@@ -64,9 +65,7 @@ class Picture:
             return np.dtype(np.uint8)
         if bool(self._imageplus.getLocalCalibration().isSigned16Bit()):
             return np.dtype(np.int16)
-        return {8: np.dtype(np.uint8), 16: np.dtype(np.uint16), 32: np.dtype(np.float32)}[
-            int(self._imageplus.getBitDepth())
-        ]
+        return GREY[int(self._imageplus.getBitDepth())].dtype
 
     def to_numpy(self, axes: str | None = None) -> NDArray[Any]:
         """Return a copy of the pixels.
@@ -80,7 +79,7 @@ class Picture:
         -------
         ndarray
             uint8, uint16 or float32; int16 where ImageJ marks 16-bit pixels as signed; uint8 with a last axis of red,
-            green and blue for colour (an 8-bit picture with a colour table too).
+            green and blue for colour. A table of colours changes what is seen, not the values.
 
         Raises
         ------
@@ -91,7 +90,7 @@ class Picture:
 
     @property
     def pixel_size(self) -> tuple[float, str] | None:
-        """Side of a pixel and its unit, ``(4.0, "nm")``; None when not calibrated. Raises when pixels are not square."""
+        """Side of a pixel and its unit, ``(4.0, "nm")``; None when not calibrated. Raises if pixels are not square."""
         calibration = self._imageplus.getLocalCalibration()
         if str(calibration.getUnit()) in {"pixel", "pixels"}:
             return None

@@ -11,6 +11,7 @@ import ctypes
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,12 +72,14 @@ def java_ready(plane: NDArray[Any]) -> NDArray[Any]:
     copy where they are contiguous and native already.
     """
     if plane.ndim == 3:
-        rgb = np.full((*plane.shape[:2], 4), 255, np.uint8)
-        rgb[..., :3] = plane[..., ::-1]  # little-endian: blue is the lowest byte
-        return rgb.view(np.dtype("<u4"))[..., 0].astype(np.uint32, copy=False)
+        four = cv2.cvtColor(np.ascontiguousarray(plane), cv2.COLOR_RGB2BGRA)
+        packed: NDArray[np.uint32] = four.view("<u4")[..., 0].astype(np.uint32, copy=False)  # blue is the lowest byte
+        return packed
     if plane.dtype == bool:
-        return np.multiply(plane, np.uint8(255), dtype=np.uint8)
-    return np.ascontiguousarray(plane, dtype=plane.dtype.newbyteorder("="))
+        grey: NDArray[np.uint8] = np.multiply(plane, np.uint8(255), dtype=np.uint8, order="C")
+        return grey
+    native: NDArray[Any] = np.ascontiguousarray(plane, dtype=plane.dtype.newbyteorder("="))
+    return native
 
 
 def check_dtype(array: NDArray[Any], *, is_rgb: bool) -> None:
@@ -121,8 +124,8 @@ def from_java(source: Any, kind: Kind, plane: NDArray[Any]) -> None:
 
 def unpack_rgb(packed: NDArray[np.uint32]) -> NDArray[np.uint8]:
     """Return (rows, cols, 3) red, green and blue of (rows, cols) packed colour."""
-    as_bytes = packed.astype("<u4", copy=False).view(np.uint8).reshape(*packed.shape, 4)
-    return np.ascontiguousarray(as_bytes[..., 2::-1])
+    four = packed.astype("<u4", copy=False).view(np.uint8).reshape(*packed.shape, 4)
+    return np.asarray(cv2.cvtColor(four, cv2.COLOR_BGRA2RGB), np.uint8)
 
 
 def _element(kind: Kind) -> Any:

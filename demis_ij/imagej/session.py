@@ -97,7 +97,8 @@ def _start_embedded(asked: Start) -> Session:
     remembered = asked.preferences or tempfile.mkdtemp(prefix="demis_ij-preferences-")
     options = [f"-Djava.util.prefs.userRoot={remembered}", *asked.java_options]
     start_embedded_jvm(java, jars, options, headless=asked.headless)
-    embedded.patch_imagej()
+    if asked.headless:
+        embedded.patch_imagej()
     class_path = ClassPath()
     with class_path.of_this_thread():
         context = embedded.scijava_context(class_path.loader, headless=asked.headless)

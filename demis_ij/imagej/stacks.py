@@ -91,8 +91,8 @@ def axes_of(image: Any) -> str:
 
 
 def is_colour(image: Any) -> bool:
-    """Return whether pixels are red, green and blue; 8-bit images with a colour table count."""
-    return int(image.getType()) in {3, 4}  # COLOR_256, COLOR_RGB
+    """Return whether pixels are red, green and blue; a table of colours for grey values only changes what is seen."""
+    return int(image.getType()) == 4  # ImagePlus.COLOR_RGB
 
 
 def to_numpy(image: Any, axes: str | None) -> NDArray[Any]:
@@ -122,15 +122,16 @@ def _planes(array: NDArray[Any], axes: str) -> Iterator[NDArray[Any]]:
 
 
 def _plane(image: Any, number: int, rows: int, cols: int) -> NDArray[Any]:
-    processor = image.getStack().getProcessor(number)
-    depth = int(processor.getBitDepth())
     if is_colour(image):
         packed = np.empty((rows, cols), np.uint32)
-        pixels.from_java(processor.convertToRGB().getPixels(), pixels.RGB, packed)
+        pixels.from_java(image.getStack().getPixels(number), pixels.RGB, packed)
         return pixels.unpack_rgb(packed)
+    depth = int(image.getBitDepth())
     kind = pixels.GREY[depth]
     plane: NDArray[Any] = np.empty((rows, cols), kind.dtype)
-    pixels.from_java(processor.getPixels(), kind, plane)
+    # a stack made on the spot for a single plane would look for its darkest and brightest pixel
+    only = int(image.getStackSize()) == 1
+    pixels.from_java(image.getProcessor().getPixels() if only else image.getStack().getPixels(number), kind, plane)
     if depth == 16 and bool(image.getLocalCalibration().isSigned16Bit()):
         return (plane ^ np.uint16(0x8000)).view(np.int16)
     return plane

@@ -45,9 +45,7 @@ def start_embedded_jvm(java: JavaHome, jars: Sequence[Path], options: Sequence[s
     if java.major >= 22:
         arguments.insert(0, "--enable-native-access=ALL-UNNAMED")
     try:
-        jpype.startJVM(
-            *arguments, jvmpath=str(java.library), classpath=[str(p) for p in jars], convertStrings=False, interrupt=True
-        )  # fmt: skip
+        jpype.startJVM(*arguments, jvmpath=str(java.library), classpath=[str(p) for p in jars], interrupt=True)
     except (OSError, RuntimeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         msg = f"Java {java.version} of {java.home} does not start with {arguments}: {first}"
@@ -60,7 +58,7 @@ def end_with_python() -> None:
 
     Java would have it wait for every thread of Java that is not a daemon: those of ImageJ's patch and of SciJava, of
     windows, and the thread that started the virtual machine, even when Python has ended it. So Java is not asked. But
-    the thread in which JPype lets go of Python objects must not need a Python that is no more (the process would abort).
+    the thread in which JPype lets go of Python objects must not need a Python that is no more (the process aborts).
     """
     import jpype.config
 
