@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import sys
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -18,6 +19,7 @@ from demis_ij import display, formats, jobs, synth
 from demis_ij.config import RenderConfig, StitchConfig
 from demis_ij.display.colours import GRADE_COLOURS, GRADES_PX, NOT_MATCHED
 from demis_ij.display.drawing import MOST_LINKS, MOST_TILES
+from demis_ij.errors import MissingPart
 from demis_ij.jobs.shown import job_card, mosaic_picture
 from demis_ij.records import Affine, Correspondences, Layout, PairMatch, Rejected, Solution, Tile
 from demis_ij.stitch import StitchResult
@@ -292,3 +294,53 @@ def test_a_mosaic_that_is_missing_or_no_picture_is_not_shown(tmp_path: Path) -> 
     assert mosaic_picture(tmp_path / "text.png") is None
     assert mosaic_picture(tmp_path / "deep.png") is not None
     assert "img" not in Page(job_card(jobs.JobResult((), {}, (), False))).tags
+
+
+# --- progress -------------------------------------------------------------------------------------------------------
+
+
+class Shown:
+    """What IPython gives for a thing that may be shown anew."""
+
+    def __init__(self) -> None:
+        self.updates: list[str] = []
+
+    def update(self, picture: display.Html) -> None:
+        self.updates.append(picture)
+
+
+@pytest.fixture
+def notebook(monkeypatch: pytest.MonkeyPatch) -> Shown:
+    shown = Shown()
+    monkeypatch.setattr("IPython.get_ipython", lambda: "a shell")
+    monkeypatch.setattr("IPython.display.display", lambda _picture, display_id: shown)
+    return shown
+
+
+def test_progress_shows_every_stage_and_always_its_end(notebook: Shown) -> None:
+    progress = display.Progress()
+    for done in range(1001):
+        progress("match <a>", done, 1000)
+    progress("solve", 0, 1)
+
+    assert len(notebook.updates) < 100  # a thousand steps in a moment are not a thousand pictures
+    match = Page(notebook.updates[-2])
+    assert match.text == "match <a>: 1000 of 1000"
+    assert match.tags["progress"] == 0
+    both = Page(notebook.updates[-1])
+    assert "match <a>: 1000 of 1000" in both.text
+    assert "0 of 1" in both.text
+    assert both.tags["progress"] == 1
+
+
+def test_progress_outside_of_a_notebook_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    display.Progress()("match", 1, 2)
+
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_without_ipython_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "IPython", None)
+
+    with pytest.raises(MissingPart, match=re.escape("pip install 'demis_ij[jupyter]'")):
+        display.Progress()

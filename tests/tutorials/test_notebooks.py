@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import re
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
 import nbformat
+import numpy as np
 import pytest
 from nbclient.exceptions import CellExecutionError
 
@@ -151,6 +154,22 @@ def test_what_differs_from_run_to_run_is_taken_out(tmp_path: Path) -> None:
     assert kept.outputs[1].data == {"text/html": "<b>b</b>"}
     assert kept.outputs[1].execution_count == 1
     assert "widgets" not in made.metadata
+
+
+def test_a_large_png_is_kept_as_a_jpeg_and_a_small_one_as_it_is() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (200, 300), np.uint8)
+    kept = []
+    for image in (noise, noise[:20, :30]):
+        coded = base64.b64encode(cv2.imencode(".png", image)[1].tobytes()).decode("ascii")
+        cell = nbformat.v4.new_code_cell(
+            "x", outputs=[nbformat.v4.new_output("display_data", data={"image/png": coded})]
+        )
+        made = MAKER.normalised(nbformat.v4.new_notebook(cells=[cell]), Path("/nowhere"))
+        kept.append(made.cells[0].outputs[0].data)
+
+    assert [list(k) for k in kept] == [["image/jpeg"], ["image/png"]]
+    read_again = cv2.imdecode(np.frombuffer(base64.b64decode(kept[0]["image/jpeg"]), np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert np.corrcoef(read_again.ravel(), noise.ravel())[0, 1] > 0.95
 
 
 @pytest.mark.parametrize("path", ["/home/me/x", "C:\\Users", "at /tmp/abc/run", "http://localhost:88"])

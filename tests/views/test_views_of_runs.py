@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from demis_ij import views
 from demis_ij.errors import FormatError, InputError
-from demis_ij.records import Affine, Layout, PairMatch, Rejected, Solution, Tile
+from demis_ij.records import Affine, Correspondences, Layout, PairMatch, Rejected, Solution, Tile
 from demis_ij.render import Canvas
 
 SIZE = (100, 200)  # rows, columns
@@ -191,6 +191,13 @@ def test_residuals_are_those_of_the_solved_layout_or_of_the_pairs_own_fit() -> N
     assert pair_of(own_fit).residual_px == pytest.approx(5)
     assert pair_of(replace(own_fit, to_fixed=Affine.translation(-5, 0).matrix @ own_fit.to_fixed)).residual_px == 0.0
     assert set(pair_of(own_fit).colours) == {views.residual_colour(5.0)}
+
+
+def test_every_point_that_the_matcher_found_is_shown_where_it_is_still_known() -> None:
+    every = Correspondences(GOOD.fixed_xy[:1] + 7, GOOD.moving_xy[:1] + 7, np.ones(1))
+    view = pair_of(replace(GOOD, every=every), solved=AFTER)
+
+    np.testing.assert_allclose([line[:4] for line in view.lines], [[12.5, 17.5, 13.5, 19.5]])
 
 
 def test_many_matches_are_thinned_but_best_and_worst_stay() -> None:
