@@ -65,7 +65,7 @@ class OpenTrakEM2:
                 patch.setLocked(t.locked)
                 patch.setVisible(t.visible)
                 fs.paths[t.id as long] = t.path == null ? null : t.path + (t.slice ? "-----#slice=" + t.slice : "")
-                if (new File(t.path ?: "").isFile()) patch.image = IJ.openImage(t.path).processor
+                if (new File(t.path ?: "").isFile()) patch.image = IJ.openImage(t.path).getProcessor()
             }
             if (g.shown) made("ini.trakem2.display.Display", set.layers[0])
             """,  # noqa: E501

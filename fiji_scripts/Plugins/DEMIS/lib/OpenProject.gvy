@@ -134,12 +134,12 @@ class OpenProject {
         def drawn = trakem2.flatImage(options.pixels as String, layer, box, scale, patches, options.displayRange as boolean)
         ImagePlus image = new ImagePlus("${project.getTitle()}, z ${layer.getZ()}, by TrakEM2", drawn)
         image.setProperty("Info", "demis_ij_render: " + JsonOutput.toJson(
-            [world_origin: [box.x, box.y], scale: scale, z: layer.getZ(), project: TrakEM2.xmlPath(project)]) + "\n")
+            [world_origin: [box.x as int, box.y as int], scale: scale, z: layer.getZ(), project: TrakEM2.xmlPath(project)]) + "\n")
         image.calibration.xOrigin = -box.x * scale
         image.calibration.yOrigin = -box.y * scale
         if (!new FileSaver(image).saveAsTiff(options.to as String)) throw new Problem("${options.to} could not be written.")
         return [picture: image, sentence: "${patches.size()} tile(s) drawn by TrakEM2: ${options.to}, ${image.width} x ${image.height}" +
-            " px; its first pixel is at (${box.x}, ${box.y}) of the project."]
+            " px; its first pixel is at (${box.x as int}, ${box.y as int}) of the project."]
     }
 
     private static Rectangle regionOf(List<Integer> numbers) {
