@@ -76,7 +76,7 @@ def _number(value: Any) -> int | float:
     import jpype
 
     whole = ("java.lang.Byte", "java.lang.Short", "java.lang.Integer", "java.lang.Long")
-    return int(value) if any(isinstance(value, jpype.JClass(k)) for k in whole) else float(value)
+    return int(value) if any(isinstance(value, jpype.JClass(k)) for k in whole) else float(value.doubleValue())
 
 
 def _rows(table: Any) -> list[dict[str, Any]]:
