@@ -11,6 +11,7 @@
 ``start``           starts ImageJ, once in a process
 ``Session``         runs scripts and macros, makes and opens pictures
 ``Picture``         an image in ImageJ: pixels back to numpy, overlay, calibration, saving
+``show_layout``, ``show_mosaic``, ``show_matches``  results of demis_ij as pictures in ImageJ
 ``Line`` and so on  what lies over a picture
 """
 
@@ -18,5 +19,19 @@ from demis_ij.imagej.marks import Arrow, Label, Line, Outline, Points
 from demis_ij.imagej.picture import Picture
 from demis_ij.imagej.scripts import ScriptFailed
 from demis_ij.imagej.session import Session, start
+from demis_ij.imagej.showing import show_layout, show_matches, show_mosaic
 
-__all__ = ["start", "Session", "Picture", "ScriptFailed", "Line", "Arrow", "Outline", "Points", "Label"]
+__all__ = [
+    "start",
+    "Session",
+    "Picture",
+    "ScriptFailed",
+    "show_layout",
+    "show_mosaic",
+    "show_matches",
+    "Line",
+    "Arrow",
+    "Outline",
+    "Points",
+    "Label",
+]

