@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
+
+from demis_ij.errors import InputError
 
 GROOVY_LANGUAGE = """
 class Groovy extends org.scijava.script.AdaptedScriptLanguage {
@@ -25,6 +29,8 @@ REMEMBERING = (
 )
 """What fills inputs from an earlier run, even without a dialog: the same call must give the same result."""
 
+X_LIBRARIES = "libX11, libXext, libXrender, libXtst, libXi, libfreetype and fontconfig"
+
 
 def patch_imagej() -> None:
     """Let ImageJ's macros and plugins run without a screen; must come before any class of ``ij`` is touched."""
@@ -32,6 +38,37 @@ def patch_imagej() -> None:
 
     system = jpype.JClass("java.lang.ClassLoader").getSystemClassLoader()
     jpype.JClass("net.imagej.patcher.LegacyInjector").preinit(system)
+
+
+def open_toolbar() -> None:
+    """Open ImageJ's main window with its menus; closing it does not end Python.
+
+    Raises
+    ------
+    InputError
+        Java cannot open windows here; with what it lacks.
+    """
+    import jpype
+
+    try:
+        jpype.JClass("ij.ImageJ")(1)  # ImageJ.EMBEDDED: quitting it does not end the process
+    except jpype.JException as error:
+        first = str(error).splitlines()[0]
+        msg = (
+            f"Java cannot open windows here ({first}): start with headless=True; or, on Linux, give it a screen "
+            f"(DISPLAY, or xvfb-run) and {X_LIBRARIES}"
+        )
+        raise InputError(msg) from None
+
+
+def refuse_windows_without_screen() -> None:
+    """Raise `InputError` where no window can be opened: better before Java runs than after."""
+    if sys.platform == "darwin":
+        msg = "on macOS the embedded ImageJ opens no windows (they need the main thread): use headless=True, or a Fiji"
+        raise InputError(msg)
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        msg = "there is no screen (DISPLAY is not set): use headless=True, or run under xvfb-run"
+        raise InputError(msg)
 
 
 def scijava_context(loader: Any, *, headless: bool) -> Any:

@@ -111,6 +111,8 @@ def _roi(mark: Mark) -> Any:
             roi = gui["PolygonRoi"](*_floats(corners), 2)  # Roi.POLYGON
         case Points(at):
             roi = gui["PointRoi"](*_floats(at))
+            roi.setPointType(2)  # PointRoi.DOT: crosses would hide what they mark
+            roi.setSize(1)
         case Label(at, text, height):
             font = jpype.JClass("java.awt.Font")("SansSerif", 0, height)
             roi = gui["TextRoi"](float(at[0]), float(at[1]), text, font)

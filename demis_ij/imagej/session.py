@@ -126,6 +126,8 @@ def _start_embedded(asked: Start) -> Session:
     if asked.fiji is not None:
         msg = f"the embedded ImageJ needs no Fiji, found fiji={asked.fiji!r}: leave it out, or mode='pyimagej'"
         raise InputError(msg)
+    if not asked.headless:
+        embedded.refuse_windows_without_screen()
     java = find_java(asked.java_home, groovy=asked.groovy, headless=asked.headless)
     jars = [*fetch(jars_of(asked.groovy)), *resolve(asked.endpoints), *map(Path, asked.class_path)]
     remembered = asked.preferences or _passing_folder()
@@ -135,6 +137,8 @@ def _start_embedded(asked: Start) -> Session:
         embedded.patch_imagej()
     class_path = ClassPath()
     with class_path.of_this_thread():
+        if not asked.headless:
+            embedded.open_toolbar()
         context = embedded.scijava_context(class_path.loader, headless=asked.headless)
     return Session(asked, java, context, class_path)
 

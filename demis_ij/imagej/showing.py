@@ -176,7 +176,7 @@ def marks_of(view: views.MosaicView) -> list[Mark]:
     for arrow in view.arrows:
         start = tuple(e - factor * (e - s) for s, e in zip(arrow.start, arrow.end, strict=True))
         name = f"{arrow.id}: {arrow.moved_px} px"
-        marks.append(Arrow((start[0], start[1]), arrow.end, colour="#ffffff", width_px=width, name=name))
+        marks.append(Arrow((start[0], start[1]), arrow.end, colour="#ffffff", width_px=1.5 * width, name=name))
     if len(view.tiles) <= MOST_NAMES:
         for tile in view.tiles:
             at = min(x for x, _ in tile.outline) + 4 * width, min(y for _, y in tile.outline) + 4 * width
