@@ -226,13 +226,9 @@ def stitched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def opened_by(path: Path) -> dict:
-    return as_open(path)
-
-
 @pytest.mark.parametrize("named", ["run", "run/solution.json"])
 def test_a_run_says_the_same_as_the_solved_copy_it_wrote(stitched, tmp_path, named):
-    said = opened_by(stitched / "scene" / "project.xml")
+    said = as_open(stitched / "scene" / "project.xml")
 
     done, moves = ask(stitched / named, said, tmp_path)
     _, expected = ask(stitched / "scene" / "project.demis.xml", said, tmp_path)
@@ -250,7 +246,7 @@ def test_a_run_whose_layout_has_changed_still_gives_the_matrices(stitched, tmp_p
     text = (run / "run.json").read_text(encoding="utf-8")
     digest = formats.read(stitched / "scene" / "project.xml").digest
     (run / "run.json").write_text(text.replace(digest, "0" * 64), encoding="utf-8")
-    said = opened_by(stitched / "scene" / "project.xml")
+    said = as_open(stitched / "scene" / "project.xml")
 
     done, moves = ask(run, said, tmp_path)
     _, expected = ask(stitched / "scene" / "project.demis.xml", said, tmp_path)
@@ -260,8 +256,19 @@ def test_a_run_whose_layout_has_changed_still_gives_the_matrices(stitched, tmp_p
         np.testing.assert_allclose(moves[oid], matrix, atol=1e-9)
 
 
+@pytest.mark.parametrize("run", ["run", "run_of_the_list"])
+def test_a_run_knows_where_tiles_were_too(stitched, tmp_path, run):
+    said = as_open(stitched / "scene" / "project.xml")
+    said["patches"][0]["matrix"][4] += 30
+
+    done, _ = ask(stitched / run, said, tmp_path)
+
+    assert len(done["changed"]) == 1
+    assert done["changed"][0].endswith(f"(id {said['patches'][0]['id']})")
+
+
 def test_the_run_of_a_list_moves_a_project_of_the_same_images(stitched, tmp_path):
-    said = opened_by(stitched / "scene" / "project.xml")
+    said = as_open(stitched / "scene" / "project.xml")
 
     done, moves = ask(stitched / "run_of_the_list", said, tmp_path)
     _, expected = ask(stitched / "scene" / "project.demis.xml", said, tmp_path)
@@ -274,7 +281,7 @@ def test_the_run_of_a_list_moves_a_project_of_the_same_images(stitched, tmp_path
 def test_the_verb_leaves_nothing_behind_but_its_answer(stitched, tmp_path):
     before = {p: p.stat().st_mtime_ns for p in stitched.rglob("*")}
 
-    ask(stitched / "run", opened_by(stitched / "scene" / "project.xml"), tmp_path)
+    ask(stitched / "run", as_open(stitched / "scene" / "project.xml"), tmp_path)
 
     assert {p: p.stat().st_mtime_ns for p in stitched.rglob("*")} == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["open.json", "open.moves.json"]
