@@ -196,8 +196,10 @@ def test_many_tiles_are_still_a_small_picture(rows: int, cols: int, limit: int) 
 def test_what_is_not_drawn_is_said() -> None:
     layout = grid(40, 50)
     (picture,) = pictures(layout._repr_html_())
-    drawn = sum(1 for _ in picture.iter(f"{SVG}path"))
-
+    starts = [p.get("d", "").split("l")[0][1:].split() for p in picture.iter(f"{SVG}path")]
+    drawn = len(starts)
+    assert len({x for x, _ in starts}) == 50  # some of every column
+    assert len({y for _, y in starts}) == 40  # and of every row
     assert MOST_TILES * 0.9 < drawn <= MOST_TILES
     assert f"{drawn} of 2000 tiles drawn" in Page(layout._repr_html_()).text
     links = [display.Link((0, 0), (1, 1), i / 1000) for i in range(MOST_LINKS + 5)]

@@ -37,12 +37,13 @@ def test_an_outline_runs_along_the_edge_of_the_tiles_pixels() -> None:
 
 def test_a_seam_and_an_arrow_are_drawn_and_the_given_picture_stays() -> None:
     arrow = ArrowView("a", (30.5, 15.5), (30.5, 35.5), 20.0)
-    before = GREY.copy()
-    drawn = views.draw(replace(MOSAIC, arrows=(arrow,), seams=(SEAM,)), GREY).pixels
+    colour = np.repeat(GREY[..., None], 3, axis=2)
+    before = colour.copy()
+    drawn = views.draw(replace(MOSAIC, arrows=(arrow,), seams=(SEAM,)), colour).pixels
 
     assert tuple(drawn[30, 60]) == (0x4C, 0x9B, 0xE8)
     assert drawn[25, 30].min() > 230
-    np.testing.assert_array_equal(GREY, before)
+    np.testing.assert_array_equal(colour, before)
 
 
 def test_a_pair_that_was_not_matched_is_dashed() -> None:

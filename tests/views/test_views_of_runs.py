@@ -260,6 +260,13 @@ def test_what_is_unknown_is_null_in_the_file(tmp_path: Path) -> None:
     assert json.loads(text)["tiles"][2]["sigma_px"] is None
 
 
+def test_a_number_that_json_lacks_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        views.write(replace(solved_view(), scale=float("nan")), tmp_path / "v.json")
+
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
