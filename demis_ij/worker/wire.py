@@ -42,15 +42,15 @@ def reserve() -> tuple[int, int]:
     OSError
         When the process was started without them.
     """
+    nothing = os.open(os.devnull, os.O_RDWR)  # becomes standard error in a process that was started without one
+    if nothing < 2:
+        msg = "standard input or output is closed"
+        raise OSError(msg)
     requests, answers = os.dup(0), os.dup(1)
-    nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
-    try:
-        os.dup2(2, 1)
-    except OSError:  # started without standard error
-        os.dup2(nothing, 1)
-        os.dup2(nothing, 2)
-    os.close(nothing)
+    os.dup2(2, 1)
+    if nothing > 2:
+        os.close(nothing)
     if sys.stderr is not None:
         sys.stdout = sys.stderr
     return requests, answers
@@ -241,7 +241,7 @@ class Answers:
 
     def update(self, task: str, message: str, current: int, maximum: int) -> None:
         """Say how far the work is; an earlier update that has not gone out is forgotten."""
-        line = _line(task, "UPDATE", {"message": message, "current": current, "maximum": maximum})
+        line = _line(task, "UPDATE", {"message": message, "current": int(current), "maximum": int(maximum)})
         with self._changed:
             if task in self._open:
                 self._update = (task, line)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,15 @@ def swallows(_given: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     return {}
 
 
+def imports(given: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Import a package that takes long and that could not be imported again if it were cut off."""
+    sys.path.insert(0, str(given["file"].parent))
+    tell("importing", 0, 1)
+    import_module(given["file"].stem)
+    while True:
+        tell("imported", 1, 1)
+
+
 def crashes(_given: Mapping[str, Any], _tell: Tell) -> dict[str, Any]:
     """End the process as a broken C library does."""
     os.abort()
@@ -155,6 +165,7 @@ TABLE = {
     "sleeps": Verb(sleeps, {"seconds": inputs.number(0, 600), "file": inputs.path}),
     "deaf": Verb(deaf, {"seconds": inputs.number(0, 600), "file": inputs.path}),
     "swallows": Verb(swallows),
+    "imports": Verb(imports, {"file": inputs.path}),
     "crashes": Verb(crashes),
     "fails": Verb(fails, {"kind": inputs.text}),
     "numbers": Verb(numbers),

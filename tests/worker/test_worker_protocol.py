@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import subprocess
+import sys
 import threading
 import time
+from contextlib import suppress
 
 import pytest
-from worker_client import Client
+from worker_client import GUARD_S, Client
 
 from demis_ij import __version__
 from demis_ij.worker.wire import Answers, BadRequest, lines, parse, plain
@@ -70,6 +74,30 @@ def test_what_anybody_prints_cannot_damage_the_protocol(own_worker):
     if os.name != "nt":
         assert "from C" in said
         assert "from a child" in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the shell that closes a pipe is not on Windows")
+@pytest.mark.parametrize(("closed", "code", "answers"), [("2>&-", 0, 1), ("<&-", 2, 0), (">&-", 2, 0)])
+def test_a_process_without_all_its_pipes_talks_or_says_that_it_cannot(closed, code, answers):
+    command = f"exec {shlex.quote(sys.executable)} -u -m demis_ij.worker {closed}"
+    request = b'{"task": "a", "requestType": "EXECUTE", "script": "align"}\n'
+
+    process = subprocess.Popen(
+        command, shell=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with suppress(BrokenPipeError):
+        process.stdin.write(request)
+        process.stdin.flush()
+    found = [process.stdout.readline() for _ in range(2 * answers)]
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+    said = process.stderr.read()
+    assert process.wait(GUARD_S) == code
+    process.stdout.close()
+    process.stderr.close()
+
+    assert [json.loads(line)["responseType"] for line in found] == ["LAUNCH", "FAILURE"] * answers
+    assert (b"no standard input and output to talk over" in said) == (code == 2)
 
 
 def test_a_client_that_does_not_read_holds_up_nothing_and_gets_every_final_answer(tmp_path):

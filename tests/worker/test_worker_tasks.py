@@ -55,6 +55,26 @@ def test_what_cannot_be_interrupted_is_answered_for_and_the_next_task_waits_for_
     assert [a["responseType"] for a in odd_worker.answers if a["task"] == task][-1] == "CANCELATION"
 
 
+def test_a_package_that_is_being_imported_is_imported_to_its_end(odd_worker, tmp_path):
+    """Torch, cut off in the middle, cannot be imported again by the same process."""
+    file = tmp_path / "a_slow_package.py"
+    file.write_text(
+        "import time, pathlib\n"
+        "for _ in range(30):\n"
+        "    time.sleep(0.05)\n"
+        "pathlib.Path(__file__).with_suffix('.done').touch()\n"
+    )
+    task = odd_worker.start("imports", {"file": file})
+    odd_worker.until(task, "UPDATE")
+    time.sleep(0.2)
+
+    odd_worker.cancel(task)
+    odd_worker.final(task)
+    odd_worker.done("numbers")  # comes after what is left of the first one
+
+    assert file.with_suffix(".done").exists()
+
+
 def test_a_waiting_task_is_cancelled_at_once_and_never_launched(odd_worker):
     first = odd_worker.start("sleeps")
     odd_worker.until(first, "UPDATE")
