@@ -38,9 +38,12 @@ def demo(
         typer.echo(f"  {name:<{width}}  {path}")
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> int:
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    java: Annotated[bool, typer.Option("--java", help="Start ImageJ, too, and run a script in it.")] = False,
+) -> int:
     """Check the installation: packages, device, weights, Java. Exit code 1 when a needed part is missing."""
-    found = jobs.examine()
+    found = [*jobs.examine(), *([jobs.try_imagej()] if java else [])]
     if as_json:
         typer.echo(json.dumps([asdict(f) for f in found]))
     else:

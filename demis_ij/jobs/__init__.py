@@ -16,7 +16,7 @@
 
 from demis_ij.jobs.comparing import as_compared, run_compare
 from demis_ij.jobs.finished import rebuild_report, reopen
-from demis_ij.jobs.installation import Finding, examine
+from demis_ij.jobs.installation import Finding, examine, try_imagej
 from demis_ij.jobs.looks import look_at_layout, look_at_mosaic, look_at_pair
 from demis_ij.jobs.mosaics import draw_mosaic, make_preview, run_render
 from demis_ij.jobs.pair_stacks import show_pairs
@@ -38,5 +38,6 @@ __all__ = [
     "Converted", "Finding", "JobResult", "Picture", "StitchJob", "as_compared", "check_parts", "chosen_sections",
     "convert_layout", "draw_mosaic", "examine", "look_at_layout", "look_at_mosaic", "look_at_pair", "make_preview",
     "placed_beside_neighbours", "plan", "read_layout", "ready_sections", "rebuild_report", "reopen", "run_compare",
-    "run_render", "run_stitch", "settings_of", "show_mosaics", "show_pairs", "summary", "write_solved_layout",
+    "run_render", "run_stitch", "settings_of", "show_mosaics", "show_pairs", "summary", "try_imagej",
+    "write_solved_layout",
 ]  # fmt: skip

