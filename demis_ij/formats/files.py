@@ -284,7 +284,7 @@ class ImageFinder:
         self.beside: list[str] = []
         self.ambiguous: list[str] = []
         self.not_relinked: list[str] = []
-        self._names: dict[Path, frozenset[str]] = {}
+        self._names: dict[str, frozenset[str]] = {}
         self._index: dict[str, list[Path]] = defaultdict(list)
         if relink is not None:
             if not relink.is_dir():
@@ -296,14 +296,14 @@ class ImageFinder:
 
     def exists(self, path: Path) -> bool:
         """Return whether a file is there, by listing each folder once."""
-        parent = path.parent
-        if parent not in self._names:
+        folder, name = os.path.split(path)
+        if folder not in self._names:
             try:
-                self._names[parent] = frozenset(entry.name for entry in os.scandir(parent))
+                self._names[folder] = frozenset(entry.name for entry in os.scandir(folder or "."))
             except OSError:
-                self._names[parent] = frozenset()
-        names = self._names[parent]
-        return path.name in names or (CASE_BLIND and bool(names) and path.exists())
+                self._names[folder] = frozenset()
+        names = self._names[folder]
+        return name in names or (CASE_BLIND and bool(names) and path.exists())
 
     def written(self, name: str) -> Path:
         """Return the path that a name in the file stands for, without asking whether it exists."""
