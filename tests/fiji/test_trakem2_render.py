@@ -44,9 +44,7 @@ def render(imagej_session, menu: Menu, tmp_path_factory: pytest.TempPathFactory)
 def stitched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A scene and its run, without any change of grey values."""
     folder = tmp_path_factory.mktemp("rendered")
-    spec = synth.GridSpec(
-        rows=2, cols=2, tile_px=256, overlap=0.25, shift_frac=0.03, rotation_deg=0, noise_sd=0
-    )
+    spec = synth.GridSpec(rows=2, cols=2, tile_px=256, overlap=0.25, shift_frac=0.03, rotation_deg=0, noise_sd=0)
     synth.write_scene(synth.make_scene(spec, seed=4), folder / "scene")
     words = ["stitch", str(folder / "scene" / "project.xml"), "--matcher", "sift", "--model", "translation", "--quiet"]
     plain = ["--set", "correct_intensity=false", "--set", "interpolation=nearest"]

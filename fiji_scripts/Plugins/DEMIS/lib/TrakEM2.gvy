@@ -59,9 +59,14 @@ class TrakEM2 {
         return found
     }
 
-    /** The absolute paths of the project files that are open now; empty where TrakEM2 is missing or nothing is open. */
+    /** The absolute paths of the project files that are open now; empty where TrakEM2 is missing, broken, or has none. */
     static List<String> openProjectPaths() {
-        def found = find()
+        def found = null
+        try {
+            found = find()
+        } catch (IllegalStateException ignored) {
+            // a TrakEM2 that does not start has nothing open
+        }
         return found == null ? [] : found.projects().collect { xmlPath(it) }.findAll { it }
     }
 
