@@ -68,7 +68,10 @@ def words(notebook: Any) -> str:
     return re.sub(r"base64,[A-Za-z0-9+/=]+", "", "\n".join(said))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+MARKED = [pytest.param(p, id=p.stem, marks=[pytest.mark.java] if "imagej" in p.stem else []) for p in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", MARKED)
 @pytest.mark.slow
 def test_a_notebook_runs_from_its_first_cell_to_its_last(path: Path, tmp_path: Path) -> None:
     before = path.read_bytes()
