@@ -8,7 +8,9 @@ from demis_ij import jobs
 from demis_ij.errors import DemisError
 from demis_ij.imagej import jars
 
-group = typer.Typer(help="The ImageJ inside Python: fetch its jars, check that it starts.", no_args_is_help=True)
+group = typer.Typer(
+    name="imagej", help="The ImageJ inside Python: fetch its jars, check that it starts.", no_args_is_help=True
+)
 
 
 @group.command()

@@ -7,7 +7,7 @@
 #@ String (label="Minimal inlier ratio", value="0.15", persist=false) minimalInlierRatio
 #@ Boolean (label="Consider largest graph only", value=false, persist=false, description="Move only the tiles of the largest connected group") largestGraphOnly
 #@ String (label="Device", choices={"auto","cpu","cuda","mps"}, value="auto", persist=false, description="Where LoFTR runs; auto takes a graphics card when there is one") device
-#@ String (label="Format", choices={"auto","trakem2","tileconfig","render","text"}, value="auto", persist=false, description="auto: found by itself") format
+#@ String (label="Format of the layout", choices={"auto","trakem2","tileconfig","render","text"}, value="auto", persist=false, description="auto: found by itself") format
 #@ String (label="Tiles of a folder: rows", value="", required=false, persist=false, description="Empty: from the names of the files") rows
 #@ String (label="Tiles of a folder: columns", value="", required=false, persist=false, description="Empty: from the names of the files") columns
 #@ String (label="Tiles of a folder: overlap (fraction)", value="", required=false, persist=false, description="What neighbours share of a tile; empty: 0.1") overlap

@@ -3,7 +3,7 @@
 #@ File (label="Write to (its name says the format)", style="save", persist=false, description="NAME.xml: TrakEM2, NAME.json: Render, NAME.txt: see Format of the new file") to
 #@ String (label="Format of the new file", choices={"auto","trakem2","tileconfig","render","text"}, value="auto", persist=false) newFormat
 #@ Boolean (label="Write even what the new format cannot hold", value=false, persist=false) lossy
-#@ String (label="Format", choices={"auto","trakem2","tileconfig","render","text"}, value="auto", persist=false, description="auto: found by itself") format
+#@ String (label="Format of the layout", choices={"auto","trakem2","tileconfig","render","text"}, value="auto", persist=false, description="auto: found by itself") format
 #@ String (label="Tiles of a folder: rows", value="", required=false, persist=false, description="Empty: from the names of the files") rows
 #@ String (label="Tiles of a folder: columns", value="", required=false, persist=false, description="Empty: from the names of the files") columns
 #@ String (label="Tiles of a folder: overlap (fraction)", value="", required=false, persist=false, description="What neighbours share of a tile; empty: 0.1") overlap

@@ -1,6 +1,6 @@
 #@script(label="Set Python Environment (DEMIS)", description="Choose the Python that has demis_ij; it is asked before it is stored", headless=true)
 #@ String (label="Which", choices={"an interpreter or the folder of an environment","build one with Appose"}, value="an interpreter or the folder of an environment", style="radioButtonVertical", persist=false) way
-#@ File (label="Interpreter (python, python.exe), or folder of a venv, conda or pixi environment", style="both", required=false, persist=false) environment
+#@ File (label="Interpreter, or folder of an environment", style="both", required=false, persist=false, description="python or python.exe; or the folder of a venv, of a conda environment, or of a pixi project") environment
 // never given: with one more open input SciJava does not ask for a lone File that was left out
 #@ String (visibility=INVISIBLE, value="", required=false, persist=false) unused
 #@ Context context

@@ -3,6 +3,8 @@ import org.scijava.log.LogService
 import org.scijava.task.TaskService
 import org.scijava.ui.DialogPrompt
 import org.scijava.ui.UIService
+import org.scijava.ui.UserInterface
+import org.scijava.ui.headless.HeadlessUI
 
 /** What one command of the menu does around its own work: log, progress, dialogs, and the sentence at the end. */
 class Command {
@@ -134,7 +136,8 @@ class Command {
     }
 
     private void dialog(String text, DialogPrompt.MessageType kind) {
-        if (ui.getDefaultUI() != null) ui.showDialog(text, "DEMIS: " + name, kind)
+        UserInterface shown = ui.getDefaultUI()
+        if (shown != null && !(shown instanceof HeadlessUI)) ui.showDialog(text, "DEMIS: " + name, kind)
         else IJ.log("DEMIS: " + name + ": " + text)
     }
 

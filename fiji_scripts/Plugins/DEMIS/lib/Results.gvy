@@ -13,12 +13,15 @@ import ij.measure.ResultsTable
 
 import java.awt.Color
 import java.awt.Dimension
+import java.awt.EventQueue
 import java.awt.Font
+import java.awt.Rectangle
 
 /** Results as ImageJ's own: pictures with overlays, stacks of two slices, tables. What to draw comes from the worker. */
 class Results {
     static final int MOST_NAMES = 100
-    static final List<Integer> FACTORS = [1, 2, 5, 10, 20, 50, 100]
+    static final int SMALL = 500
+    static final List<Integer> FACTORS = [1, 2, 3, 4, 5, 10, 20, 50, 100]
     static final List<String> HIDDEN = ["line", "colour"]
     static final Color SHADE = new Color(0, 0, 0, 150)
 
@@ -55,15 +58,17 @@ class Results {
         }
     }
 
-    /** A table of rows with equal keys; numbers keep three decimals. */
+    /** A table of rows; numbers keep three decimals, lists are left out. */
     static ResultsTable table(List<Map> rows) {
         ResultsTable table = new ResultsTable()
         table.showRowNumbers(false)
+        List<String> heads = rows.collectMany { it.keySet() }.unique().findAll { String head ->
+            !(head in HIDDEN) && !rows.any { it[head] instanceof Collection || it[head] instanceof Map }
+        }
         rows.each { Map row ->
             table.addRow()
-            row.findAll { !(it.key in HIDDEN) }.each { key, value -> cell(table, key as String, value) }
+            heads.each { cell(table, it, row[it]) }
         }
-        List<String> heads = rows.isEmpty() ? [] : rows[0].keySet().findAll { !(it in HIDDEN) } as List
         heads.each { String head ->
             boolean whole = rows.every { it[head] == null || it[head] instanceof Integer || it[head] instanceof Long }
             int column = table.getColumnIndex(head)
@@ -74,22 +79,30 @@ class Results {
 
     private static void cell(ResultsTable table, String key, Object value) {
         if (value instanceof Number) table.addValue(key, value.doubleValue())
+        else if (value instanceof Boolean) table.addValue(key, value ? "yes" : "no")
         else table.addValue(key, value == null ? "-" : value.toString())
     }
 
     /** Windows side by side on the screen, each as large as fits. */
     static void showTiled(List<ImagePlus> images) {
         Dimension screen = IJ.screenSize
-        int wide = Math.max(200, (screen.width - 20).intdiv(Math.max(1, images.size())))
+        int wide = (int) Math.max(160.0d, (screen.width - 20) / Math.max(1, images.size()))
         images.eachWithIndex { ImagePlus image, int k ->
             image.show()
             if (image.window == null) return
-            double zoom = Math.min((wide - 30) / (double) image.width, (screen.height - 240) / (double) image.height)
-            image.canvas.setMagnification(Math.min(zoom, 1.0d))
-            image.window.setSize((int) (image.width * image.canvas.magnification) + 20, (int) (image.height * image.canvas.magnification) + 60)
-            image.window.setLocation(10 + k * wide, 130)
-            image.updateAndDraw()
+            double zoom = Math.min((wide - 20) / (double) image.width, (screen.height - 260) / (double) image.height)
+            zoom = Math.min(zoom, Math.max(image.width, image.height) < SMALL ? 2.0d : 1.0d)
+            EventQueue.invokeAndWait { fit(image, zoom, 10 + k * wide) }
         }
+    }
+
+    private static void fit(ImagePlus image, double zoom, int left) {
+        image.canvas.setMagnification(zoom)
+        image.canvas.setSize((int) Math.ceil(zoom * image.width), (int) Math.ceil(zoom * image.height))
+        image.window.pack()
+        image.canvas.setSourceRect(new Rectangle(0, 0, image.width, image.height))
+        image.window.setLocation(left, 130)
+        image.window.repaint()
     }
 
     /** Numbers that the worker wrote, from a file. */
@@ -117,7 +130,7 @@ class Results {
         view.tiles.each { overlay.add(outline(it, stroke)) }
         view.seams.each { overlay.add(seam(it, stroke * 2)) }
         int factor = exaggeration(view)
-        view.arrows.each { overlay.add(arrow(it, stroke * 1.5d, factor)) }
+        view.arrows.each { overlay.add(arrow(it, stroke * 1.2d, factor)) }
         if (view.tiles.size() <= MOST_NAMES) view.tiles.each { overlay.add(label(it, view)) }
         if (!view.arrows.isEmpty()) overlay.add(note("arrows: how tiles moved" + (factor > 1 ? ", ${factor} times as long".toString() : ""), view))
         return overlay
@@ -172,15 +185,16 @@ class Results {
         Arrow roi = new Arrow(fromX, fromY, x, y)
         roi.setStrokeColor(Color.WHITE)
         roi.setStrokeWidth(stroke)
-        roi.setHeadSize(Math.max(3.0d, stroke * 3.0d))
+        roi.setHeadSize(4.0d * stroke)
+        roi.setStyle(Arrow.OPEN)
         roi.setName("${move.id}: ${move.moved_px} px".toString())
         return roi
     }
 
-    /** How many times arrows are drawn too long, so that the longest is about a fifteenth of the picture. */
+    /** How many times arrows are drawn too long, so that the longest is at most a tenth of the picture. */
     private static int exaggeration(Map view) {
         double longest = (view.arrows.collect { Math.hypot((it.to[0] - it.from[0]) as double, (it.to[1] - it.from[1]) as double) }.max() ?: 0) as double
-        double room = Math.max(view.width as int, view.height as int) / 12.0d
+        double room = Math.max(view.width as int, view.height as int) / 10.0d
         return longest <= 0 ? 1 : (FACTORS.findAll { it * longest <= room }.max() ?: 1)
     }
 
