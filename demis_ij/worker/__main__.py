@@ -16,7 +16,7 @@ import warnings
 
 from demis_ij import __version__
 from demis_ij.worker import API
-from demis_ij.worker.tasks import Tasks
+from demis_ij.worker.tasks import INTERRUPT, Tasks
 from demis_ij.worker.wire import Answers, lines, note, reserve
 
 END_WITHIN_S = 3.0
@@ -39,7 +39,7 @@ def main() -> int:
     leaving = threading.Event()
     answers = Answers(replies, leaving.set)
     tasks = Tasks(answers)
-    signal.signal(signal.SIGINT, tasks.on_interrupt)
+    signal.signal(INTERRUPT, tasks.on_interrupt)
     signal.signal(signal.SIGTERM, lambda _number, _frame: leaving.set())
 
     def read() -> None:

@@ -1,7 +1,7 @@
 """One task after the other in the main thread, and how a task is cancelled.
 
-Cancelling is Ctrl-C by other means: the main thread is interrupted, wherever it is, and everything below this room is
-written so that an interruption leaves nothing that looks whole, and so that the same task asked again goes on from
+Cancelling is Ctrl-C by another signal: the main thread is interrupted, wherever it is, and everything below this room
+is written so that an interruption leaves nothing that looks whole, and so that the same task asked again goes on from
 there. What cannot be interrupted (a long call of a C library) is answered for before it ends; nothing of it is sent any
 more, and the next task waits for its remains.
 """
@@ -25,6 +25,9 @@ from demis_ij.worker.wire import Answers, BadRequest, Final, Request, note, pars
 
 ANSWER_CANCEL_AFTER_S = 0.8
 """A cancelled task that has not stopped by then is answered all the same."""
+
+INTERRUPT: int = getattr(signal, "SIGUSR1" if hasattr(signal, "SIGUSR1") else "SIGBREAK")
+"""The signal by which the main thread is interrupted: none that anybody else sends, so that Ctrl-C stays Ctrl-C."""
 
 INTERRUPT_EVERY_S = 0.02
 """How soon an interruption comes back that met the main thread where it must not be interrupted."""
@@ -95,7 +98,6 @@ class Tasks:
         self._running: Task | None = None
         self._closed = False
         self._stoppable = False  # whether the main thread is inside a verb
-        self._interrupting = False  # whether the next SIGINT is ours
 
     # --- the reading thread
 
@@ -157,26 +159,22 @@ class Tasks:
     def _insist(self, task: Task) -> None:
         """Interrupt the main thread until the task has felt it, or is over."""
         while self._running is task and not task.struck:
-            self._interrupting = True
             if hasattr(signal, "pthread_kill"):  # wakes it from blocking calls of the system, too
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT)
             else:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(INTERRUPT)
             time.sleep(INTERRUPT_EVERY_S)
 
     # --- the main thread
 
     def on_interrupt(self, _number: int, frame: FrameType | None) -> None:
-        """Handle SIGINT: from a terminal it ends the process, from us the cancelled task.
+        """Handle `INTERRUPT`: end the cancelled task, if it is still under way and this is a moment for it.
 
         Raises
         ------
-        Cancelled, KeyboardInterrupt
+        Cancelled
             Which is the point.
         """
-        ours, self._interrupting = self._interrupting, False
-        if not ours:
-            raise KeyboardInterrupt
         task = self._running
         if task is None or not task.cancelled or task.struck or not self._stoppable or is_delicate(frame):
             return  # it is over already, or the next interruption is for it
@@ -232,15 +230,15 @@ class Tasks:
         return spelled_for_clients(verb.run(given, Tell(send)))
 
 
-DELICATE = ("contextlib.py", "autocast_mode.py", "grad_mode.py")
-"""Files between whose lines something is switched on that somebody must switch off again."""
+DELICATE = ("contextlib.py", "autocast_mode.py", "grad_mode.py", "threading.py")
+"""Files between whose lines something is switched on, or locked, before the ``with`` that undoes it has begun."""
 
 
 def is_delicate(frame: FrameType | None) -> bool:
     """Return whether an exception raised here would damage the process for later tasks.
 
-    A package that is half imported cannot always be imported again (torch cannot), and torch's modes are switches of
-    the whole process.
+    A package that is half imported cannot always be imported again (torch cannot), torch's modes are switches of the
+    whole process, and a lock that nobody opens again stops whoever comes next.
     """
     if frame is not None and frame.f_code.co_filename.endswith(DELICATE):
         return True

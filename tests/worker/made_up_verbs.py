@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -93,6 +94,26 @@ def swallows(_given: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     return {}
 
 
+CONDITION = threading.Condition()
+
+
+def locks(_given: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Close and open a lock all the time."""
+    tell("locking", 0, 1)
+    while True:
+        with CONDITION:
+            pass
+
+
+def lock_state(_given: Mapping[str, Any], _tell: Tell) -> dict[str, Any]:
+    """Say whether the lock can be closed by another thread."""
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(CONDITION.acquire(timeout=5)))
+    thread.start()
+    thread.join()
+    return {"open": found[0]}
+
+
 def imports(given: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """Import a package that takes long and that could not be imported again if it were cut off."""
     sys.path.insert(0, str(given["file"].parent))
@@ -165,6 +186,8 @@ TABLE = {
     "sleeps": Verb(sleeps, {"seconds": inputs.number(0, 600), "file": inputs.path}),
     "deaf": Verb(deaf, {"seconds": inputs.number(0, 600), "file": inputs.path}),
     "swallows": Verb(swallows),
+    "locks": Verb(locks),
+    "lock state": Verb(lock_state),
     "imports": Verb(imports, {"file": inputs.path}),
     "crashes": Verb(crashes),
     "fails": Verb(fails, {"kind": inputs.text}),

@@ -250,3 +250,17 @@ def test_an_environment_without_utf8_changes_nothing(scene, monkeypatch):
         client.kill()
 
     assert found["out"] == str(scene / "project.demis")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal on Windows")
+def test_an_interruption_never_strikes_between_a_lock_and_what_opens_it_again(odd_worker):
+    """Each task spends all its time in locks of Python's own kind; one left closed would stop it for ever."""
+    for n in range(40):
+        task = odd_worker.start("locks")
+        odd_worker.until(task, "UPDATE")
+        time.sleep(0.001 * (n % 7))
+        odd_worker.cancel(task)
+        odd_worker.final(task)
+
+    assert odd_worker.done("numbers")["np"] == 0.5
+    assert odd_worker.done("lock state") == {"open": True}
