@@ -19,7 +19,7 @@ from demis_ij.worker import API
 from demis_ij.worker.tasks import INTERRUPT, Tasks
 from demis_ij.worker.wire import Answers, lines, note, reserve
 
-END_WITHIN_S = 3.0
+END_WITHIN_S = 2.0
 """How long what is under way may take to tidy up when the client is gone."""
 
 

@@ -23,7 +23,7 @@ from demis_ij.worker.inputs import check_client
 from demis_ij.worker.verbs import verb_named
 from demis_ij.worker.wire import Answers, BadRequest, Final, Request, note, parse, plain
 
-ANSWER_CANCEL_AFTER_S = 0.8
+ANSWER_CANCEL_AFTER_S = 0.6
 """A cancelled task that has not stopped by then is answered all the same."""
 
 INTERRUPT: int = getattr(signal, "SIGUSR1" if hasattr(signal, "SIGUSR1") else "SIGBREAK")
