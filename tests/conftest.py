@@ -45,3 +45,15 @@ def imagej_session(request: pytest.FixtureRequest) -> Session:
 
     options = request.config.option
     return imagej.start(java_home=options.java_home, groovy=options.groovy, class_path=options.class_path)
+
+
+@pytest.fixture
+def fiji_folder(request: pytest.FixtureRequest) -> Path:
+    """The real Fiji of this test run, or a skip with the reason."""
+    named = request.config.getoption("--fiji") or request.config.getini("fiji")
+    if not named:
+        pytest.skip("no real Fiji: name one with --fiji PATH, or fiji = PATH in pytest's settings")
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        pytest.fail(f"--fiji: there is no folder {folder}")
+    return folder

@@ -110,13 +110,13 @@ def _judge(home: Path, source: str, groovy: int, *, headless: bool) -> JavaHome:
     newest = NEWEST_FOR_GROOVY_3 if groovy == 3 else NEWEST
     problem = ""
     if _library(home) is None:
-        problem = f"there is no Java virtual machine in it"
+        problem = "there is no Java virtual machine in it"
     elif not OLDEST <= major <= newest:
         problem = f"it is Java {version or '?'}, and ImageJ with Groovy {groovy} needs {OLDEST} to {newest}"
     elif _lacks_desktop(home):
-        problem = f"it has no java.desktop, which ImageJ needs"
+        problem = "it has no java.desktop, which ImageJ needs"
     elif not headless and sys.platform == "linux" and not (home / "lib" / "libawt_xawt.so").is_file():
-        problem = f"it is a headless Java (no libawt_xawt.so) and cannot open windows"
+        problem = "it is a headless Java (no libawt_xawt.so) and cannot open windows"
     return JavaHome(home, version, source, problem)
 
 

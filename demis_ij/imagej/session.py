@@ -147,8 +147,8 @@ def _start_by_pyimagej(asked: Start) -> Session:
     wanted = by_pyimagej.plan(
         asked.fiji, endpoints=asked.endpoints, headless=asked.headless, java_home=asked.java_home
     )  # fmt: skip
-    refuse_second_jvm()
     import_torch_first()
+    refuse_second_jvm()
     imagej, config = by_pyimagej.import_parts()
     options = asked.java_options
     if asked.preferences is not None:
@@ -276,5 +276,14 @@ class Session:
         return picture
 
     def add_class_path(self, path: Path | str) -> None:
-        """Let scripts import classes from a further jar or folder of classes."""
+        """Let scripts import classes from a further jar or folder of classes (compiled, or Groovy sources).
+
+        Raises
+        ------
+        InputError
+            There is no such jar or folder.
+        """
+        if not Path(path).exists():
+            msg = f"there is nothing at {path}, which is to be on the class path"
+            raise InputError(msg)
         self._class_path.add(Path(path))

@@ -36,10 +36,10 @@ def start_embedded_jvm(java: JavaHome, jars: Sequence[Path], options: Sequence[s
     InputError
         Another virtual machine runs in this process already, or Java does not start with these options.
     """
+    import_torch_first()
     import jpype
 
     refuse_second_jvm()
-    import_torch_first()
     arguments = [
         "-Xrs",  # signals stay Python's: Ctrl-C raises KeyboardInterrupt, SIGTERM ends the process
         "--add-opens=java.base/java.lang=ALL-UNNAMED",
