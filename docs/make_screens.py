@@ -39,14 +39,12 @@ TYPED = {
     "layout": "/data/em/TileConfiguration.txt",
     "run": "/data/em/section_012.demis",
     "to": "/data/em/section_012.json",
-    "fixed": "/data/em/mouse_3.tif",
-    "moving": "/data/em/mouse_4.tif",
     "environment": "/home/me/miniforge3/envs/demis",
 }
 COMMANDS = {
     "stitch-trakem2": "Stitch_TrakEM2_Project", "stitch-layout": "Stitch_Layout", "compare": "Compare_With_SIFT",
     "matches": "Show_Matches", "convert": "Convert_Layout", "python": "Set_Python_Environment",
-    "align": "Align_Sections", "register": "Register_Images", "update": "Update_Open_TrakEM2_Project",
+    "update": "Update_Open_TrakEM2_Project",
 }  # fmt: skip
 
 LOOK = """

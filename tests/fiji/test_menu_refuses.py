@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fiji_menu import Menu, made_fiji
+from fiji_menu import Menu, made_fiji, workers
 
 from demis_ij import fiji
 
@@ -202,3 +202,34 @@ def test_a_failure_of_the_worker_is_its_first_line(menu: Menu, grid: Path, tmp_p
 
     assert done.result == "FAILED: tile 7 is upside down"
     assert "somewhere deep" in done.logged
+
+
+def impatient(menu: Menu, folder: Path) -> Menu:
+    """Return a menu that waits for half a second where the real one waits for minutes."""
+    own = menu.copied(folder / "Fiji")
+    worker = own.folder / "lib" / "Worker.gvy"
+    text = worker.read_text(encoding="ascii")
+    for name in ("FIRST_WORD_MS = 180000L", "STOP_MS = 15000L"):
+        assert name in text
+        text = text.replace(name, f"{name.split()[0]} = 500L")
+    worker.write_text(text, encoding="ascii")
+    return own
+
+
+def test_a_worker_that_does_not_stop_is_ended(menu: Menu, grid: Path, tmp_path: Path) -> None:
+    own = impatient(menu, tmp_path)
+    python = pretended(tmp_path, "deaf")
+
+    done = own.run("Stitch_Layout", layout=grid / "project.xml", python=python, cancel_at=1)
+
+    assert done.result == "stopped; the worker did not answer and was ended; run the same again to go on"
+    assert not [w for w in workers() if str(PRETENDED) in w.cmdline()]
+
+
+def test_a_program_that_never_answers_is_given_up(menu: Menu, grid: Path, tmp_path: Path) -> None:
+    own = impatient(menu, tmp_path)
+    program = wrapped(tmp_path, "while read line; do :; done")
+
+    done = own.run("Stitch_Layout", layout=grid / "project.xml", python=program)
+
+    assert done.result.startswith(f"FAILED: {program} did not answer as demis_ij's worker does within "), done.logged

@@ -17,9 +17,10 @@ pytestmark = pytest.mark.java
 def test_a_trakem2_project_is_stitched_and_shown(menu: Menu, scene: Path) -> None:
     before = (scene / "project.xml").read_bytes()
 
-    done = menu.run("Stitch_TrakEM2_Project", project=scene / "project.xml", matcher="SIFT")
+    done = menu.run("Stitch_TrakEM2_Project", project=scene / "project.xml", matcher="SIFT", openSolved=True)
 
     assert done.result.startswith("4 tiles (4 by sift); 4 of 4 pairs agree"), done.logged
+    assert "was not opened" in done.logged  # there is no screen
     assert str(scene / "project.demis.xml") in done.result
     assert (scene / "project.demis.xml").is_file()
     assert (scene / "project.xml").read_bytes() == before

@@ -57,5 +57,6 @@ def test_results_open_as_windows_and_a_failure_does_not_block(display: str, scen
     assert 0 <= picture["screen"][1] < picture["screen"][3] <= 900
     assert picture["marks"] > 12
     assert "DEMIS seams" in told["tables"]
+    assert told["opened"] == str(scene / "project.demis.xml")
     assert told["failed"].startswith("FAILED: Layout: there is no file or folder")
     assert told["failed"].removeprefix("FAILED: ") in told["log"]

@@ -98,13 +98,16 @@ class Command {
         return getClass().classLoader.loadClass("TrakEM2").openProjectPaths() as List<String>
     }
 
-    /** Open a project in TrakEM2's own window. */
+    /** Open a project in TrakEM2's own window; where that cannot be, a warning says so. */
     void openInTrakEM2(String path) {
-        if (headless) throw new Problem("TrakEM2 opens projects only where there is a screen; the solved project is ${path}.")
+        if (headless) {
+            warnings << "TrakEM2 opens projects only where there is a screen: ${path} was not opened.".toString()
+            return
+        }
         try {
             getClass().classLoader.loadClass("ini.trakem2.Project").openFSProject(path, true)
         } catch (ClassNotFoundException ignored) {
-            throw new Problem("There is no TrakEM2 in this ImageJ; the solved project is ${path}.")
+            warnings << "There is no TrakEM2 in this ImageJ: ${path} was not opened.".toString()
         }
     }
 

@@ -68,11 +68,11 @@ class Worker {
         } catch (IOException error) {
             throw new Problem("Python could not be started: ${python} (${error.message}). ${Pythons.REMEDY}")
         }
-        Map state = [
+        Map state = new ConcurrentHashMap([
             key: key, python: python, process: process, replies: new ConcurrentHashMap(), tail: new ArrayDeque(),
             ended: false, spoke: false, born: System.currentTimeMillis(),
             writer: new BufferedWriter(new OutputStreamWriter(process.outputStream, "UTF-8")),
-        ]
+        ])
         state.errors = daemon("demis_ij worker: standard error") { drain(state) }
         daemon("demis_ij worker: replies") { listen(state) }
         return state
@@ -208,7 +208,8 @@ class Worker {
     private RuntimeException crash(boolean stopped) {
         state.process.waitFor(5, TimeUnit.SECONDS)
         state.errors.join(2000)
-        Object code = state.process.isAlive() ? "none" : state.process.exitValue()
+        Object code = state.process.isAlive() ? "none: it closed its output" : state.process.exitValue()
+        state.process.destroyForcibly()
         String last = lastWords()
         if (stopped) return new Stopped("stopped; run the same again to go on")
         if (last.contains("No module named 'demis_ij'") || last.contains("No module named demis_ij"))
