@@ -88,9 +88,9 @@ def swallows(_given: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     tell("swallowing", 0, 1)
     with suppress(KeyboardInterrupt):
         time.sleep(600)
-    for n in range(1000):
+    for n in range(100_000):
         time.sleep(0.01)
-        tell("after it", n, 1000)
+        tell("after it", n, 100_000)
     return {}
 
 
