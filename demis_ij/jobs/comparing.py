@@ -216,7 +216,7 @@ def _pictures(
     for name, layout in section.layouts.items():
         canvas = frames[name]
         say(_run_name(name, section.name, many))
-        stem = slug(_run_name(name, section.name, many))
+        stem = slug(f"{name}_{section.name}" if many else name)
         path = folder.path / f"mosaic_{stem}.tif"
         state = fingerprint([[t.id, t.to_world.rows] for t in layout] + [[canvas.origin, canvas.shape]])
         if not folder.is_done(f"mosaic-{stem}", state, [path]):

@@ -130,7 +130,8 @@ def test_whole_numbers_are_numbers(worker, grid):
 
 
 @pytest.mark.parametrize(("check", "value"), [
-    (inputs.whole(1, 5), 6), (inputs.whole(1, 5), 1.0), (inputs.whole(1, 5), False), (inputs.number(0, 1), "0.5"),
+    (inputs.whole(1, 5), 6), (inputs.whole(1, 5), 1.0), (inputs.whole(0, 5), True),
+    (inputs.number(0, 1), True), (inputs.number(0, 1), "0.5"),
     (inputs.number(0, 1), 1.01), (inputs.number(0, 1), float("-inf")), (inputs.flag, 0), (inputs.text, b"x"),
     (inputs.texts, "x\0"), (inputs.texts, 5), (inputs.path, "a"), (inputs.file, Path(__file__).parent.as_posix()),
     (inputs.folder, Path(__file__).as_posix()), (inputs.existing, "/" + "x" * 5000), (inputs.table({}), 5),

@@ -13,6 +13,8 @@ import psutil
 import pytest
 from worker_client import GUARD_S, HERE, Client
 
+from demis_ij.worker.tasks import Tell
+
 
 @pytest.mark.parametrize("verb", ["spins", "sleeps", "swallows"])
 def test_a_running_task_is_cancelled_wherever_it_is(odd_worker, verb):
@@ -218,11 +220,12 @@ def test_a_cancelled_stitch_goes_on_from_there_and_the_weights_are_loaded_once_f
     client = Client(made_up=True, words=("--count-loading",))
     try:
         task = client.start("stitch", {**asked, "out": tmp_path / "run"})
-        while "pairs" not in (update := client.until(task, "UPDATE"))["message"] or update["current"] < 16:
-            pass
+        matches = tmp_path / "run" / "matches" / "0.jsonl"
+        while not (matches.is_file() and matches.read_bytes().count(b"\n") >= 16) and client.process.poll() is None:
+            time.sleep(0.01)
         client.cancel(task)
         assert client.final(task)["responseType"] == "CANCELATION"
-        kept = list(map(json.loads, (tmp_path / "run" / "matches" / "0.jsonl").read_bytes().splitlines()))
+        kept = list(map(json.loads, matches.read_bytes().splitlines()))
         again = client.done("stitch", {**asked, "out": tmp_path / "run"})
         straight = client.done("stitch", {**asked, "out": tmp_path / "straight"})
         loaded = client.done("loads")["loaded"]
@@ -264,3 +267,22 @@ def test_an_interruption_never_strikes_between_a_lock_and_what_opens_it_again(od
 
     assert odd_worker.done("numbers")["np"] == 0.5
     assert odd_worker.done("lock state") == {"open": True}
+
+
+def test_messages_name_section_and_matcher_once():
+    said = []
+    tell = Tell(lambda message, done, total: said.append((message, done, total)))
+
+    tell("loftr", 0, 4)
+    tell.prefix = "section 3: "
+    tell("loftr, searching wider", 1, 4)
+    tell("render", 2, 4)
+    tell.prefix = "sift: "
+    tell("sift", 3, 4)
+
+    assert said == [
+        ("loftr: pairs", 0, 4),
+        ("section 3: loftr, searching wider: pairs", 1, 4),
+        ("section 3: render", 2, 4),
+        ("sift: pairs", 3, 4),
+    ]

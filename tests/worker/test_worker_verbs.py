@@ -184,6 +184,32 @@ def test_compare_measures_all_versions_in_the_same_way_and_draws_them_in_one_fra
     assert view.arrows == ()
 
 
+def test_sections_have_pictures_of_their_own_and_say_which_they_are(worker, scene, tmp_path):
+    lines = []
+    for z in (0, 1):
+        for tile in formats.read(scene / "TileConfiguration.txt").layouts[0]:
+            path = tmp_path / f"z{z}" / tile.path.name
+            path.parent.mkdir(exist_ok=True)
+            shutil.copy(tile.path, path)
+            lines.append(f"{path}\t{tile.to_world.tx}\t{tile.to_world.ty}\t{z}\n")
+    (tmp_path / "list.txt").write_text("".join(lines))
+
+    stitched = worker.done("stitch", {"layout": tmp_path / "list.txt", **FAST})
+    compared = worker.done("compare", {"layout": tmp_path / "list.txt", "matchers": ["sift"], "sections": ["1"]})
+    both = worker.done("compare", {"layout": tmp_path / "list.txt", "matchers": ["sift"]})
+    pairs = worker.done("matches", {"run": stitched["out"], "worst": 8})
+
+    assert [(p["section"], Path(p["path"]).name) for p in stitched["pictures"]] == [
+        ("0", "mosaic_0.tif"), ("1", "mosaic_1.tif"),
+    ]  # fmt: skip
+    assert {(row["matcher"], row["section"]) for row in compared["table"]} == {("sift, 1", "1"), ("project, 1", "1")}
+    assert [Path(p["path"]).name for p in both["pictures"]] == [
+        "mosaic_sift_0.tif", "mosaic_project_0.tif", "mosaic_sift_1.tif", "mosaic_project_1.tif",
+    ]  # fmt: skip
+    assert len(pairs["stacks"]) == 8
+    assert {p["section"] for p in pairs["pairs"]} == {"0", "1"}
+
+
 def test_compare_goes_on_where_it_was_and_takes_no_matcher_twice(worker, scene):
     asked = {"layout": scene / "project.xml", "matchers": ["sift", "sift"]}
 
