@@ -1,0 +1,114 @@
+"""Settings of ssEMnet: how one section is brought onto its neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from demis_ij.config.checks import check_types, in_range, one_of
+from demis_ij.errors import InputError
+
+INTERPOLATIONS = ("bilinear", "tps", "bspline")
+DROP_CLOCKS = ("step", "round")
+SIDES = ("before", "both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SsemnetConfig:
+    """How ssEMnet aligns (Yoo et al. 2017, arXiv:1707.07833, sections 2.2 and 3).
+
+    Weights of the loss are those of *means*: the feature term is divided by the number of features, in units of their
+    variance on the images they were trained on, the terms of the vector map by its number of nodes. That is eq. 4
+    and 5 times a constant, with weights that do not depend on the size of the image.
+
+    Attributes
+    ----------
+    weights : str
+        ``tem`` or ``sem`` (the autoencoders that ship), or the path of one of your own.
+    spacing_px : float
+        From node to node of the vector map, px of the section; 1 has a node on every pixel, less is refused.
+    interpolation : str
+        Between the nodes: ``bilinear`` (the paper's choice), ``tps`` or ``bspline``.
+    alpha : float
+        Weight of the squared length of the vectors, px^2.
+    beta, gamma : float
+        Weights of the squared gradient of their x and y parts, px per px.
+    neighbours : int
+        How many sections already aligned a section is compared with.
+    neighbour_decay : float
+        Weight of the second neighbour in parts of the first's, of the third in parts of the second's, and so on.
+    steps : int
+        Of Adam, at each level.
+    rate_px : float
+        Adam's learning rate: about the px of the level that a vector may change in a step.
+    levels : int
+        Of the image pyramid, coarse to fine, each twice as fine; 1 is the paper.
+    drop : float
+        Share of the feature errors, the largest, that is dropped at first; 0 drops nothing.
+    drop_clock : str
+        When that share is halved: after each ``step`` of Adam, or after each ``round``.
+    rounds : int
+        Into which the steps of a level are divided for the ``round`` clock.
+    sides : str
+        ``before``: sections are compared with those before them, one sweep, as in the paper. ``both``: with those
+        after them, too, as these stand so far.
+    sweeps : int
+        How often the series is gone through; more than one only for ``both``.
+    window_px : float
+        Standard deviation of the window in which grey values are normalised; 0 takes the whole section.
+    patience : int
+        Steps without a gain of a thousandth after which a level is over; 0 never stops early.
+    largest_px : int
+        Sections with more pixels are aligned at half the resolution, or a quarter, and so on.
+    device, precision : str
+        ``auto``, ``cpu`` or ``cuda``; ``auto`` (half on a GPU), ``float32``, ``float16`` or ``bfloat16``.
+    """
+
+    weights: str = "tem"
+    spacing_px: float = 32.0
+    interpolation: str = "bilinear"
+    alpha: float = 1e-4
+    beta: float = 1.0
+    gamma: float = 1.0
+    neighbours: int = 2
+    neighbour_decay: float = 0.5
+    steps: int = 60
+    rate_px: float = 0.5
+    levels: int = 1
+    drop: float = 0.5
+    drop_clock: str = "round"
+    rounds: int = 5
+    sides: str = "before"
+    sweeps: int = 1
+    window_px: float = 24.0
+    patience: int = 12
+    largest_px: int = 2_200_000
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        one_of("interpolation", self.interpolation, INTERPOLATIONS)
+        one_of("drop_clock", self.drop_clock, DROP_CLOCKS)
+        one_of("sides", self.sides, SIDES)
+        one_of("device", self.device, ("auto", "cpu", "cuda"))
+        one_of("precision", self.precision, ("auto", "float32", "float16", "bfloat16"))
+        if isinstance(self.spacing_px, int | float) and self.spacing_px < 1:
+            msg = f"spacing_px: nodes {self.spacing_px:g} px apart make a vector map finer than the image: 1 at least"
+            raise InputError(msg)
+        in_range("spacing_px", self.spacing_px, 1, 4096)
+        for name in ("alpha", "beta", "gamma"):
+            in_range(name, getattr(self, name), 0, 1e9)
+        in_range("neighbours", self.neighbours, 1, 16)
+        in_range("neighbour_decay", self.neighbour_decay, 0, 1)
+        in_range("steps", self.steps, 1, 100_000)
+        in_range("rate_px", self.rate_px, 1e-4, 100)
+        in_range("levels", self.levels, 1, 8)
+        in_range("drop", self.drop, 0, 0.95)
+        in_range("rounds", self.rounds, 1, self.steps)
+        in_range("sweeps", self.sweeps, 1, 100)
+        in_range("window_px", self.window_px, 0, 4096)
+        in_range("patience", self.patience, 0, 100_000)
+        in_range("largest_px", self.largest_px, 4096, 1_000_000_000)
+        if self.sweeps > 1 and self.sides != "both":
+            msg = f"sweeps: {self.sweeps} sweeps need sides = 'both'; sections before are final after one"
+            raise InputError(msg)
