@@ -32,6 +32,7 @@ class Outcome:
     events: tuple[Mapping[str, Any], ...]
     failure: str | None = None
     canceled: bool = False
+    entries: tuple[str, ...] = ()
 
     @property
     def result(self) -> str:
@@ -66,17 +67,21 @@ class Menu:
         *,
         cancel_at: int | None = None,
         user_home: Path | None = None,
+        by_path: bool = False,
+        tree: Path | None = None,
         in_the_middle: Callable[[], None] | None = None,
         **inputs: object,
     ) -> Outcome:
         """Run ``Command_Name`` with its ``#@`` inputs.
 
         ``cancel_at`` presses stop at that step of the progress; ``in_the_middle`` is called after the first one.
+        ``by_path`` runs the file as ``--run`` does, not as the menu; ``tree`` is scanned for entries of the menu.
         """
         self.count += 1
         asked, report, flag = (self.scratch / f"{what}-{self.count}" for what in ("asked.json", "report.json", "flag"))
         given = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in inputs.items()}
         wanted = {"inputs": given, "cancel_at": cancel_at, "home": user_home and str(user_home)}
+        wanted |= {"by_path": by_path, "tree": tree and str(tree)}
         asked.write_text(json.dumps({**wanted, "flag": str(flag) if in_the_middle else None}), encoding="utf-8")
         waiting = threading.Thread(target=when_there, args=(flag, report, in_the_middle), daemon=True)
         if in_the_middle:
@@ -85,7 +90,12 @@ class Menu:
         self.call(DRIVER, {"script": str(script), "asked": str(asked), "report": str(report)})
         facts = json.loads(report.read_text(encoding="utf-8"))
         return Outcome(
-            facts["outputs"], tuple(facts["log"]), tuple(facts["events"]), facts["failure"], facts["canceled"]
+            facts["outputs"],
+            tuple(facts["log"]),
+            tuple(facts["events"]),
+            facts["failure"],
+            facts["canceled"],
+            tuple(facts["entries"]),
         )
 
 

@@ -14,6 +14,9 @@ import org.scijava.event.EventHandler
 import org.scijava.event.EventService
 import org.scijava.log.LogListener
 import org.scijava.log.LogService
+import org.scijava.module.ModuleService
+import org.scijava.script.ScriptFinder
+import org.scijava.script.ScriptInfo
 import org.scijava.script.ScriptService
 import org.scijava.task.event.TaskEvent
 
@@ -60,10 +63,21 @@ def lines = Collections.synchronizedList([])
 def listener = { lines << "${org.scijava.log.LogLevel.prefix(it.level())} ${it.text()}".toString() } as LogListener
 context.getService(LogService).addLogListener(listener)
 def home = System.getProperty("user.home")
+def entries = []
+if (wanted.tree) {
+    def tree = new File(wanted.tree)
+    context.getService(ScriptService).addScriptDirectory(tree)
+    new ScriptFinder(context).findScripts(entries)
+    entries = entries.findAll { it.getURL().toString().startsWith(tree.toURI().toURL().toString()) }.collect { it.menuPath.menuString }
+}
 if (wanted.home) System.setProperty("user.home", wanted.home)
 def outputs = [:], failure = null
 try {
-    def module = context.getService(ScriptService).run(new File(script), true, wanted.inputs as Map<String, Object>).get()
+    def file = new File(script), inputs = wanted.inputs as Map<String, Object>
+    // a command of the menu knows the place of its file by a URL alone; run by --run it knows a path
+    def info = wanted.by_path ? context.getService(ScriptService).getScript(file)
+        : new ScriptInfo(context, file.toURI().toURL(), "Plugins/DEMIS/" + file.name)
+    def module = context.getService(ModuleService).run(info, true, inputs).get()
     outputs = module.outputs.collectEntries { name, value -> [name, told(value)] }
     outputs["which were resolved"] = module.info.outputs().collect { it.name }.findAll { module.isOutputResolved(it) }
 } catch (Exception error) {
@@ -73,5 +87,5 @@ try {
     context.getService(LogService).removeLogListener(listener)
     context.getService(EventService).unsubscribe(held)
 }
-new File(report).setText(JsonOutput.toJson([outputs: outputs, failure: failure, log: lines, events: watcher.events, canceled: watcher.canceled]), "UTF-8")
+new File(report).setText(JsonOutput.toJson([outputs: outputs, failure: failure, log: lines, events: watcher.events, entries: entries, canceled: watcher.canceled]), "UTF-8")
 done = "yes"

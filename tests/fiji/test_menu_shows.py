@@ -102,6 +102,14 @@ def test_the_installation_is_checked(menu: Menu) -> None:
     assert "parts" in done.result, done.logged
 
 
+def test_scijava_finds_these_entries_and_takes_nothing_of_lib_for_one(menu: Menu) -> None:
+    done = menu.run("Check_Installation", tree=menu.home / "scripts", by_path=True)
+
+    shipped = sorted(p.stem.replace("_", " ") for p in (fiji.scripts_folder() / fiji.MENU).glob("*.groovy"))
+    assert sorted(done.entries) == [f"Plugins > DEMIS > {leaf}" for leaf in shipped]
+    assert not done.result.startswith("FAILED"), done.logged
+
+
 def test_a_trakem2_that_cannot_save_on_this_java_is_named(menu: Menu) -> None:
     jar = menu.home / "plugins" / "TrakEM2_-2.0.0.jar"
     jar.write_bytes(b"")

@@ -4,7 +4,7 @@
 #@output String result
 #@output ij.measure.ResultsTable findings
 
-def folder = new File(getBinding().getVariable("javax.script.filename") as String).absoluteFile.parentFile
+def folder = new File(getBinding().getVariable("org.scijava.script.ScriptModule").info.getURL().toURI()).parentFile
 def demis = new GroovyClassLoader(getClass().classLoader).parseClass(new File(folder, "lib/Demis.gvy")).start(folder, context, getBinding())
 
 result = demis.run("Check Installation") {

@@ -16,7 +16,7 @@
 #@ Context context
 #@output String result
 
-def folder = new File(getBinding().getVariable("javax.script.filename") as String).absoluteFile.parentFile
+def folder = new File(getBinding().getVariable("org.scijava.script.ScriptModule").info.getURL().toURI()).parentFile
 def demis = new GroovyClassLoader(getClass().classLoader).parseClass(new File(folder, "lib/Demis.gvy")).start(folder, context, getBinding())
 
 result = demis.run("Convert Layout") {

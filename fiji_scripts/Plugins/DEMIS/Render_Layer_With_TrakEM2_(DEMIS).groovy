@@ -13,7 +13,7 @@
 #@output String result
 #@output ij.ImagePlus picture
 
-def folder = new File(getBinding().getVariable("javax.script.filename") as String).absoluteFile.parentFile
+def folder = new File(getBinding().getVariable("org.scijava.script.ScriptModule").info.getURL().toURI()).parentFile
 def demis = new GroovyClassLoader(getClass().classLoader).parseClass(new File(folder, "lib/Demis.gvy")).start(folder, context, getBinding())
 
 result = demis.run("Render Layer With TrakEM2") {

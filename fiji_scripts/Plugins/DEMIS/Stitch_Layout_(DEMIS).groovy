@@ -24,7 +24,7 @@
 #@output java.util.List pictures
 #@output ij.measure.ResultsTable seams
 
-def folder = new File(getBinding().getVariable("javax.script.filename") as String).absoluteFile.parentFile
+def folder = new File(getBinding().getVariable("org.scijava.script.ScriptModule").info.getURL().toURI()).parentFile
 def demis = new GroovyClassLoader(getClass().classLoader).parseClass(new File(folder, "lib/Demis.gvy")).start(folder, context, getBinding())
 
 result = demis.run("Stitch Layout") {

@@ -12,7 +12,7 @@
 #@output String result
 #@output Integer moved
 
-def folder = new File(getBinding().getVariable("javax.script.filename") as String).absoluteFile.parentFile
+def folder = new File(getBinding().getVariable("org.scijava.script.ScriptModule").info.getURL().toURI()).parentFile
 def demis = new GroovyClassLoader(getClass().classLoader).parseClass(new File(folder, "lib/Demis.gvy")).start(folder, context, getBinding())
 
 moved = 0
