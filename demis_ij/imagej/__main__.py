@@ -22,7 +22,7 @@ def main() -> int:
     """Return 0 and one line on standard output when ImageJ runs; 1 and one line on standard error when not."""
     begun = time.perf_counter()
     try:
-        session = start()
+        session = start(java_options=["-XX:TieredStopAtLevel=1"])  # a short life: compile fast, not well
         found = session.run_script(SCRIPT)
     except DemisError as error:
         sys.stderr.write(f"{error}\n")

@@ -140,7 +140,7 @@ def test_started_by_a_thread_that_ends_python_still_ends_with_its_own_code(fresh
 import sys, threading
 from demis_ij import imagej
 def work():
-    session = imagej.start(groovy=GROOVY)
+    session = imagej.start(groovy=GROOVY, java_options=["-XX:TieredStopAtLevel=1"])
     print(session.run_script("{HELLO}", {{"name": "thread"}})["said"])
 worker = threading.Thread(target=work)
 worker.start(); worker.join()
@@ -164,7 +164,7 @@ def test_ctrl_c_stops_a_script_and_terminate_ends_the_process(fresh_python):
     code = f"""
 import time
 from demis_ij import imagej
-session = imagej.start(groovy=GROOVY)
+session = imagej.start(groovy=GROOVY, java_options=["-XX:TieredStopAtLevel=1"])
 print("ready")
 try:
     session.run_script("#@output String x\\nThread.sleep(60000)\\n")
@@ -200,7 +200,7 @@ def test_an_exception_ends_python_with_1_even_while_a_script_runs(fresh_python):
     code = """
 import threading, time
 from demis_ij import imagej
-session = imagej.start(groovy=GROOVY)
+session = imagej.start(groovy=GROOVY, java_options=["-XX:TieredStopAtLevel=1"])
 script = "#@output String x\\nwhile (true) Thread.sleep(10)\\n"
 busy = threading.Thread(target=session.run_script, args=(script,), daemon=True)
 busy.start()

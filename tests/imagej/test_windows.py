@@ -24,7 +24,7 @@ import numpy as np
 from demis_ij import imagej, views
 from demis_ij.views import ArrowView, MosaicView, TileView
 
-session = imagej.start(headless=False, java_home=sys.argv[2] or None)
+session = imagej.start(headless=False, java_home=sys.argv[2] or None, java_options=["-XX:TieredStopAtLevel=1"])
 square = ((40.0, 30.0), (360.0, 30.0), (360.0, 270.0), (40.0, 270.0))
 tile = TileView("1", "one.tif", square, "#ff0000", "loftr", 0.1, 3.0)
 arrow = ArrowView("1", (100.0, 150.0), (300.0, 150.0), 200.0)
