@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import hypot, isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,20 +59,16 @@ class OpenPatch:
     locked: bool
     layer: float
 
-    @property
-    def corners(self) -> list[tuple[float, float]]:
-        """The corners of its box."""
-        width, height = self.size
-        return [(0.0, 0.0), (width, 0.0), (width, height), (0.0, height)]
-
     def name(self) -> str:
         """Return how a message names it."""
         return f"{self.title} (id {self.id})" if self.title else f"id {self.id}"
 
     def distance(self, one: Affine, other: Affine) -> float:
         """Return the largest distance of a corner placed by ``one`` from where ``other`` places it, px."""
-        corners = self.corners
-        return float(np.linalg.norm(one(corners) - other(corners), axis=1).max())
+        width, height = self.size
+        a, b, tx = one.a - other.a, one.b - other.b, one.tx - other.tx
+        c, d, ty = one.c - other.c, one.d - other.d, one.ty - other.ty
+        return max(hypot(a * x + b * y + tx, c * x + d * y + ty) for x in (0.0, width) for y in (0.0, height))
 
 
 @dataclass(frozen=True)
