@@ -1,8 +1,7 @@
-"""What several tests share: real images beside the checkout, where there are any."""
+"""What all tests share: repeatable examples, and the one ImageJ."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +14,6 @@ if TYPE_CHECKING:
 # the same examples on every run: what lands must not depend on the draw (--hypothesis-profile=default explores)
 settings.register_profile("repeatable", derandomize=True, print_blob=True)
 settings.load_profile("repeatable")
-
-
-def shared_data(name: str) -> Path:
-    """Return a folder of real images, or skip with the reason."""
-    root = Path(os.environ.get("DEMIS_IJ_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-    folder = root / name
-    if not folder.is_dir():
-        pytest.skip(f"real images {name!r} are not on this machine (set DEMIS_IJ_DATA to the folder that holds them)")
-    return folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from conftest import shared_data
+from real_images import shared_data
 
 from demis_ij.images import TileStore
 from demis_ij.records import Layout

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import shared_data
+from real_images import shared_data
 
 from demis_ij.protocols import View
 from demis_ij.records import Affine, Layout, PairMatch, Tile

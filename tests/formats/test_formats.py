@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import shared_data
+from real_images import shared_data
 from trakem2_projects import layer, patch, project
 
 from demis_ij import formats

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from conftest import shared_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from real_images import shared_data
 
 from demis_ij import formats
 from demis_ij.errors import InputError

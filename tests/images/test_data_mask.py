@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from conftest import shared_data
+from real_images import shared_data
 
 from demis_ij.images import data_mask, read
 

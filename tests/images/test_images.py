@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from conftest import shared_data
+from real_images import shared_data
 
 from demis_ij.errors import InputError
 from demis_ij.images import TileStore, header, normalise, pixel_size, read, with_shapes

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import shared_data
+from real_images import shared_data
 from scipy import ndimage
 
 from demis_ij.config import StitchConfig

@@ -4,9 +4,9 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-from conftest import shared_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from real_images import shared_data
 
 from demis_ij.images import TileStore, header
 from demis_ij.records import Affine, Layout, PairMatch, Tile
