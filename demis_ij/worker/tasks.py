@@ -26,8 +26,12 @@ from demis_ij.worker.wire import Answers, BadRequest, Final, Request, note, pars
 ANSWER_CANCEL_AFTER_S = 0.6
 """A cancelled task that has not stopped by then is answered all the same."""
 
-INTERRUPT: int = getattr(signal, "SIGUSR1" if hasattr(signal, "SIGUSR1") else "SIGBREAK")
-"""The signal by which the main thread is interrupted: none that anybody else sends, so that Ctrl-C stays Ctrl-C."""
+INTERRUPT: int = getattr(signal, "SIGUSR1", signal.SIGINT)
+"""The signal by which the main thread is interrupted: one that nobody else sends, so that Ctrl-C stays Ctrl-C. Windows
+has only one signal that wakes a sleeping thread, Ctrl-C's own."""
+
+OURS_WITHIN_S = 1.0
+"""Where both are one signal, it is ours for so long after we sent it."""
 
 INTERRUPT_EVERY_S = 0.02
 """How soon an interruption comes back that met the main thread where it must not be interrupted."""
@@ -98,6 +102,7 @@ class Tasks:
         self._running: Task | None = None
         self._closed = False
         self._stoppable = False  # whether the main thread is inside a verb
+        self._sent_s = float("-inf")  # when the last interruption was sent
 
     # --- the reading thread
 
@@ -159,6 +164,7 @@ class Tasks:
     def _insist(self, task: Task) -> None:
         """Interrupt the main thread until the task has felt it, or is over."""
         while self._running is task and not task.struck:
+            self._sent_s = time.monotonic()
             if hasattr(signal, "pthread_kill"):  # wakes it from blocking calls of the system, too
                 signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT)
             else:
@@ -172,9 +178,11 @@ class Tasks:
 
         Raises
         ------
-        Cancelled
-            Which is the point.
+        Cancelled, KeyboardInterrupt
+            Which is the point; the latter for somebody else's Ctrl-C where that is the same signal.
         """
+        if INTERRUPT == signal.SIGINT and time.monotonic() - self._sent_s > OURS_WITHIN_S:
+            raise KeyboardInterrupt
         task = self._running
         if task is None or not task.cancelled or task.struck or not self._stoppable or is_delicate(frame):
             return  # it is over already, or the next interruption is for it
@@ -240,10 +248,18 @@ def is_delicate(frame: FrameType | None) -> bool:
     A package that is half imported cannot always be imported again (torch cannot), torch's modes are switches of the
     whole process, and a lock that nobody opens again stops whoever comes next.
     """
-    if frame is not None and frame.f_code.co_filename.endswith(DELICATE):
+    if frame is not None and frame.f_code.co_filename.endswith(DELICATE) and not _waits(frame):
         return True
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
         frame = frame.f_back
     return False
+
+
+def _waits(frame: FrameType) -> bool:
+    """Return whether a frame is Python's own wait for another thread, at the place that expects to be interrupted.
+
+    `threading.Condition.wait` knows there that it has not got what it waits for, and restores its lock whatever comes.
+    """
+    return frame.f_code.co_name == "wait" and frame.f_locals.get("gotit") is False

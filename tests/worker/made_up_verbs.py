@@ -5,18 +5,20 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from demis_ij.errors import InputError
-from demis_ij.worker import inputs, verbs
-from demis_ij.worker.__main__ import main
+from demis_ij.worker import __main__ as worker_main
+from demis_ij.worker import inputs, tasks, verbs
 from demis_ij.worker.tasks import Tell
 from demis_ij.worker.verbs import Verb
 
@@ -95,6 +97,19 @@ def swallows(_given: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
 
 
 CONDITION = threading.Condition()
+
+
+def waits(_given: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Wait for the answer of another thread, which never comes."""
+    tell("waiting", 0, 1)
+    future: Future[None] = Future()
+    try:
+        future.result()
+    finally:
+        thread = threading.Thread(target=future.set_result, args=(None,))  # needs the lock that the wait had
+        thread.start()
+        thread.join()
+    return {}
 
 
 def locks(_given: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
@@ -186,6 +201,7 @@ TABLE = {
     "sleeps": Verb(sleeps, {"seconds": inputs.number(0, 600), "file": inputs.path}),
     "deaf": Verb(deaf, {"seconds": inputs.number(0, 600), "file": inputs.path}),
     "swallows": Verb(swallows),
+    "waits": Verb(waits),
     "locks": Verb(locks),
     "lock state": Verb(lock_state),
     "imports": Verb(imports, {"file": inputs.path}),
@@ -200,12 +216,14 @@ TABLE = {
 if __name__ == "__main__":
     if "--count-loading" in sys.argv:
         count_loading()
+    if "--one-signal" in sys.argv:
+        worker_main.INTERRUPT = tasks.INTERRUPT = signal.SIGINT
     for name, verb in TABLE.items():
         module = f"made_up_{name}"
         sys.modules[module] = type(sys)(module)
         sys.modules[module].VERB = verb
         verbs.VERBS[name] = module
     try:
-        sys.exit(main())
+        sys.exit(worker_main.main())
     except KeyboardInterrupt:
         sys.exit(130)

@@ -15,8 +15,10 @@ from worker_client import GUARD_S, HERE, Client
 
 from demis_ij.worker.tasks import Tell
 
+ON_WINDOWS = pytest.mark.skipif(sys.platform == "win32", reason="Windows interrupts no wait for a lock")
 
-@pytest.mark.parametrize("verb", ["spins", "sleeps", "swallows"])
+
+@pytest.mark.parametrize("verb", ["spins", "sleeps", pytest.param("waits", marks=ON_WINDOWS), "swallows"])
 def test_a_running_task_is_cancelled_wherever_it_is(odd_worker, verb):
     task = odd_worker.start(verb)
     odd_worker.until(task, "UPDATE")
@@ -286,3 +288,21 @@ def test_messages_name_section_and_matcher_once():
         ("section 3: render", 2, 4),
         ("sift: pairs", 3, 4),
     ]
+
+
+@pytest.mark.parametrize("verb", ["spins", "sleeps"])
+def test_where_ctrl_c_is_the_only_signal_there_is_it_serves_for_both(verb):
+    """As on Windows."""
+    client = Client(made_up=True, words=("--one-signal",))
+    try:
+        task = client.start(verb)
+        client.until(task, "UPDATE")
+        client.cancel(task)
+        assert client.final(task)["responseType"] == "CANCELATION"
+        assert client.done("numbers")["np"] == 0.5
+        if sys.platform != "win32":
+            time.sleep(1.2)  # it is nobody's but the terminal's then
+            client.process.send_signal(signal.SIGINT)
+            assert client.ended() == 130
+    finally:
+        client.kill()
