@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from demis_ij import __version__
 from demis_ij.errors import FormatError, InputError
+from demis_ij.formats.files import slug as slug
 from demis_ij.records import Affine, Layout, PairMatch, Rejected, Tile
 from demis_ij.stitch import Memory, Outcome, StitchResult
 
@@ -218,12 +219,6 @@ class RunFolder:
         except (OSError, ValueError):
             return {}  # not finished, or cut off while it was written: done again
         return mark if isinstance(mark, dict) else {}
-
-
-def slug(name: str) -> str:
-    """Return a file name for a section; different sections get different names."""
-    plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in name).strip(".") or "_"
-    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 class DiskMemory(Memory):

@@ -191,6 +191,12 @@ def mask_losses(layouts: Sequence[Layout]) -> tuple[str, ...]:
     return (f"the masks of {len(masked)} tile(s) (first: {masked[0]})",) if masked else ()
 
 
+def slug(name: str) -> str:
+    """Return a file name for a section; different sections get different names."""
+    plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in name).strip(".") or "_"
+    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
 # --- out ------------------------------------------------------------------------------------------------------------
 
 

@@ -182,7 +182,7 @@ class _Looks:
         except InputError:
             return GRAY8, 0.0, 255.0
         if dtype == np.uint8:
-            return (RGB if _is_colour(tile.path) else GRAY8), 0.0, 255.0
+            return (RGB if is_colour(tile.path) else GRAY8), 0.0, 255.0
         kind = GRAY16 if dtype == np.uint16 else GRAY32
         if kind not in self.ranges:
             self.ranges[kind] = _display_range(tile)
@@ -202,7 +202,7 @@ def _display_range(tile: Tile) -> tuple[float, float]:
     return float(low), float(max(high, low + 1e-6))
 
 
-def _is_colour(path: Path) -> bool:
+def is_colour(path: Path) -> bool:
     """Return whether an 8-bit image has colour samples, by its header where that is cheap."""
     with path.open("rb") as file:
         head = file.read(26)

@@ -16,6 +16,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from demis_ij.errors import InputError
+from demis_ij.images.zarr_planes import is_zarr, zarr_plane
 from demis_ij.records import Layout, Tile
 
 Grey = NDArray[Any]
@@ -151,9 +152,10 @@ def read(path: Path, page: int | None = None) -> Grey:
     Parameters
     ----------
     path : Path
-        TIFF, or what OpenCV reads (PNG, JPEG, BMP, PGM, ...). Any characters may occur in it.
+        TIFF, what OpenCV reads (PNG, JPEG, BMP, PGM, ...), or the folder of an OME-Zarr. Any characters may occur in
+        it.
     page : int or None
-        0-based page of a multi-page TIFF; None is the first.
+        0-based page of a multi-page TIFF, or plane of an OME-Zarr (`demis_ij.images.zarr_planes`); None is the first.
 
     Raises
     ------
@@ -161,6 +163,9 @@ def read(path: Path, page: int | None = None) -> Grey:
         When the file is missing, truncated or no image; it names the file.
     """
     path = Path(path)
+    if is_zarr(path):
+        plane: Grey = translated(path, lambda: _as_grey(zarr_plane(path, page)[:, :], path))
+        return plane
     is_tiff = first_bytes(path, 4) in TIFF_MAGIC
     pixels: Grey = translated(path, lambda: (_read_tiff if is_tiff else _read_other)(path, page))
     return pixels
@@ -187,6 +192,9 @@ def _jpeg_header(path: Path) -> tuple[tuple[int, int], np.dtype[Any]] | None:
 
 
 def _header(path: Path, page: int | None) -> tuple[tuple[int, int], np.dtype[Any]]:
+    if is_zarr(path):
+        plane = zarr_plane(path, page)
+        return plane.shape, _grey_dtype(plane.dtype)
     head = first_bytes(path, 32)
     if head[:4] in TIFF_MAGIC:
         with tifffile.TiffFile(path) as tiff:

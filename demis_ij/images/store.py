@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demis_ij.errors import InputError
-from demis_ij.images.masks import data_mask
 from demis_ij.images.reading import (
     Grey,
     Mask,
     read,
 )
+from demis_ij.images.sections import tile_mask
 from demis_ij.records import Tile
 
 
@@ -120,16 +120,7 @@ class TileStore:
             raise
 
     def _mask(self, tile: Tile) -> Mask:
-        image = self.image(tile)
-        mask = data_mask(image)
-        if tile.mask_path is None:
-            return mask
-        own = read(tile.mask_path)
-        if own.shape != image.shape:
-            sizes = f"{own.shape[1]}x{own.shape[0]} px, the tile {image.shape[1]}x{image.shape[0]}"
-            msg = f"tile {tile.id}: the mask {tile.mask_path} is {sizes}"
-            raise InputError(msg)
-        return mask & (own > 0)
+        return tile_mask(tile, self.image(tile))
 
     def _get(self, kind: str, tile: Tile, make: Callable[[], Grey]) -> Grey:
         key = (kind, tile.path, tile.page, tile.mask_path)

@@ -11,9 +11,10 @@ from demis_ij.records.nouns import (
     Solution,
     Tile,
 )
+from demis_ij.records.stack import Stack
 from demis_ij.records.warps import Field, Offsets, Warp
 
 __all__ = [
     "OVERRULED_WEIGHT", "Affine", "Correspondences", "Field", "Layout", "Offsets", "PairMatch", "Points", "Rejected",
-    "Solution", "Tile", "Warp",
+    "Solution", "Stack", "Tile", "Warp",
 ]  # fmt: skip

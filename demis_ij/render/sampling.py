@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from demis_ij.errors import InputError
 from demis_ij.geometry import Box
+from demis_ij.images.resampling import catmull_rom
 from demis_ij.records import Affine, Tile
 from demis_ij.render.canvas import EDGE_PX
 
@@ -247,7 +248,7 @@ def _interpolate(pixels: NDArray[Any], to_crop: Affine, shape: tuple[int, int], 
         if x >= 0 and y >= 0 and x + shape[1] <= pixels.shape[1] and y + shape[0] <= pixels.shape[0]:
             return np.ascontiguousarray(pixels[y : y + shape[0], x : x + shape[1]])
     if interpolation == "cubic":
-        return _catmull_rom(pixels, to_crop, shape)
+        return _cubic(pixels, to_crop, shape)
     flags = _CV_FLAGS[interpolation] | cv2.WARP_INVERSE_MAP
     drawn = cv2.warpAffine(
         pixels, np.array(to_crop.rows), (shape[1], shape[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE
@@ -255,50 +256,13 @@ def _interpolate(pixels: NDArray[Any], to_crop: Affine, shape: tuple[int, int], 
     return np.asarray(drawn)
 
 
-def _catmull_rom(pixels: Float, to_crop: Affine, shape: tuple[int, int]) -> Float:
-    """Return cubic convolution with a = -0.5 (Keys 1981, doi:10.1109/TASSP.1981.1163711), exact coordinates.
-
-    OpenCV's cubic has a = -0.75, which does not even reproduce a ramp (it bends positions by up to 0.048 px), and
-    rounds coordinates to 1/32 px; together 0.07 px were measured. This one reproduces quadratics.
-    """
+def _cubic(pixels: Float, to_crop: Affine, shape: tuple[int, int]) -> Float:
+    """Return `demis_ij.images.resampling.catmull_rom` at the points that the pixels of ``shape`` map to."""
     x, y = _coordinates(to_crop, shape)
     np.clip(x, 0, pixels.shape[1] - 1, out=x)
     np.clip(y, 0, pixels.shape[0] - 1, out=y)
     left, top = np.floor(x), np.floor(y)
-    padded = _extended(pixels)
-    stride = padded.shape[1]
-    at = top.astype(np.intp) * stride + left.astype(np.intp)
-    across, down = _keys_weights(x - left), _keys_weights(y - top)
-    flat = padded.ravel()
-    out = np.zeros(shape, np.float32)
-    for j in range(4):
-        row = across[0] * flat[j * stride :].take(at)
-        for i in range(1, 4):
-            row += across[i] * flat[j * stride + i :].take(at)
-        row *= down[j]
-        out += row
-    return out
-
-
-def _extended(pixels: Float) -> Float:
-    """Return an image with a rim of 1 px before and 2 px after, continued as parabolas (Keys 1981, eq. 25).
-
-    Repeating the outermost pixels instead would be wrong by a sixteenth of the slope along a tile's border.
-    """
-    padded = np.asarray(cv2.copyMakeBorder(pixels, 1, 2, 1, 2, cv2.BORDER_REPLICATE), np.float32)
-    for lines in (padded, padded.T):
-        if len(lines) >= 6:
-            lines[0] = 3 * lines[1] - 3 * lines[2] + lines[3]
-            lines[-2] = 3 * lines[-3] - 3 * lines[-4] + lines[-5]
-    return padded
-
-
-def _keys_weights(t: Float) -> tuple[Float, Float, Float, Float]:
-    """Return the weights of the pixels at -1, 0, 1, 2 for points at t in [0, 1)."""
-    s = 1 - t
-    first, last = -0.5 * t * s * s, -0.5 * s * t * t
-    second = 1 + t * t * (1.5 * t - 2.5)
-    return first, second, 1 - first - second - last, last
+    return catmull_rom(pixels, left.astype(np.intp), top.astype(np.intp), x - left, y - top)
 
 
 def _coordinates(to_crop: Affine, shape: tuple[int, int]) -> tuple[Float, Float]:
