@@ -29,6 +29,7 @@ loader = IJ.getProperty("{KEY}")
 type = {{ String name -> loader.loadClass(name) }}
 made = {{ String name, Object... a -> type(name).newInstance(a) }}
 everywhere = {{ ClassLoader from, ClassLoader to -> Thread.allStackTraces.keySet().findAll {{ it.contextClassLoader.is(from) }}.each {{ it.contextClassLoader = to }} }}
+forget = {{ def f = IJ.getDeclaredField("properties"); f.accessible = true; f.get(null)?.keySet()?.removeIf {{ it.startsWith("demis_ij.classes") }} }}
 projects = {{ loader == null ? [] : type("ini.trakem2.Project").getProjects() }}
 tiles = {{ p -> p.rootLayerSet.layers.collectMany {{ it.getDisplayables(type("ini.trakem2.display.Patch")) }} }}
 numbers = {{ AffineTransform at -> double[] m = new double[6]; at.getMatrix(m); m as List }}
@@ -136,10 +137,11 @@ def doubled(session: Session) -> Iterator[OpenTrakEM2]:
         type("ini.trakem2.display.Patch").drawn.clear()
         IJ.getClassLoader()  // which keeps the one it first finds
         everywhere(loader.parent, loader)
+        forget()  // the menu keeps its classes, and they know what was there when they were loaded
         """,
         folder=str(DOUBLES),
     )
     try:
         yield trakem2
     finally:
-        trakem2.groovy('type("ini.trakem2.Project").closeAll(); everywhere(loader, loader.parent)')
+        trakem2.groovy('type("ini.trakem2.Project").closeAll(); everywhere(loader, loader.parent); forget()')
