@@ -121,7 +121,7 @@ def scripts_folder() -> Path:
 
 
 def find_fiji(path: Path) -> Path:
-    """Return the folder of a Fiji, also when it is inside the one given.
+    """Return the folder of a Fiji, also when it is inside the one given, or around it (an app of macOS).
 
     Raises
     ------
@@ -132,7 +132,8 @@ def find_fiji(path: Path) -> Path:
     if not path.is_dir():
         msg = f"{path}: there is no such folder; needed the folder of a Fiji"
         raise InputError(msg)
-    found = next((p for p in (path, *(path / name for name in NAMES_INSIDE)) if _is_fiji(p)), None)
+    places = [path, *(path / name for name in NAMES_INSIDE), *([path.parent] if path.suffix == ".app" else [])]
+    found = next((p for p in places if _is_fiji(p)), None)
     if found is not None:
         return found
     plain = " (this looks like ImageJ without Fiji, which has no scripts)" if (path / "ij.jar").is_file() else ""

@@ -55,6 +55,12 @@ def test_a_fiji_inside_the_folder_is_found(tmp_path: Path, name: str) -> None:
     assert fiji.install(tmp_path).fiji == tmp_path / name
 
 
+def test_the_app_of_macos_stands_for_the_folder_around_it(empty_fiji: Path) -> None:
+    (empty_fiji / "Fiji.app" / "Contents").mkdir(parents=True)
+
+    assert fiji.install(empty_fiji / "Fiji.app").fiji == empty_fiji
+
+
 def test_what_is_no_fiji_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "ij.jar").write_bytes(b"")
 
