@@ -250,8 +250,12 @@ def test_a_run_whose_layout_has_changed_still_gives_the_matrices(stitched, tmp_p
 
     done, moves = ask(run, said, tmp_path)
     _, expected = ask(stitched / "scene" / "project.demis.xml", said, tmp_path)
+    said["patches"][0]["matrix"][4] += 30
+    moved_since, _ = ask(run, said, tmp_path)
 
     assert "has changed since it was solved" in done["warnings"][0]
+    assert done["changed"] == []
+    assert len(moved_since["changed"]) == 1
     for oid, matrix in expected.items():
         np.testing.assert_allclose(moves[oid], matrix, atol=1e-9)
 

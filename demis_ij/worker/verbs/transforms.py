@@ -184,7 +184,10 @@ def _from_run(folder: Path, named: Path) -> Solved:
     layouts = [m.moved({t.id: to_world @ t.to_world for t in m}) for m in mosaics]
     document, warnings = _solved_layout(folder)
     if document is None:
-        tiles = [SolvedTile(t.id, t.path, t.page, None, to_corner_frame(t.to_world)) for m in layouts for t in m]
+        stage = _stage(named, to_world)
+        tiles = [
+            SolvedTile(t.id, t.path, t.page, stage.get(t.id), to_corner_frame(t.to_world)) for m in layouts for t in m
+        ]
         return Solved("", tuple(tiles), warnings)
     layouts = [_with_own_ids(layout, document) for layout in layouts]
     if document.format == "trakem2":
@@ -204,9 +207,16 @@ def _from_run(folder: Path, named: Path) -> Solved:
     return Solved("", tuple(tiles), warnings)
 
 
+def _stage(named: Path, to_world: Affine) -> dict[str, Affine]:
+    """Return where a ``solution.json`` says that the stage put the tiles, as matrices; older ones do not say it."""
+    tiles = read_json(named / "solution.json" if named.is_dir() else named)["tiles"]
+    rows = {name: tile.get("stage_to_world") for name, tile in tiles.items()}
+    return {name: to_corner_frame(to_world @ Affine.from_matrix(r)) for name, r in rows.items() if r}
+
+
 def _solved_layout(folder: Path) -> tuple[Document | None, tuple[str, ...]]:
     """Return the layout that a run solved, None with the reason where it is not there as it was."""
-    why = "tiles are found by their images, and whether they were moved since they were solved cannot be told"
+    why = "tiles are found by their images, and those with a coordinate transform stay"
     try:
         document, _ = reopen(folder)
         digest_then = read_json(folder / "run.json").get("layout_sha256", "")
