@@ -278,9 +278,7 @@ def align_window(
         if image.shape != moving.shape:
             msg = f"an image or mask of {image.shape} px stands beside one of {moving.shape}: one size is needed"
             raise InputError(msg)
-    return registered(
-        own.section(moving, mask), [(own.section(r.image, r.mask), r.weight) for r in references], start
-    )
+    return registered(own.section(moving, mask), [(own.section(r.image, r.mask), r.weight) for r in references], start)
 
 
 def registered(

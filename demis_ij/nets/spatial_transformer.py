@@ -46,9 +46,7 @@ class Interpolation:
         When the vector map would be finer than the image, or a thin-plate spline has too many nodes.
     """
 
-    def __init__(
-        self, kind: str, shape: tuple[int, int], spacing: float, device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, kind: str, shape: tuple[int, int], spacing: float, device: torch.device | str = "cpu") -> None:
         if not spacing >= 1:
             msg = f"nodes {spacing:g} px apart make a vector map finer than the image: 1 px at least"
             raise InputError(msg)

@@ -59,9 +59,7 @@ class Autoencoder(nn.Module):
         _check_layers(layers)
         self.layers = tuple((int(c), int(k), int(s)) for c, k, s in layers)
         sizes = [1, *(c for c, _, _ in self.layers)]
-        encoder = [
-            nn.Conv2d(sizes[i], c, k, stride=s, padding=k // 2) for i, (c, k, s) in enumerate(self.layers)
-        ]
+        encoder = [nn.Conv2d(sizes[i], c, k, stride=s, padding=k // 2) for i, (c, k, s) in enumerate(self.layers)]
         decoder = [
             nn.ConvTranspose2d(c, sizes[i], k, stride=s, padding=k // 2, output_padding=s - 1)
             for i, (c, k, s) in reversed(list(enumerate(self.layers)))
@@ -101,7 +99,9 @@ def _check_layers(layers: Any) -> None:
         raise InputError(msg)
 
 
-def autoencoder_loss(net: Autoencoder, images: Tensor, weight: float, masks: Tensor | None = None) -> Tensor:
+def autoencoder_loss(
+    net: Autoencoder, images: Tensor, weight: float, masks: Tensor | None = None, wanted: Tensor | None = None
+) -> Tensor:
     """Return L of eq. 3: squared errors of reconstruction, plus ``weight`` times the squared weights of both halves.
 
     Parameters
@@ -113,8 +113,10 @@ def autoencoder_loss(net: Autoencoder, images: Tensor, weight: float, masks: Ten
         Lambda. Biases count as weights, as theta and phi hold all parameters.
     masks : Tensor of shape (N, 1, H, W), optional
         1 where there is data; the error elsewhere does not count (ours).
+    wanted : Tensor of shape (N, 1, H, W), optional
+        What should come out, when it is not what goes in (ours: without the noise that was added).
     """
-    missed = (images - net(images)) ** 2
+    missed = ((images if wanted is None else wanted) - net(images)) ** 2
     if masks is not None:
         missed = missed * masks
     size = torch.stack([(p**2).sum() for p in net.parameters()]).sum()
