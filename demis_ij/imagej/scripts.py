@@ -82,6 +82,13 @@ def run_script(
     return {str(e.getKey()): from_java(e.getValue()) for e in module.getOutputs().entrySet()}
 
 
+def imagej_version() -> str:
+    """Return the version of ImageJ that runs, ``"1.54p"``."""
+    import jpype
+
+    return str(jpype.JClass("ij.IJ").getVersion()).split("/")[-1]  # ImageJ2 puts its own version before it
+
+
 def run_macro(macro: Path | str, argument: str) -> str:
     """Run a macro file or a macro's text; see `Session.run_macro`."""
     import jpype

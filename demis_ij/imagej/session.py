@@ -180,6 +180,15 @@ class Session:
         self._context = context
         self._class_path = class_path
 
+    def __repr__(self) -> str:
+        windows = "without windows" if self.asked.headless else "with windows"
+        return f"<ImageJ {self.imagej_version}, {self.asked.mode}, {windows}, Java {self.java.version}>"
+
+    @property
+    def imagej_version(self) -> str:
+        """For instance ``"1.54p"``."""
+        return scripts.imagej_version()
+
     def run_script(
         self, script: Path | str, inputs: Mapping[str, Any] | None = None, *, language: str = "groovy"
     ) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from demis_ij.errors import InputError
 from demis_ij.imagej import jars as jar_list
-from demis_ij.imagej.jars import Jar, fetch, jars_of, missing
+from demis_ij.imagej.jars import Jar, fetch, jars_of, missing, resolve
 from demis_ij.imagej.java_home import candidates, find_java
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the made-up Java homes are those of Linux")
@@ -177,3 +178,23 @@ def test_a_jar_that_does_not_come_names_the_remedy(tmp_path, monkeypatch, conten
     assert "`demis-ij imagej fetch`" in str(refused.value)
     assert "\n" not in str(refused.value)
     assert not list(tmp_path.rglob("*.jar"))
+
+
+def test_further_endpoints_bring_what_they_need_once_each(monkeypatch):
+    brought = {"a:a:1": [Path("a.jar"), Path("both.jar")], "b:b:1": [Path("b.jar"), Path("both.jar")]}
+    monkeypatch.setattr("jgo.build", lambda endpoint: SimpleNamespace(all_jars=brought[endpoint]))
+
+    assert resolve(["a:a:1", "b:b:1"]) == [Path("a.jar"), Path("both.jar"), Path("b.jar")]
+
+
+def test_an_endpoint_that_is_none_is_refused_in_one_line(monkeypatch):
+    def fail(_endpoint):
+        raise RuntimeError("not found\nand much more")
+
+    monkeypatch.setattr("jgo.build", fail)
+
+    with pytest.raises(
+        InputError, match=r"cannot fetch a:a:1 from Maven Central \(not found\): check its name"
+    ) as refused:
+        resolve(["a:a:1"])
+    assert "\n" not in str(refused.value)

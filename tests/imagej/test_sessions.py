@@ -64,6 +64,11 @@ def test_a_second_start_returns_the_session_that_runs(imagej_session):
         imagej.start(java_options=["-Xmx1g"])
 
 
+@pytest.mark.java
+def test_a_session_says_what_runs(imagej_session):
+    assert repr(imagej_session).startswith("<ImageJ 1.54p, embedded, without windows, Java ")
+
+
 def test_an_unknown_mode_is_refused_before_anything_starts(tmp_path):
     code = (
         "from demis_ij import imagej\n"
