@@ -78,7 +78,7 @@ def test_the_largest_values_survive_and_java_sees_them(imagej_session, dtype, va
 
     picture = imagej_session.to_imageplus(array)
     seen = imagej_session.run_script(
-        "#@ ImagePlus image\n#@output Double value\nvalue = image.getProcessor().getPixelValue(2, 1) as double\n",
+        "#@ ImagePlus image\n#@output Double value\nvalue = image.getProcessor().getPixelValue(2, 1).doubleValue()\n",
         {"image": picture},
     )
 
