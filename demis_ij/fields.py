@@ -59,6 +59,8 @@ def at_nodes(transform: Affine | Field | Warp, shape: tuple[int, int], stride: f
 
 def dense(transform: Affine | Field | Warp, box: Box) -> Offsets:
     """Return the offsets (2, rows, cols) at every output pixel of a box; NaN where nothing is known."""
+    if isinstance(transform, Warp) and len(transform.parts) == 1:
+        transform = transform.parts[0]
     if isinstance(transform, Field):
         return _interpolated(transform, np.arange(box.x0, box.x1), np.arange(box.y0, box.y1))
     out = np.empty((2, box.height, box.width), np.float32)

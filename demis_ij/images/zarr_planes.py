@@ -57,7 +57,8 @@ class ZarrPlane:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of its values, as they are kept."""
-        return np.dtype(self.array.dtype)
+        kind: np.dtype[Any] = np.dtype(self.array.dtype)
+        return kind
 
     def __getitem__(self, key: tuple[slice, slice]) -> NDArray[Any]:
         return np.asarray(self.array[(*self.index, *key)])
