@@ -235,14 +235,9 @@ def _stack_of(path: Path, held: dict[str, NDArray[Any]]) -> StackWarps:
     if offsets.ndim != 4 or offsets.shape[1] != 2 or not len(offsets):
         raise FormatError(path, f"offsets have the shape (n, 2, h, w), found {offsets.shape}")
     grid = tuple(offsets.shape[2:])
-    if (
-        min(shape) < 1
-        or not stride > 0
-        or any(n < ceil((s - 1) / stride) + 1 for n, s in zip(grid, shape, strict=True))
-    ):
-        raise FormatError(
-            path, f"{grid[0]} x {grid[1]} nodes every {stride:g} px do not cover {shape[1]}x{shape[0]} px"
-        )
+    if min(shape) < 1 or not stride > 0 or any((n - 1) * stride < s - 1 for n, s in zip(grid, shape, strict=True)):
+        found = f"{grid[0]} x {grid[1]} nodes every {stride:g} px"
+        raise FormatError(path, f"{found} do not cover {shape[1]}x{shape[0]} px")
     origin = (float(held["origin_xy"][0]), float(held["origin_xy"][1]))
     warps = tuple(Warp((Field(o, stride),), shape, origin) for o in offsets)
     ids = tuple(str(v) for v in held["names"]) if "names" in held else ()
