@@ -16,8 +16,7 @@ from demis_ij.imagej.java_home import find_java
 pytestmark = pytest.mark.java
 HERE = Path(__file__).resolve().parent
 CHOSEN = (
-    "a_wrong_input or a_trakem2_project_is_stitched or worker_of_another_version or a_python_is_asked"
-    " or two_slices or what_does_not_exist_yet or installation_is_checked"
+    "a_wrong_input or a_trakem2_project_is_stitched or two_slices or what_does_not_exist_yet or installation_is_checked"
 )
 
 

@@ -16,6 +16,23 @@ import demis_ij
 from demis_ij import fiji
 
 pytestmark = pytest.mark.java
+PIXI_PYTHON = Path(".pixi") / "envs" / "default" / "bin" / "python"
+APPOSE = """\
+package org.apposed.appose
+class Appose {
+    String asked = ""
+    def told
+    static Appose pixi() { new Appose() }
+    Appose name(String n) { asked += "name ${n}; "; this }
+    Appose channels(String... n) { asked += "channels ${n.join(' ')}; "; this }
+    Appose conda(String... n) { asked += "conda ${n.join(' ')}; "; this }
+    Appose pypi(String... n) { asked += "pypi ${n.join(' ')}; "; this }
+    Appose subscribeProgress(Closure c) { told = c; this }
+    Appose build() { told("solving", 1, 2); new File("BASE", "asked.txt").text = asked; this }
+    String base() { "BASE" }
+}
+"""
+"""What the menu calls of Appose 0.10."""
 
 
 @pytest.fixture(scope="module")
@@ -157,58 +174,6 @@ def test_the_newer_of_two_stored_pythons_is_used(menu: Menu, tmp_path: Path) -> 
     assert not other.result.startswith("FAILED"), other.logged
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links to an interpreter need POSIX")
-def test_the_folder_of_an_environment_is_enough(menu: Menu, tmp_path: Path) -> None:
-    own = menu.copied(tmp_path / "Fiji")
-    project = tmp_path / "pixi project"
-    environment = project / ".pixi" / "envs" / "default" / "bin"
-    environment.mkdir(parents=True)
-    python = environment / "python"
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
-    python.chmod(0o755)
-
-    done = own.run("Set_Python_Environment", environment=project)
-
-    assert f"is used from now on: {python} (stored in " in done.result, done.logged
-
-
-@pytest.mark.skipif(os.name == "nt", reason="links to an interpreter need POSIX")
-def test_appose_builds_an_environment_where_fiji_has_it(menu: Menu, tmp_path: Path) -> None:
-    """A double of Appose stands where its class is looked for: the calls are its own, nothing is downloaded."""
-    own = menu.copied(tmp_path / "Fiji")
-    built = tmp_path / "built" / "bin"
-    built.mkdir(parents=True)
-    (built / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
-    (built / "python").chmod(0o755)
-    double = own.folder / "lib" / "org" / "apposed" / "appose" / "Appose.gvy"
-    double.parent.mkdir(parents=True)
-    double.write_text(APPOSE.replace("BASE", str(tmp_path / "built")), encoding="ascii")
-
-    done = own.run("Set_Python_Environment", way="build one with Appose")
-
-    assert f"is used from now on: {built / 'python'} " in done.result, done.logged
-    asked = (tmp_path / "built" / "asked.txt").read_text(encoding="utf-8")
-    assert asked == "name demis_ij; channels conda-forge; conda python=3.12 appose; pypi demis_ij; "
-    assert any(e["message"] == "solving" for e in done.events)
-
-
-APPOSE = """\
-package org.apposed.appose
-class Appose {
-    String asked = ""
-    def told
-    static Appose pixi() { new Appose() }
-    Appose name(String n) { asked += "name ${n}; "; this }
-    Appose channels(String... n) { asked += "channels ${n.join(' ')}; "; this }
-    Appose conda(String... n) { asked += "conda ${n.join(' ')}; "; this }
-    Appose pypi(String... n) { asked += "pypi ${n.join(' ')}; "; this }
-    Appose subscribeProgress(Closure c) { told = c; this }
-    Appose build() { told("solving", 1, 2); new File("BASE", "asked.txt").text = asked; this }
-    String base() { "BASE" }
-}
-"""
-
-
 def test_sixteen_bits_come_as_sixteen_bits(menu: Menu, scene: Path) -> None:
     for tile in (scene / "tiles").iterdir():
         tifffile.imwrite(tile, tifffile.imread(tile).astype(np.uint16) * 200)
@@ -217,3 +182,39 @@ def test_sixteen_bits_come_as_sixteen_bits(menu: Menu, scene: Path) -> None:
 
     assert "4 of 4 pairs agree" in done.result, done.logged
     assert 2000 < done.outputs["picture"]["mean"] < 65000
+
+
+@pytest.fixture(scope="module")
+def pixi_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with an environment, as pixi makes it."""
+    if os.name == "nt":
+        pytest.skip("a program made of a line of text needs POSIX")
+    project = tmp_path_factory.mktemp("pixi") / "my project"
+    python = project / PIXI_PYTHON
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+    python.chmod(0o755)
+    return project
+
+
+def test_the_folder_of_an_environment_is_enough(menu: Menu, tmp_path: Path, pixi_project: Path) -> None:
+    own = menu.copied(tmp_path / "Fiji")
+
+    done = own.run("Set_Python_Environment", environment=pixi_project)
+
+    assert f"is used from now on: {pixi_project / PIXI_PYTHON} (stored in " in done.result, done.logged
+
+
+def test_appose_builds_an_environment_where_fiji_has_it(menu: Menu, tmp_path: Path, pixi_project: Path) -> None:
+    """A double of Appose stands where its class is looked for: the calls are its own, nothing is downloaded."""
+    own = menu.copied(tmp_path / "Fiji")
+    double = own.folder / "lib" / "org" / "apposed" / "appose" / "Appose.gvy"
+    double.parent.mkdir(parents=True)
+    double.write_text(APPOSE.replace("BASE", str(pixi_project)), encoding="ascii")
+
+    done = own.run("Set_Python_Environment", way="build one with Appose")
+
+    assert f"is used from now on: {pixi_project / PIXI_PYTHON} " in done.result, done.logged
+    asked = (pixi_project / "asked.txt").read_text(encoding="utf-8")
+    assert asked == "name demis_ij; channels conda-forge; conda python=3.12 appose; pypi demis_ij; "
+    assert any(e["message"] == "solving" for e in done.events)

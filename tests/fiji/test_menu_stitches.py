@@ -43,29 +43,23 @@ def test_a_trakem2_project_is_stitched_and_shown(menu: Menu, scene: Path) -> Non
     assert set(done.outputs["which were resolved"]) >= {"result", "picture", "seams"}
 
 
-def test_progress_is_a_task_that_ends(menu: Menu, scene: Path) -> None:
-    done = menu.run("Stitch_Layout", layout=scene / "TileConfiguration.txt", matcher="SIFT")
-
-    assert {e["name"] for e in done.events} == {"demis_ij: Stitch Layout"}
-    assert any(e["maximum"] > 1 and e["value"] > 0 for e in done.events)
-    assert done.events[-1]["done"]
-
-
 def test_a_tile_configuration_gets_its_registered_file(menu: Menu, scene: Path, tmp_path: Path) -> None:
     done = menu.run("Stitch_Layout", layout=scene / "TileConfiguration.txt", matcher="SIFT", out=tmp_path / "ört")
 
     assert "4 of 4 pairs agree" in done.result, done.logged
+    assert {e["name"] for e in done.events} == {"demis_ij: Stitch Layout"}
+    assert done.events[-1]["done"]
     assert (tmp_path / "ört" / "TileConfiguration.registered.txt").is_file()
     assert str(tmp_path / "ört" / "TileConfiguration.registered.txt") in done.result
 
 
-def test_a_folder_of_tiles_is_stitched_by_loftr(menu: Menu, scene: Path) -> None:
+def test_a_folder_of_tiles_is_stitched_by_its_names(menu: Menu, scene: Path) -> None:
     done = menu.run(
-        "Stitch_Layout", layout=scene / "tiles", matcher="LoFTR", rows="2", columns="2", overlap="0.25",
+        "Stitch_Layout", layout=scene / "tiles", matcher="SIFT", rows="2", columns="2", overlap="0.25",
         pattern="r{row}_c{col}.tif", expectedTransformation="translation",
     )  # fmt: skip
 
-    assert done.result.startswith("4 tiles (4 by loftr)"), done.logged
+    assert done.result.startswith("4 tiles (4 by sift)"), done.logged
 
 
 def test_a_blank_tile_is_a_reason_in_the_table_and_no_failure(menu: Menu, scene: Path) -> None:
@@ -93,12 +87,16 @@ def test_a_tile_that_cannot_be_read_is_a_warning(menu: Menu, scene: Path) -> Non
 def test_stop_leaves_a_run_that_goes_on(menu: Menu, larger: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
 
-    stopped = menu.run("Stitch_Layout", layout=larger / "TileConfiguration.txt", matcher="SIFT", out=out, cancel_at=2)
+    stopped = menu.run("Stitch_Layout", layout=larger / "TileConfiguration.txt", matcher="SIFT", out=out, cancel_at=10)
+    kept = [p for p in (out / "matches").rglob("*") if p.is_file()]
     again = menu.run("Stitch_Layout", layout=larger / "TileConfiguration.txt", matcher="SIFT", out=out)
 
     assert stopped.canceled
     assert stopped.result == "stopped; run the same again to go on", stopped.logged
     assert stopped.outputs["picture"] is None
+    assert 40 in {e["maximum"] for e in stopped.events}  # pairs of 5 x 5 tiles
+    assert kept
+    assert stopped.events[-1]["done"]
     assert again.result.startswith("25 tiles"), again.logged
     assert json.loads((out / "run.json").read_text(encoding="utf-8"))
 
