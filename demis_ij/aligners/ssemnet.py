@@ -29,6 +29,8 @@ from demis_ij.nets.ssemnet_loss import Weights, drop_share, registration_loss, r
 from demis_ij.records import Affine, Field, Warp
 
 Read = Callable[[int], tuple[NDArray[Any], NDArray[np.bool_]]]
+_FALL = 0.95  # of Adam's rate, from the first step to the last, so that the vectors come to rest (ours)
+_NOTHING = 1e-7  # a loss, in units of the features' variance, that cannot be made smaller
 _LEAST_SIDE = 64  # px of the coarsest level
 _LEAST_SHARE = 0.02  # of a section, or of what two of them share: less says nothing
 
@@ -330,15 +332,18 @@ def _optimised(
     for step in range(config.steps):
         moved, seen = transformed(grey, mask, spread(vectors))
         both = resized_mask(seen, size)
+        adam.param_groups[0]["lr"] = config.rate_px * (1 - _FALL * step / config.steps)
         share = drop_share(config.drop, step if config.drop_clock == "step" else step * config.rounds // config.steps)
         loss = registration_loss(
             engine.encode(moved), wanted, shares.tolist(), [both * m for m in there], vectors, config.spacing_px,
             weights, share,
         )  # fmt: skip
+        losses.append(float(loss.detach()) / unit)
+        if losses[-1] < _NOTHING:  # equal sections: Adam would take whole steps along the rounding errors
+            break
         adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
-        losses.append(float(loss.detach()) / unit)
         if _has_settled(losses, config, step):
             break
     return vectors.detach().cpu().numpy(), losses

@@ -39,7 +39,8 @@ class SsemnetConfig:
     steps : int
         Of Adam, at each level.
     rate_px : float
-        Adam's learning rate: about the px of the level that a vector may change in a step.
+        Adam's learning rate: about the px of the level that a vector may change in a step. It falls in a straight
+        line to a twentieth (ours).
     levels : int
         Of the image pyramid, coarse to fine, each twice as fine; 1 is the paper.
     drop : float
