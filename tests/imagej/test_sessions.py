@@ -201,14 +201,19 @@ time.sleep(60)
 
 
 @pytest.mark.java
-def test_an_exception_ends_python_with_1_even_while_a_script_runs(fresh_python):
+def test_an_exception_ends_python_with_1_though_java_was_only_seen_by_threads_and_is_busy(fresh_python):
     code = """
 import threading, time
 from demis_ij import imagej
-session = imagej.start(groovy=GROOVY, java_options=["-XX:TieredStopAtLevel=1"])
-script = "#@output String x\\nwhile (true) Thread.sleep(10)\\n"
-busy = threading.Thread(target=session.run_script, args=(script,), daemon=True)
-busy.start()
+sessions = []
+def begin():
+    sessions.append(imagej.start(groovy=GROOVY, java_options=["-XX:TieredStopAtLevel=1"]))
+    sessions[0].run_script("#@output String x\\nx = 'done'\\n")
+first = threading.Thread(target=begin)
+first.start(); first.join()
+def work():
+    sessions[0].run_script("#@output String x\\nwhile (true) Thread.sleep(10)\\n")
+threading.Thread(target=work, daemon=True).start()
 time.sleep(1)
 raise RuntimeError("the end")
 """
