@@ -118,6 +118,17 @@ def misfit(spline: CubicSpline, mapping: Map, count: int = 2000) -> Misfit:
     return Misfit(*(float(v) for v in np.percentile(away, (50, 99, 100))))
 
 
+def intervals_for(shape: tuple[int, int], stride: float, most: int) -> int:
+    """Return how many intervals a field over an image is worth: no finer than its nodes, between which it is straight.
+
+    Examples
+    --------
+    >>> intervals_for((150, 200), stride=8, most=64)
+    32
+    """
+    return min(most, next((n for n in INTERVALS if n * stride >= max(shape)), INTERVALS[-1]))
+
+
 def spline_of(
     mapping: Map, shape: tuple[int, int], *, within_px: float = 0.1, most: int = INTERVALS[-1]
 ) -> tuple[CubicSpline, Misfit]:

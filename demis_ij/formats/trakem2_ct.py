@@ -14,6 +14,7 @@ from math import ceil, isfinite, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from demis_ij.formats.splines import CubicSpline
 from demis_ij.geometry import apply, fit_affine
 from demis_ij.records import Affine, Points
 
@@ -211,6 +212,17 @@ def _fit_each(model: str, p: Points, q: Points, weight: NDArray[np.float64], poi
     return np.asarray(turned + qc)
 
 
+def _cubic_b_spline(fields: Sequence[str]) -> Map:
+    """Return a cubic B-spline: width, height, intervals, then the x and the y coefficients, row by row."""
+    cols, rows, intervals = (int(f) for f in fields[:3])
+    if min(cols, rows, intervals) < 1:
+        msg = f"{intervals} interval(s) over {cols}x{rows} px"
+        raise ValueError(msg)
+    side = intervals + 3
+    values = np.array(_numbers(fields[3:], 2 * side * side)).reshape(2, side, side)
+    return CubicSpline(values[0], values[1], (rows, cols))
+
+
 PARSERS: dict[str, Callable[[Sequence[str]], Map]] = {
     "AffineModel2D": _affine,
     "TranslationModel2D": _translation,
@@ -218,6 +230,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], Map]] = {
     "SimilarityModel2D": _similarity,
     "HomographyModel2D": _homography,
     "PolynomialTransform2D": _polynomial,
+    "CubicBSplineTransform": _cubic_b_spline,
     "MovingLeastSquaresTransform2": _moving_least_squares,
     "NonLinearCoordinateTransform": _nonlinear,
     "NonLinearTransform": _nonlinear,

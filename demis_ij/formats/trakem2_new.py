@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +16,7 @@ from demis_ij import images
 from demis_ij.errors import InputError
 from demis_ij.formats.files import heights, relative_or_absolute
 from demis_ij.formats.trakem2_bytes import escape
+from demis_ij.formats.trakem2_ct import Spec
 from demis_ij.formats.trakem2_matrix import format_matrix, to_corner_frame
 from demis_ij.records import Layout, Tile
 
@@ -58,17 +59,47 @@ zOrigin="0.0" info="null" valueUnit="Gray Value" timeUnit="sec" unit="{unit}"/>
 """
 LAYER = '\t\t<t2_layer oid="{oid}"\n\t\t\t thickness="{thickness!r}"\n\t\t\t z="{z!r}"\n\t\t\t title=""\n\t\t>\n'
 PATCH = """\
-\t\t\t<t2_patch oid="{oid}" width="{width}.0" height="{height}.0" transform="{transform}"{flags} title="{title}" \
-links="" type="{type}"
+\t\t\t<t2_patch oid="{oid}" width="{box_width}.0" height="{box_height}.0" transform="{transform}"{flags} \
+title="{title}" links="" type="{type}"
 \t\t\t\tfile_path="{path}" style="fill-opacity:1.0;stroke:#ffff00;" o_width="{width}" o_height="{height}" \
-min="{low!r}" max="{high!r}" mres="32">
-\t\t\t</t2_patch>
+min="{low!r}" max="{high!r}" mres="{columns}">
+{deformed}\t\t\t</t2_patch>
 """
+TRANSFORM = '\t\t\t\t\t<ict_transform class="{name}" data="{data}"/>\n'
+TRANSFORMS = "\t\t\t\t<ict_transform_list>\n{entries}\t\t\t\t</ict_transform_list>\n"
 FOOTER = "\t</t2_layer_set>\n</trakem2>\n"
 
 
-def project_xml(path: Path, layouts: Sequence[Layout]) -> bytes:
+@dataclass(frozen=True)
+class Deformed:
+    """What TrakEM2 does to an image before its matrix.
+
+    Attributes
+    ----------
+    specs : tuple of (str, str)
+        Class and data of each coordinate transform, the first one first.
+    columns : int
+        Columns of the mesh that it is drawn with (``mres``).
+    size : tuple of int
+        (width, height) of the transformed image's box.
+    """
+
+    specs: tuple[Spec, ...]
+    columns: int
+    size: tuple[int, int]
+
+
+def project_xml(
+    path: Path,
+    layouts: Sequence[Layout],
+    *,
+    deformed: Mapping[str, Deformed] | None = None,
+    shape: tuple[int, int] | None = None,
+) -> bytes:
     """Return a whole new project as ISO-8859-1 bytes.
+
+    ``deformed`` holds the coordinate transforms of tiles, by id; the ``to_world`` of such a tile leads from its box.
+    ``shape`` is (rows, cols) of the project's canvas, which ends behind the last tile when not given.
 
     Tiles keep their ids as oids where all of them are numbers above the ones the project itself needs; else they are
     numbered. A tile whose size neither the layout nor its image tells gets the size of the others, if they agree.
@@ -84,7 +115,7 @@ def project_xml(path: Path, layouts: Sequence[Layout]) -> bytes:
     bounds = np.array([layout.bounds() for layout in layouts])
     pixel, unit = next((layout.pixel_size for layout in layouts if layout.pixel_size), (1.0, "pixel"))
     unuid = f"{time.time_ns() // 1_000_000}.{secrets.randbelow(2**31)}.{secrets.randbelow(2**31)}"
-    size = np.ceil(np.maximum(bounds.max(0)[2:], 1))
+    size = np.ceil(np.maximum(bounds.max(0)[2:], 1)) if shape is None else np.array(shape[::-1])
     parts = [HEADER.encode(ENCODING)]
     project = PROJECT.format(
         title=_text(path.name.split(".xml")[0]),
@@ -101,8 +132,13 @@ def project_xml(path: Path, layouts: Sequence[Layout]) -> bytes:
         looks = _Looks(layout)
         for tile in layout:
             kind, low, high = looks.of(tile)
+            bent = (deformed or {}).get(tile.id, Deformed((), 32, tile.shape[::-1]))
             text = PATCH.format(
                 oid=oids[layout.section, tile.id],
+                box_width=bent.size[0],
+                box_height=bent.size[1],
+                columns=bent.columns,
+                deformed=_transforms(bent.specs),
                 width=tile.shape[1],
                 height=tile.shape[0],
                 transform=format_matrix(to_corner_frame(tile.to_world)),
@@ -117,6 +153,11 @@ def project_xml(path: Path, layouts: Sequence[Layout]) -> bytes:
         parts.append(b"\t\t</t2_layer>\n")
     parts.append(FOOTER.encode(ENCODING))
     return b"".join(parts)
+
+
+def _transforms(specs: Sequence[Spec]) -> str:
+    entries = "".join(TRANSFORM.format(name=_text(name), data=_text(data)) for name, data in specs)
+    return TRANSFORMS.format(entries=entries) if specs else ""
 
 
 def _layer_head(z: Sequence[float], index: int) -> str:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from demis_ij import fields
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats.files import NOT_ALLOWED, finite, read_raw, read_text
-from demis_ij.formats.splines import CubicSpline, Misfit, spline_of
-from demis_ij.formats.warps_pushed import completed
+from demis_ij.formats.splines import CubicSpline, Misfit, intervals_for, spline_of
+from demis_ij.formats.warps_pushed import completed, stride_of
 from demis_ij.geometry import Box
 from demis_ij.records import Field, Warp
 
@@ -104,15 +104,16 @@ def _block(path: Path, lines: tuple[str, ...], head: str, rows: int, cols: int) 
 def write_elastic(path: Path, warp: Warp, *, most_intervals: int = 64, overwrite: bool = False) -> Misfit:
     """Write an elastic transformation (``_direct_transf.txt``) and return how far it departs from the warp.
 
-    The spline has as many intervals as it needs to stay within a tenth of a px at 99 of 100 pixels; bUnwarpJ's own
-    dialog makes 1 to 16, and reads more. Where the warp knows nothing the spline goes on.
+    The spline has as many intervals as it needs to stay within a tenth of a px at 99 of 100 pixels, no more than the
+    warp has nodes; bUnwarpJ itself makes 1 to 16, and reads more. Where the warp knows nothing the spline goes on.
 
     Raises
     ------
     InputError
         When the file exists or cannot be written.
     """
-    spline, departs = spline_of(completed(warp), warp.shape, most=most_intervals)
+    most = intervals_for(warp.shape, stride_of(warp), most_intervals)
+    spline, departs = spline_of(completed(warp), warp.shape, most=most)
     _write_lines(Path(path), _elastic_lines(spline), overwrite)
     return departs
 

@@ -6,6 +6,7 @@ does, with the rest that the nearest known node has.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,34 +66,48 @@ class Completed:
         return self.affine(p) + (self.rest(p) - p)
 
     def pushed(self, points_xy: Points) -> Points:
-        """Return where (N, 2) image px go: Newton's method from where the affine part sends them.
+        """Return where (N, 2) image px go. Where a warp folds it is one of the places, or the nearest to one."""
+        return inverted(self, points_xy, self.affine)[0]
 
-        Where a warp folds a pixel goes to several places, or to none: then it is the best that was found.
-        """
-        target = np.asarray(points_xy, np.float64)
-        at = self.affine.inverse(target)
-        missed = self(at) - target
-        pace = np.ones(len(target))
-        for _ in range(_STEPS):
-            error = np.linalg.norm(missed, axis=1)
-            todo = (error > _NEAR_PX) & (pace > 1e-3)
-            if not todo.any():
-                break
-            tried = at[todo] - pace[todo, None] * self._steps(at[todo], missed[todo])
-            left = self(tried) - target[todo]
-            nearer = np.linalg.norm(left, axis=1) < error[todo]
-            where = np.flatnonzero(todo)
-            at[where[nearer]], missed[where[nearer]] = tried[nearer], left[nearer]
-            pace[where] = np.where(nearer, np.minimum(2 * pace[where], 1), pace[where] / 2)
-        return at
 
-    def _steps(self, at: Points, missed: Points) -> Points:
-        """Return Newton's steps: what is missed, through the inverse Jacobian; the affine part's where it folds."""
-        across, down = (self(at + v) - self(at - v) for v in (np.array([0.25, 0]), np.array([0, 0.25])))
-        jacobian = np.stack([across, down], axis=-1) * 2
-        folds = np.linalg.det(jacobian) < 0.1 * abs(self.affine.determinant)
-        jacobian[folds] = self.affine.matrix[:2, :2]
-        return np.asarray(np.linalg.solve(jacobian, missed[..., None])[..., 0])
+def inverted(
+    mapping: Callable[[Points], Points], points_xy: Points, near: Affine
+) -> tuple[Points, NDArray[np.float64]]:
+    """Return the points that a map sends to (N, 2) points, by Newton's method, and how far they miss, px.
+
+    Parameters
+    ----------
+    mapping : callable
+        (N, 2) points to (N, 2) points.
+    points_xy : ndarray of shape (N, 2)
+        What is to be reached.
+    near : Affine
+        About what the map does: its inverse starts the search, and takes over where the map folds.
+    """
+    target = np.asarray(points_xy, np.float64)
+    at = near.inverse(target)
+    missed = mapping(at) - target
+    pace = np.ones(len(target))
+    for _ in range(_STEPS):
+        error = np.linalg.norm(missed, axis=1)
+        todo = (error > _NEAR_PX) & (pace > 1e-3)
+        if not todo.any():
+            break
+        tried = at[todo] - pace[todo, None] * _newton_steps(mapping, at[todo], missed[todo], near)
+        left = mapping(tried) - target[todo]
+        nearer = np.linalg.norm(left, axis=1) < error[todo]
+        where = np.flatnonzero(todo)
+        at[where[nearer]], missed[where[nearer]] = tried[nearer], left[nearer]
+        pace[where] = np.where(nearer, np.minimum(2 * pace[where], 1), pace[where] / 2)
+    return at, np.linalg.norm(missed, axis=1)
+
+
+def _newton_steps(mapping: Callable[[Points], Points], at: Points, missed: Points, near: Affine) -> Points:
+    across, down = (mapping(at + v) - mapping(at - v) for v in (np.array([0.25, 0]), np.array([0, 0.25])))
+    jacobian = np.stack([across, down], axis=-1) * 2
+    folds = np.linalg.det(jacobian) * np.sign(near.determinant) < 0.1 * abs(near.determinant)
+    jacobian[folds] = near.matrix[:2, :2]
+    return np.asarray(np.linalg.solve(jacobian, missed[..., None])[..., 0])
 
 
 def completed(warp: Warp) -> Completed:
