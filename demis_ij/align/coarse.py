@@ -1,0 +1,220 @@
+"""Turned and shifted sections, put where they roughly belong before anything is bent.
+
+Neighbours that fit as they lie are left as they are. Where they do not, SIFT, then LoFTR, then correlation look for a
+turn and a shift at reduced size; the robust sparse solver places all sections by what was found, and by the neighbours
+that do fit. Where most sections lie well, exactly those stay, and only the others move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import hypot
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demis_ij import geometry
+from demis_ij.align.evidence import Comparison, Series
+from demis_ij.align.relaxing import Measured
+from demis_ij.align.sections import Pyramid
+from demis_ij.config import StitchConfig
+from demis_ij.config.aligning import AlignConfig
+from demis_ij.errors import WeightsError
+from demis_ij.images import TileStore
+from demis_ij.images.reading import Grey, Mask
+from demis_ij.pairs import match_pairs
+from demis_ij.pairs.gate import shift_turn_covariance
+from demis_ij.protocols import MATCHERS, SOLVERS, Matcher
+from demis_ij.records import Affine, Layout, PairMatch, Tile
+
+MATCHER_ORDER = ("sift", "loftr", "correlation")
+_SHOWN_PX = 768  # the longer side that matchers look at is at most this
+_FITS_FRAC = 0.35  # of the common data must close there and back, where neighbours fit as they lie
+_NEAR_FRAC = 0.05  # of the shorter side: what the flow between neighbours finds by itself
+_TOLERANCE_FRAC = 0.03  # of the longer side: what deformation may move a match by
+_BELIEVED = 0.3  # weight of a node's displacement from which it serves as a match
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where sections were put.
+
+    Attributes
+    ----------
+    motion : tuple of Affine
+        World px as they were to world px as they are, one a section of the series; the identity for those that stay.
+    notes : tuple of str
+        One line for each pair that does not fit and was not found.
+    """
+
+    motion: tuple[Affine, ...]
+    notes: tuple[str, ...] = ()
+
+
+class _ReducedStore(TileStore):
+    """Serves the reduced sections of a pyramid as tiles."""
+
+    def __init__(self, pyramid: Pyramid, level: int, index: Mapping[str, int]) -> None:
+        super().__init__()
+        self._pyramid, self._level, self._index = pyramid, level, index
+
+    def image(self, tile: Tile) -> Grey:
+        return np.asarray(self._pyramid.get(self._index[tile.id], self._level)[0])
+
+    def mask(self, tile: Tile) -> Mask:
+        return np.asarray(self._pyramid.get(self._index[tile.id], self._level)[1]) > 0
+
+    def normalised(self, tile: Tile) -> NDArray[np.uint8]:
+        return self.image(tile)
+
+
+def put_in_place(
+    series: Series, names: Sequence[str], to_world: Sequence[Affine], levels: Sequence[int], config: AlignConfig,
+    comparison: Comparison,
+) -> Placed:  # fmt: skip
+    """Return how sections must be turned and shifted so that neighbours roughly fit.
+
+    Parameters
+    ----------
+    series : Series
+        The usable sections as they lie.
+    names : sequence of str
+        Of the sections of the series; they differ.
+    to_world : sequence of Affine
+        Where each is thought to lie.
+    levels : sequence of int
+        The reductions there are, the coarsest first.
+    config : AlignConfig
+        The device.
+    comparison : Comparison
+        At the coarsest level.
+    """
+    count = len(series.index)
+    rows, cols = series.grid.nodes
+    still = np.zeros((count, 2, rows, cols), np.float32)
+    side = min(series.grid.shape)
+    measured = comparison.measure(still, [(i, i + 1, 1.0) for i in range(count - 1)])
+    misfits = [m for m in measured if not _fits(m, side)]
+    if not misfits:
+        return Placed((Affine(),) * count)
+    level = _shown_level(series, levels)
+    store = _ReducedStore(series.pyramid, level, dict(zip(names, series.index, strict=True)))
+    layout = _layout(series, names, to_world, level)
+    wanted = [(m.fixed, m.moving) for m in misfits]
+    wanted += [(i, i + 2) for i in range(count - 2) if (i, i + 1) in wanted or (i + 1, i + 2) in wanted]
+    found, notes = _matched(store, layout, [(names[i], names[j]) for i, j in wanted], config)
+    found += [_as_match(m, series, layout, names, level) for m in measured if _fits(m, side)]
+    if not found:
+        return Placed((Affine(),) * count, tuple(notes))
+    solved = SOLVERS["sparse"](model="rigid", stage_sigma_px=0.1 * max(layout.tiles[0].shape))(layout, found)
+    motion = [_full(solved.layout[n].to_world @ layout[n].to_world.inverse, level) for n in names]
+    return Placed(_most_stay(motion, series, _NEAR_FRAC * side), tuple(notes))
+
+
+def _fits(measured: Measured, side: int) -> bool:
+    """Return whether two sections fit well enough, as they lie, for the flow to do the rest."""
+    believed = measured.weight > _BELIEVED
+    if measured.consistent_frac < _FITS_FRAC or not believed.any():
+        return False
+    dx, dy = (float(np.median(o[believed])) for o in measured.offsets)
+    return hypot(dx, dy) < _NEAR_FRAC * side
+
+
+def _shown_level(series: Series, levels: Sequence[int]) -> int:
+    """Return the finest reduction at which all sections are at most `_SHOWN_PX` px a side, else the coarsest."""
+    largest = max(max(series.pyramid.get(i, levels[0])[0].shape) for i in series.index) * levels[0]
+    return next((q for q in reversed(levels) if largest / q <= _SHOWN_PX), levels[0])
+
+
+def _layout(series: Series, names: Sequence[str], to_world: Sequence[Affine], level: int) -> Layout:
+    """Return the reduced sections as tiles; the world is reduced like them."""
+    tiles = []
+    for name, index, place in zip(names, series.index, to_world, strict=True):
+        rows, cols = series.pyramid.get(index, level)[0].shape
+        tiles.append(Tile(name, Path(name), (rows, cols), _reduced(place, level)))
+    return Layout(tuple(tiles))
+
+
+def _halves(level: int) -> Affine:
+    """Return the map from px of a reduced image to full px."""
+    return Affine(level, 0, 0, level, (level - 1) / 2, (level - 1) / 2)
+
+
+def _reduced(full: Affine, level: int) -> Affine:
+    return _halves(level).inverse @ full @ _halves(level)
+
+
+def _full(small: Affine, level: int) -> Affine:
+    return _halves(level) @ small @ _halves(level).inverse
+
+
+def _matched(
+    store: TileStore, layout: Layout, pairs: list[tuple[str, str]], config: AlignConfig
+) -> tuple[list[PairMatch], list[str]]:
+    """Return what matchers find of some pairs, each asked only about what the one before did not find."""
+    settings = StitchConfig(
+        model="rigid", resolution=1.0, refine=False, max_rotation_deg=180.0, max_scale_frac=0.1,
+        max_error_px=max(2.0, _TOLERANCE_FRAC * max(layout.tiles[0].shape)), device=config.device,
+    )  # fmt: skip
+    found: list[PairMatch] = []
+    reason: dict[tuple[str, str], str] = {}
+    pending = pairs
+    for name in MATCHER_ORDER:
+        if not pending:
+            break
+        try:
+            matcher = _matcher(name, config)
+        except WeightsError as error:
+            reason |= dict.fromkeys(pending, f"{name} cannot be used: {error}")
+            continue
+        got = match_pairs(store, layout, pending, matcher, settings, stage_error_frac=1.0)
+        found += [m for m in got if isinstance(m, PairMatch)]
+        missed = [m for m in got if not isinstance(m, PairMatch)]
+        reason |= {(m.fixed, m.moving): m.reason for m in missed}
+        pending = [(m.fixed, m.moving) for m in missed]
+    return found, [
+        f"sections {a} and {b} do not fit as they lie, and no turn was found: {reason[a, b]}" for a, b in pending
+    ]
+
+
+def _matcher(name: str, config: AlignConfig) -> Matcher:
+    kind = MATCHERS[name]
+    if name == "loftr":
+        return kind(resolution=0.5, weights="shipped", device=config.device)  # type: ignore[no-any-return]
+    return kind(resolution=1.0) if name == "sift" else kind()  # type: ignore[no-any-return]
+
+
+def _as_match(measured: Measured, series: Series, layout: Layout, names: Sequence[str], level: int) -> PairMatch:
+    """Return the flow between two sections that fit as a pair of tiles with points."""
+    believed = measured.weight > _BELIEVED
+    rows, cols = np.nonzero(believed)
+    at = np.stack([cols, rows], axis=1) * series.grid.stride
+    # the step that the fixed section would take is where the moving section's tissue lies in the fixed one
+    one = series.placing[measured.fixed](at + measured.offsets[:, rows, cols].T)
+    two = series.placing[measured.moving](at)
+    fixed_xy, moving_xy = (_halves(level).inverse(p) for p in (one, two))
+    keep = slice(None, None, max(1, len(at) // 200))
+    fixed_xy, moving_xy = fixed_xy[keep], moving_xy[keep]
+    to_fixed = geometry.fit_rigid(moving_xy, fixed_xy)
+    off = geometry.apply(to_fixed, moving_xy) - fixed_xy
+    residual = float(np.sqrt((off**2).sum(axis=1).mean()))
+    return PairMatch(
+        names[measured.fixed], names[measured.moving], fixed_xy, moving_xy, to_fixed, "rigid",
+        shift_turn_covariance(fixed_xy, residual), residual, "flow", len(at),
+    )  # fmt: skip
+
+
+def _most_stay(motion: Sequence[Affine], series: Series, near_px: float) -> tuple[Affine, ...]:
+    """Return the motions relative to the section that most others move with; those within reach of it do not move."""
+    rows, cols = series.grid.shape
+    corners = np.array([[0, 0], [cols - 1, 0], [cols - 1, rows - 1], [0, rows - 1]], np.float64)
+    at = np.stack([m(corners) for m in motion])
+    apart = np.linalg.norm(at[:, None] - at[None], axis=-1).max(axis=-1)
+    centre = int(np.argmin(np.median(apart, axis=1)))
+    relative = [motion[centre].inverse @ m for m in motion]
+    near = apart[centre] < near_px
+    if near.mean() < 0.5:
+        return tuple(relative)
+    return tuple(Affine() if n else m for m, n in zip(relative, near, strict=True))
