@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from demis_ij.errors import InputError
 from demis_ij.geometry import Box
-from demis_ij.records import Correspondences, Layout, PairMatch, Solution
+from demis_ij.records import Correspondences, Field, Layout, PairMatch, Solution
 
 Image = NDArray[Any]
 
@@ -65,6 +65,34 @@ class Solver(Protocol):
 
     def __call__(self, layout: Layout, matches: Sequence[PairMatch]) -> Solution:
         """Return the solved layout."""
+        ...
+
+
+@runtime_checkable
+class Aligner(Protocol):
+    """Brings one section onto another, of the same size and roughly in place.
+
+    Contract: equal sections stay where they are; a known smooth warp (of an affine aligner: an affine map) is
+    recovered; nothing under a mask decides; a section with nothing to see gives a field of NaN and no exception; the
+    field folds nothing. `demis_ij.testing.aligner_contract` tests this.
+    """
+
+    name: str
+
+    def __call__(
+        self,
+        fixed: NDArray[np.float32],
+        moving: NDArray[np.float32],
+        fixed_mask: NDArray[np.bool_],
+        moving_mask: NDArray[np.bool_],
+    ) -> Field:
+        """Return the field from pixels of ``fixed`` to points of ``moving``; grey values are 0 to 255.
+
+        Raises
+        ------
+        InputError
+            When the four arrays are not of one shape.
+        """
         ...
 
 
@@ -168,6 +196,14 @@ SOLVERS = NameTable(
         "sparse": "demis_ij.solvers.sparse:SparseSolver",
         "slam": "demis_ij.solvers.slam:SlamSolver",
         "factor_graph": "demis_ij.solvers.factor_graph:FactorGraphSolver",
+    },
+)
+ALIGNERS = NameTable(
+    "aligner",
+    {
+        "flow": "demis_ij.aligners.flow:FlowAligner",
+        "affine": "demis_ij.aligners.affine:AffineAligner",
+        "ssemnet": "demis_ij.aligners.ssemnet:SsemnetAligner",
     },
 )
 FORMATS = NameTable(
