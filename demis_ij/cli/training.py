@@ -1,10 +1,11 @@
-"""``train loftr``."""
+"""``train loftr`` and ``train autoencoder``."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +13,10 @@ import typer
 
 from demis_ij.cli.progress import Bars
 from demis_ij.cli.stitching import Json_, Quiet_, say_warnings
-from demis_ij.config import PRECISIONS
+from demis_ij.config import PRECISIONS, from_dict
+from demis_ij.config.autoencoder import AutoencoderConfig
 from demis_ij.errors import InputError
+from demis_ij.jobs.autoencoders import run_train_autoencoder
 from demis_ij.jobs.training import run_train
 from demis_ij.train.outcome import Outcome
 from demis_ij.train.settings import read_settings
@@ -22,13 +25,13 @@ train = typer.Typer(
     name="train",
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Train what matches on your own images. 'demis-ij train loftr --help' says how.",
+    help="Train what matches or aligns on your own images. 'demis-ij train loftr --help' says how.",
 )
 
 
 @train.callback()
 def _train() -> None:
-    """Train what matches on your own images."""
+    """Train what matches or aligns on your own images."""
 
 
 @train.command("loftr")
@@ -110,6 +113,77 @@ def loftr(
         )
     if facts is not None:
         say_outcome(facts, as_json)
+
+
+@train.command("autoencoder")
+def autoencoder(
+    stacks: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="STACKS", help="Your sections: folder, multi-page TIFF, OME-Zarr or layout."),
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Run folder: new, empty, or one to go on with.")],
+    form: Annotated[
+        str, typer.Option("--form", help="tem (deep, 3 x 3 filters) or sem (six layers of 7 x 7).")
+    ] = AutoencoderConfig.form,
+    generated: Annotated[
+        int, typer.Option("--generated", help="Sections of the built-in generator to add.")
+    ] = AutoencoderConfig.generated,
+    steps: Annotated[int, typer.Option("--steps", help="Optimiser steps.")] = AutoencoderConfig.steps,
+    minutes: Annotated[
+        float, typer.Option("--minutes", help="The end, if it comes first.")
+    ] = AutoencoderConfig.minutes,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, e.g. --set learning_rate=5e-4. Repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = AutoencoderConfig.seed,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = AutoencoderConfig.device,
+    threads: Annotated[
+        int, typer.Option("--threads", help="CPU threads; 0: torch decides.")
+    ] = AutoencoderConfig.threads,
+    licence: Annotated[str, typer.Option("--licence", help="Of the images, for the weights' card.")] = "",
+    as_json: Json_ = False,
+    quiet: Quiet_ = False,
+) -> None:
+    """Train the autoencoder of ssEMnet on your own stack, in minutes: its features are what sections are aligned by.
+
+    Run it again with the same --out to go on after an interruption.
+    """
+    named = {
+        "form": form, "generated": generated, "steps": steps, "minutes": minutes, "seed": seed, "device": device,
+        "threads": threads, "licence": licence,
+    }  # fmt: skip
+    config = from_dict(AutoencoderConfig, named | assigned(setting or ()))
+    if not stacks and not config.generated:
+        msg = "nothing to train on: give a stack, or --generated 20"
+        raise InputError(msg)
+    with Bars(not (quiet or as_json)) as bars:
+        command = shlex.join(["demis-ij", *sys.argv[1:]])
+        facts = run_train_autoencoder(out, stacks or [], config, command=command, progress=bars)
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    typer.echo(
+        f"best weights: step {facts['best_step']} of {facts['steps']}, ended by {facts['ended_by']} after "
+        f"{facts['seconds']:.0f} s; {1 - facts['error'] / facts['grey_variance']:.1%} of the grey variance is told"
+    )
+    for name, path in facts["files"].items():
+        typer.echo(f"  {name:<7}  {path}")
+
+
+def assigned(items: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of ``NAME=VALUE``, values as JSON writes them, else text. Raises `InputError`."""
+    out: dict[str, Any] = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals:
+            msg = f"--set {item}: needed NAME=VALUE"
+            raise InputError(msg)
+        try:
+            out[name.strip()] = json.loads(value)
+        except json.JSONDecodeError:
+            out[name.strip()] = value
+    return out
 
 
 def kept_line(outcome: Outcome) -> str:

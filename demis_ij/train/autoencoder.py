@@ -343,6 +343,13 @@ def _kept(out: Path, training: AutoencoderTraining, command: str) -> Trained:
     )  # fmt: skip
 
 
+@torch.no_grad()
+def reconstruction(net: Autoencoder, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what comes out of a network for a normalised image (H, W)."""
+    given = torch.from_numpy(np.ascontiguousarray(image))[None, None].to(net.feature_var.device)
+    return np.asarray(net(given)[0, 0].cpu().numpy(), np.float32)
+
+
 def card_page(card: dict[str, Any]) -> str:
     """Return the card of an autoencoder as Markdown."""
     layers = ", ".join(f"{c} of {k} x {k}" + (f" by {s}" if s > 1 else "") for c, k, s in card["layers"])
@@ -354,8 +361,8 @@ def card_page(card: dict[str, Any]) -> str:
         f"Yoo et al. 2017, arXiv:1707.07833, section 2.1; form {settings['form']}, encoder {layers}; "
         f"{card['parameters']} parameters; demis_ij {card['version']}.",
         "",
-        f"Trained on {card['parts']} sections, step {card['step']} of {settings['steps']} (ended by {card['stopped']}), "
-        f"{card['seconds']} s, seed {settings['seed']}.",
+        f"Trained on {card['parts']} sections, step {card['step']} of {settings['steps']} "
+        f"(ended by {card['stopped']}), {card['seconds']} s, seed {settings['seed']}.",
         "",
         f"On held-out crops: mean squared error {card['validation']:.5f} of grey from 0 to 1; {explained:.1%} of the "
         "variance is told.",
@@ -370,5 +377,5 @@ def card_page(card: dict[str, Any]) -> str:
 
 __all__ = [
     "CARD", "LOG", "WEIGHTS", "AutoencoderTraining", "Trained", "generated_parts", "parts_of_images", "parts_of_stack",
-    "train_autoencoder",
+    "reconstruction", "train_autoencoder",
 ]  # fmt: skip
