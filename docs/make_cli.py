@@ -80,8 +80,10 @@ def _command(name: str, call: Any) -> str:
     rows = [(_names(info), *_value(p, kind, info), _cell(info.help or "")) for p, kind, info in parameters(call)]
     arguments = [str(info.metavar) for _, _, info in parameters(call) if isinstance(info, ArgumentInfo)]
     lines = ["| " + " | ".join(row) + " |\n" for row in rows]
-    usage = " ".join(["demis-ij", name, *arguments, "[OPTIONS]"])
-    return f"\n## {name}\n\n{told}\n\n```\n{usage}\n```\n\n| | Value | Default | |\n|---|---|---|---|\n{''.join(lines)}"
+    options = ["[OPTIONS]"] if len(rows) > len(arguments) else []
+    usage = " ".join(["demis-ij", name, *arguments, *options])
+    table = f"\n| | Value | Default | |\n|---|---|---|---|\n{''.join(lines)}" if rows else ""
+    return f"\n## {name}\n\n{told}\n\n```\n{usage}\n```\n{table}"
 
 
 def _names(info: Any) -> str:
