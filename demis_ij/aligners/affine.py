@@ -76,7 +76,7 @@ class AffineAligner:
 
 def _by_key_points(grey: list[Grey], data: list[Mask]) -> Affine | None:
     """Return the affine map that most SIFT matches agree with; None when too few do."""
-    sift = cv2.SIFT_create(contrastThreshold=0.02)
+    sift = cv2.SIFT.create(contrastThreshold=0.02)
     points, descriptors = [], []
     for image, mask in zip(grey, data, strict=True):
         inner = cv2.erode(mask.astype(np.uint8), np.ones((9, 9), np.uint8))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from demis_ij.aligners.affine import AffineAligner
 from demis_ij.aligners.flow import FlowAligner
 from demis_ij.aligners.looks import evened, unfolded
