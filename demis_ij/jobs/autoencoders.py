@@ -100,7 +100,8 @@ def _beside(trained: Trained, image: NDArray[np.float32]) -> Html:
     crop = image[:256, :256]
     both = np.hstack([crop, np.ones((crop.shape[0], 4), np.float32), reconstruction(trained.net, crop)])
     shown = np.clip(both * 255, 0, 255).astype(np.uint8)
-    return el("p", el("img", src=data_uri(shown, _BYTES), alt="a section and its reconstruction", style="max-width:100%"))
+    said = "a section and its reconstruction"
+    return el("p", el("img", src=data_uri(shown, _BYTES), alt=said, style="max-width:100%"))
 
 
 __all__ = ["PAGE", "run_train_autoencoder"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import pickle
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -237,7 +238,7 @@ class AutoencoderTraining:
         try:
             content = torch.load(path, map_location=self.device, weights_only=True)
             other = "" if content["facts"] == self.facts() else "the settings or the images are not the same"
-        except UNREADABLE as error:
+        except (*UNREADABLE, pickle.UnpicklingError) as error:
             msg = f"{path} cannot be read as a checkpoint; delete it to begin anew"
             raise InputError(msg) from error
         if other:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from demis_ij.aligners.ssemnet import (
     Engine,
     Reference,
@@ -148,14 +149,16 @@ def test_a_start_is_kept_where_nothing_speaks_against_it(sections):
 
 
 def test_a_series_is_brought_together_section_by_section(sections):
-    warps = [smooth_warp(k, 2.5) for k in range(4)]
-    made = [(sections[0], ALL)] + [warped_by(w, s) for w, s in zip(warps[1:], sections[1:], strict=True)]
+    """The same tissue each time, with other warps and other contrast."""
+    warps = [smooth_warp(k, 1.5) for k in range(1, 4)]
+    bent = [warped_by(w, sections[0]) for w in warps]
+    made = [(sections[0], ALL), *((gain * image + 10, mask) for gain, (image, mask) in zip((0.8, 1, 0.9), bent))]
     found = list(align_series(made.__getitem__, 4, replace(FAST, steps=45)))
     assert len(found) == 4
     assert np.abs(found[0].field.offsets).max() == 0  # the first stays
     still = Field(np.zeros((2, 2, 2)), SIDE)
-    for one, truth in zip(found[1:], warps[1:], strict=True):
-        assert missed(one.field, truth) < missed(still, truth)
+    for one, truth in zip(found[1:], warps, strict=True):
+        assert missed(one.field, truth) < 0.5 * missed(still, truth)
 
 
 def test_only_the_window_is_in_memory(sections):
@@ -267,15 +270,16 @@ def test_a_large_section_is_aligned_at_a_lower_resolution_and_its_field_is_for_t
 
 
 def test_levels_find_what_one_level_does_not(sections):
-    moving = np.roll(sections[0], 22, 1)
+    moving = np.roll(sections[0], 14, 1)
     mask = ALL.copy()
-    mask[:, :22] = False
+    mask[:, :14] = False
     config = replace(FAST, alpha=0.0, steps=50)
     off = []
     for levels in (1, 2):
         found = align_window(moving, mask, [Reference(sections[0], ALL)], replace(config, levels=levels)).field
-        off.append(abs(float(np.median(found.offsets[0])) - 22))
-    assert off[1] < 0.5 * off[0]
+        off.append(abs(float(np.median(found.offsets[0])) - 14))
+    assert off[1] < 1
+    assert off[0] > 3
 
 
 def test_a_level_sees_a_field_with_the_centres_of_its_pixels():

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+
 from demis_ij.errors import InputError, WeightsError
 from demis_ij.nets.ssemnet import (
     FORMS,

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from demis_ij.nets.ssemnet_loss import (
     Weights,
     drop_share,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from demis_ij.errors import InputError
 from demis_ij.fields import dense, grid_of, nodes, thin_plate
 from demis_ij.geometry import Box
