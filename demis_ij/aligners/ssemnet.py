@@ -220,9 +220,9 @@ def _sweep(
     before: Sequence[Registration | None],
 ) -> Iterator[Registration]:
     """Align every section once, in order, from where the last sweep left it."""
-    config, window, ahead = engine.config, [], {}
-    window: list[tuple[int, Section]]
-    ahead: dict[int, Section]
+    config = engine.config
+    window: list[tuple[int, Section]] = []
+    ahead: dict[int, Section] = {}
     shape: tuple[int, ...] | None = None
     for k in range(count):
         section = ahead.pop(k) if k in ahead else engine.section(*read(k))

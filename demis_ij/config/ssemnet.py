@@ -93,10 +93,10 @@ class SsemnetConfig:
         one_of("sides", self.sides, SIDES)
         one_of("device", self.device, ("auto", "cpu", "cuda"))
         one_of("precision", self.precision, ("auto", "float32", "float16", "bfloat16"))
-        if isinstance(self.spacing_px, int | float) and self.spacing_px < 1:
+        in_range("spacing_px", self.spacing_px, 0, 4096)
+        if self.spacing_px < 1:
             msg = f"spacing_px: nodes {self.spacing_px:g} px apart make a vector map finer than the image: 1 at least"
             raise InputError(msg)
-        in_range("spacing_px", self.spacing_px, 1, 4096)
         for name in ("alpha", "beta", "gamma"):
             in_range(name, getattr(self, name), 0, 1e9)
         in_range("neighbours", self.neighbours, 1, 16)

@@ -111,7 +111,7 @@ def _cubic(pixels: int, count: int, spacing: float) -> NDArray[np.float32]:
 
 def _places(grid: tuple[int, int], spacing: float) -> NDArray[np.float64]:
     y, x = np.mgrid[0 : grid[0], 0 : grid[1]]
-    return np.stack([x.ravel(), y.ravel()], axis=1) * spacing
+    return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64) * spacing
 
 
 def _thin_plate(at: NDArray[np.float64], nodes: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -124,14 +124,14 @@ def _thin_plate(at: NDArray[np.float64], nodes: NDArray[np.float64]) -> NDArray[
     system[:count, :count], system[:count, count:], system[count:, :count] = _kernel(nodes, nodes), flat, flat.T
     basis = np.linalg.pinv(system) if np.ptp(nodes, axis=0).min() == 0 else np.linalg.inv(system)
     lifted = np.hstack([_kernel(at, nodes), np.ones((len(at), 1)), at])
-    return (lifted @ basis[:, :count]).astype(np.float32)
+    return np.asarray(lifted @ basis[:, :count], np.float32)
 
 
 def _kernel(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return r^2 log r between all points of two sets."""
     squared = ((a[:, None] - b[None]) ** 2).sum(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nan_to_num(0.5 * squared * np.log(squared), nan=0.0, neginf=0.0)
+        return np.asarray(np.nan_to_num(0.5 * squared * np.log(squared), nan=0.0, neginf=0.0))
 
 
 def transformed(image: Tensor, mask: Tensor, offsets: Tensor, fill: float = 0.5) -> tuple[Tensor, Tensor]:

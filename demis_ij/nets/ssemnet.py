@@ -116,7 +116,7 @@ def autoencoder_loss(
     wanted : Tensor of shape (N, 1, H, W), optional
         What should come out, when it is not what goes in (ours: without the noise that was added).
     """
-    missed = ((images if wanted is None else wanted) - net(images)) ** 2
+    missed: Tensor = ((images if wanted is None else wanted) - net(images)) ** 2
     if masks is not None:
         missed = missed * masks
     size = torch.stack([(p**2).sum() for p in net.parameters()]).sum()
@@ -145,12 +145,12 @@ def standardised(image: ArrayLike, mask: ArrayLike | None, window_px: float) -> 
     if window_px:
         share = cv2.GaussianBlur(known.astype(np.float32), (0, 0), window_px) + 1e-4
         mean = cv2.GaussianBlur(x, (0, 0), window_px) / share
-        x = np.where(known, x - mean, 0)
-        spread = np.sqrt(cv2.GaussianBlur(x**2, (0, 0), window_px) / share)
-        x = x / np.maximum(spread, max(0.2 * whole, 1e-6))  # flat resin is not blown up to texture
+        x = np.where(known, x - mean, 0).astype(np.float32)
+        local = np.sqrt(cv2.GaussianBlur(x**2, (0, 0), window_px) / share)
+        spread = np.maximum(local, max(0.2 * whole, 1e-6))  # flat resin is not blown up to texture
     else:
-        x = x / max(whole, 1e-6)
-    return np.where(known, np.clip(0.5 + x / _SPREAD, 0, 1), 0.5).astype(np.float32)
+        spread = np.full_like(x, max(whole, 1e-6))
+    return np.where(known, np.clip(0.5 + x / (_SPREAD * spread), 0, 1), 0.5).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

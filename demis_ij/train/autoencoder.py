@@ -311,9 +311,9 @@ def train_autoencoder(
             progress("steps", training.step, config.steps)
             if training.step % config.validate_every == 0 or training.over:
                 training.validate()
-                training.save(out / CHECKPOINT)
+                _checkpoint(out, training)
         if not training.over:
-            training.save(out / CHECKPOINT)
+            _checkpoint(out, training)
             raise KeyboardInterrupt
     return _kept(out, training, command)
 
@@ -323,6 +323,12 @@ def _prepared(out: Path) -> None:
         msg = f"--out {out} is a file, or a folder that holds something else: choose another"
         raise InputError(msg)
     out.mkdir(parents=True, exist_ok=True)
+
+
+def _checkpoint(out: Path, training: AutoencoderTraining) -> None:
+    """Write the loss curve so far, and what is needed to go on."""
+    write_whole(out / LOG, "".join(json.dumps(p) + "\n" for p in training.history).encode())
+    training.save(out / CHECKPOINT)
 
 
 def _kept(out: Path, training: AutoencoderTraining, command: str) -> Trained:
@@ -337,7 +343,6 @@ def _kept(out: Path, training: AutoencoderTraining, command: str) -> Trained:
     }  # fmt: skip
     save_autoencoder(out / WEIGHTS, net, card)
     write_whole(out / CARD, card_page(card).encode())
-    write_whole(out / LOG, "".join(json.dumps(p) + "\n" for p in training.history).encode())
     return Trained(
         net, out / WEIGHTS, out / CARD, training.step, training.best_step, tuple(training.history), variance,
         training.over,

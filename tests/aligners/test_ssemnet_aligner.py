@@ -152,7 +152,7 @@ def test_a_series_is_brought_together_section_by_section(sections):
     """The same tissue each time, with other warps and other contrast."""
     warps = [smooth_warp(k, 1.5) for k in range(1, 4)]
     bent = [warped_by(w, sections[0]) for w in warps]
-    made = [(sections[0], ALL), *((gain * image + 10, mask) for gain, (image, mask) in zip((0.8, 1, 0.9), bent))]
+    made = [(sections[0], ALL), *((gain * image + 10, mask) for gain, (image, mask) in zip((0.8, 1, 0.9), bent, strict=True))]
     found = list(align_series(made.__getitem__, 4, replace(FAST, steps=45)))
     assert len(found) == 4
     assert np.abs(found[0].field.offsets).max() == 0  # the first stays
