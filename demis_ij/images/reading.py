@@ -26,7 +26,7 @@ TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as ImageJ and OpenCV weigh red, green and blue
 
 
-def _grey_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def grey_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype that `read` gives to samples of ``dtype``."""
     if dtype == np.bool_ or dtype == np.uint8:
         return np.dtype(np.uint8)
@@ -37,7 +37,7 @@ def _as_grey(pixels: Grey, path: Path) -> Grey:
     """Return 2-D grey of an image whose colour samples (red first), if any, are the last axis."""
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8) * np.uint8(255)
-    dtype = _grey_dtype(pixels.dtype)
+    dtype = grey_dtype(pixels.dtype)
     if pixels.ndim == 3 and pixels.shape[2] in {3, 4}:
         luma = pixels[..., :3].astype(np.float32) @ np.array(_LUMA, np.float32)
         pixels = luma if dtype == np.float32 else np.rint(luma)
@@ -83,8 +83,57 @@ def _refuse_truncated(page: Any, path: Path) -> None:
         raise InputError(msg)
 
 
+def _plane_offset(tiff: tifffile.TiffFile, page: int | None) -> int | None:
+    """Return where the pixels of a plane begin, None where they do not lie in the file as they are, in grey.
+
+    ImageJ's stacks of more than 4 GiB have one page and say ``images=N``: the planes follow each other.
+    """
+    first = tiff.pages.first
+    number = 0 if page is None else page
+    planes = int((tiff.imagej_metadata or {}).get("images", 1)) if len(tiff.pages) == 1 else 1
+    found: Any = first if planes > 1 or number >= len(tiff.pages) else tiff.pages[number].aspage()
+    if not found.is_memmappable or found.samplesperpixel != 1 or found.photometric.name != "MINISBLACK":
+        return None
+    start = int(found.dataoffsets[0])
+    if found is not first or planes == 1:
+        return start if number < len(tiff.pages) else None
+    return start + number * _plane_bytes(first) if number < planes else None
+
+
+def _plane_bytes(page: Any) -> int:
+    return int(page.imagelength) * int(page.imagewidth) * int(np.dtype(page.dtype).itemsize)
+
+
+def mapped_plane(path: Path, page: int | None) -> Grey | None:
+    """Return the pixels of an uncompressed grey TIFF as they lie in the file, unread; None where they do not lie so.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read.
+    """
+    if first_bytes(path, 4) not in TIFF_MAGIC:
+        return None
+
+    def look() -> Grey | None:
+        with tifffile.TiffFile(path) as tiff:
+            start, whole = _plane_offset(tiff, page), tiff.pages.first
+            if page is not None and start is not None and page < len(tiff.pages):
+                whole = tiff.pages[page].aspage()
+            if start is None or start + _plane_bytes(whole) > path.stat().st_size:
+                return None
+            kind: np.dtype[Any] = np.dtype(whole.dtype).newbyteorder(tiff.byteorder)
+            shape = (int(whole.imagelength), int(whole.imagewidth))
+        return np.memmap(path, kind, "r", offset=start, shape=shape)
+
+    mapped: Grey | None = translated(path, look)
+    return mapped
+
+
 def _read_tiff(path: Path, page: int | None) -> Grey:
     with tifffile.TiffFile(path) as tiff:
+        if page is not None and page >= len(tiff.pages) and (plane := mapped_plane(path, page)) is not None:
+            return _as_grey(np.array(plane, plane.dtype.newbyteorder("=")), path)
         frame = tiff_page(tiff, path, page)
         whole = frame.aspage()
         _refuse_truncated(whole, path)
@@ -194,17 +243,19 @@ def _jpeg_header(path: Path) -> tuple[tuple[int, int], np.dtype[Any]] | None:
 def _header(path: Path, page: int | None) -> tuple[tuple[int, int], np.dtype[Any]]:
     if is_zarr(path):
         plane = zarr_plane(path, page)
-        return plane.shape, _grey_dtype(plane.dtype)
+        return plane.shape, grey_dtype(plane.dtype)
     head = first_bytes(path, 32)
     if head[:4] in TIFF_MAGIC:
         with tifffile.TiffFile(path) as tiff:
+            if page is not None and page >= len(tiff.pages) and (later := mapped_plane(path, page)) is not None:
+                return (later.shape[0], later.shape[1]), grey_dtype(later.dtype.newbyteorder("="))
             frame = tiff_page(tiff, path, page).aspage()
             _refuse_truncated(frame, path)
             dtype = np.dtype(np.uint8) if frame.photometric.name == "PALETTE" else frame.dtype
             if dtype is None:
                 msg = f"{path}: samples of {frame.bitspersample} bits cannot be read"
                 raise InputError(msg)
-            return (int(frame.imagelength), int(frame.imagewidth)), _grey_dtype(np.dtype(dtype))
+            return (int(frame.imagelength), int(frame.imagewidth)), grey_dtype(np.dtype(dtype))
     found = (_png_header(head) or _jpeg_header(path)) if page in {None, 0} else None
     if found is not None:
         _refuse_cut(path, path.read_bytes() if head.startswith(b"\xff\xd8") else head[:8] + last_bytes(path, 64))

@@ -48,6 +48,7 @@ class ZarrPlane:
 
     array: Any
     index: tuple[int, ...]
+    path: Path
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -61,7 +62,11 @@ class ZarrPlane:
         return kind
 
     def __getitem__(self, key: tuple[slice, slice]) -> NDArray[Any]:
-        return np.asarray(self.array[(*self.index, *key)])
+        try:
+            return np.asarray(self.array[(*self.index, *key)])
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            msg = f"{self.path}: plane {self.index} cannot be read: {str(error) or type(error).__name__}"
+            raise InputError(msg) from error
 
 
 def is_zarr(path: Path) -> bool:
@@ -113,4 +118,4 @@ def zarr_plane(path: Path, page: int | None) -> ZarrPlane:
         msg = f"{path}: plane {number} was asked for, the file has {count}"
         raise InputError(msg)
     at = np.unravel_index(number, image.leading) if image.leading else ()
-    return ZarrPlane(image.array, tuple(int(i) for i in at))
+    return ZarrPlane(image.array, tuple(int(i) for i in at), path)

@@ -5,10 +5,15 @@
 ``blending``   several tiles made one, where they overlap
 ``intensity``  a gain and an offset for each tile, solved on the overlaps
 ``mosaic``     the verbs: `blocks`, `render`, `preview`
+``volume``     a stack and its warps: `render_volume`, `unaligned`
 """
 
 from demis_ij.render.canvas import Canvas
 from demis_ij.render.intensity import solve_intensity
 from demis_ij.render.mosaic import Rendered, blocks, common_dtype, preview, render
+from demis_ij.render.volume import RenderedVolume, render_volume, unaligned
 
-__all__ = ["Canvas", "Rendered", "blocks", "common_dtype", "preview", "render", "solve_intensity"]
+__all__ = [
+    "Canvas", "Rendered", "RenderedVolume", "blocks", "common_dtype", "preview", "render", "render_volume",
+    "solve_intensity", "unaligned",
+]  # fmt: skip

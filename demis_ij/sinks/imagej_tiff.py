@@ -146,6 +146,10 @@ def header(
     dtype: np.dtype[Any],
     pixel_size: tuple[float, str] | None,
     shown: tuple[float, float] | None,
+    *,
+    slices: int = 1,
+    spacing: float | None = None,
+    next_directory: int = 0,
 ) -> bytes:
     """Return all that stands before the pixels: always as many bytes.
 
@@ -159,6 +163,12 @@ def header(
         Side of a pixel and its unit.
     shown : tuple of (float, float) or None
         Greys shown as black and white; ImageJ's choice when None.
+    slices : int
+        Of a stack; their pixels follow each other.
+    spacing : float, optional
+        From slice to slice, in the unit of ``pixel_size``.
+    next_directory : int
+        Where the directory of the second slice stands; 0 where there is none.
     """
     bits = dtype.itemsize * 8
     bytes_of_pixels = min(shape[0] * shape[1] * dtype.itemsize, 2**32 - 1)
@@ -181,9 +191,15 @@ def header(
         (283, 5, 1, after + 8),
         (339, 3, 1, (3 if dtype.kind == "f" else 1) << 16),
     ]
-    ifd = struct.pack(">H", count) + b"".join(struct.pack(">HHII", *e) for e in entries) + struct.pack(">I", 0)
+    ifd = struct.pack(">H", count) + b"".join(struct.pack(">HHII", *e) for e in entries)
+    ifd += struct.pack(">I", next_directory)
     rational = struct.pack(">II", ratio.numerator, ratio.denominator)
-    described = description(pixel_size, shown).encode("ascii").ljust(DESCRIPTION_BYTES - 1, b"\n") + b"\0"
+    described = (
+        description(pixel_size, shown, slices=slices, spacing=spacing)
+        .encode("ascii")
+        .ljust(DESCRIPTION_BYTES - 1, b"\n")
+        + b"\0"
+    )
     return b"MM\0*" + struct.pack(">I", 8) + ifd + rational + rational + described
 
 
@@ -196,12 +212,22 @@ def _per_unit(size: float) -> Fraction:
     return found
 
 
-def description(pixel_size: tuple[float, str] | None, shown: tuple[float, float] | None) -> str:
+def description(
+    pixel_size: tuple[float, str] | None,
+    shown: tuple[float, float] | None,
+    *,
+    slices: int = 1,
+    spacing: float | None = None,
+) -> str:
     """Return what ImageJ reads of a picture besides its pixels; a unit is ASCII, as Java's properties write it."""
     lines = ["ImageJ=1.54p"]
+    if slices > 1:
+        lines += [f"images={slices}", f"slices={slices}", "loop=false"]
     if pixel_size is not None:
         symbol = ome_symbol(pixel_size[1]) or pixel_size[1]
         lines.append("unit=" + "".join(c if c.isascii() else f"\\u{ord(c):04X}" for c in symbol))
+    if spacing is not None:
+        lines.append(f"spacing={spacing:.9g}")
     if shown is not None:
         lines += [f"min={shown[0]:.9g}", f"max={shown[1]:.9g}"]
     return "\n".join(lines) + "\n"
