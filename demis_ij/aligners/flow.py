@@ -50,7 +50,7 @@ class FlowAligner:
         if min(shape) < _LEAST_SIDE or any(is_blank(i, m) for i, m in zip((fixed, moving), data, strict=True)):
             return unknown(shape, stride)
         grey = [evened(i, m, window) for i, m in zip((fixed, moving), data, strict=True)]
-        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         search.setFinestScale(0)
         found = np.asarray(search.calc(grey[0], grey[1], None), np.float32)
         y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
