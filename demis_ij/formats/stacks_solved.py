@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from demis_ij import formats
+import cv2
+import numpy as np
+
+from demis_ij import formats, images
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats.files import heights, slug, z_of
 from demis_ij.formats.stacks_files import Found, section_numbers
-from demis_ij.records import Layout, Tile
+from demis_ij.records import Affine, Layout, Points, Tile
 
 
 def of_layout(path: Path, relink: Path | None) -> Found:
@@ -44,40 +48,87 @@ def _seen_tiles(layout: Layout) -> Layout:
 
 
 def of_run(path: Path) -> Found:
-    """Return the mosaics of a run of ``stitch``, which lie on one canvas. Raises `InputError` where there are none."""
+    """Return the mosaics of a run of ``stitch``, which lie on one canvas, with masks of what their tiles cover.
+
+    The masks are drawn once, into ``.masks`` in the run folder: a mosaic's ragged border is 0, and 0 is a grey.
+
+    Raises
+    ------
+    InputError
+        When the run has one section, or sections without a mosaic.
+    FormatError
+        When ``solution.json`` cannot be read.
+    """
     solution = path / "solution.json"
+    sections, pixel_size = _solved_sections(solution)
+    if len(sections) < 2:
+        msg = f"{path}: the run has one section, a stack needs two at least: stitch the sections in one run"
+        raise InputError(msg)
+    pictures = {name: found for name in sections if (found := _mosaic(path, name)) is not None}
+    missing = [name for name in sections if name not in pictures]
+    if missing:
+        msg = (
+            f"{path}: {len(missing)} of {len(sections)} sections have no mosaic (first: {missing[0]}); draw them by"
+            " running the same 'demis-ij stitch' command with --mosaic ome-tiff"
+        )
+        raise InputError(msg)
+    tiles = [Tile(name, pictures[name], (0, 0), section=name) for name in _rising(sections)]
+    z = [z_of(tile.id) for tile in tiles]
+    numbers = section_numbers([v for v in z if v is not None]) if None not in z else None
+    notes: list[str] = []
+    try:
+        tiles = [_covered(tile, sections[tile.id], path / ".masks", solution) for tile in tiles]
+    except OSError as error:
+        notes.append(f"{path}: masks of the mosaics cannot be kept there ({error.strerror or error}); where a mosaic's"
+                     " border is ragged its black may be taken for tissue")  # fmt: skip
+    return Found(tuple(tiles), numbers or (), placed=True, pixel_size=pixel_size, notes=tuple(notes))
+
+
+def _solved_sections(solution: Path) -> tuple[dict[str, list[Points]], tuple[float, str] | None]:
+    """Return the outlines (4, 2) of the tiles of each section, mosaic px, in order of the file, and the pixel size."""
     try:
         value = json.loads(solution.read_text(encoding="utf-8"))
-        sections = list(dict.fromkeys(str(t["section"]) for t in value["tiles"].values()))
+        sections: dict[str, list[Points]] = {}
+        for tile in value["tiles"].values():
+            rows, cols = (int(n) - 1 for n in tile["shape"])
+            corners = np.array([[0, 0], [cols, 0], [cols, rows], [0, rows]], np.float64)
+            outline = Affine.from_matrix(tile["to_world"])(corners)
+            sections.setdefault(str(tile["section"]), []).append(outline)
         size = value.get("pixel_size")
-        pixel_size = (float(size[0]), str(size[1])) if size else None
+        return sections, (float(size[0]), str(size[1])) if size else None
     except OSError as error:
         raise FormatError(solution, f"cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise FormatError(solution, f"is no solution: {error!r}") from error
-    if len(sections) < 2:
-        msg = f"{path}: the run has one section, a stack needs two at least: stitch the sections in one run"
-        raise InputError(msg)
-    pictures = [_mosaic(path, name) for name in sections]
-    missing = [name for name, file in zip(sections, pictures, strict=True) if file is None]
-    if missing:
-        msg = (
-            f"{path}: {len(missing)} of {len(sections)} sections have no mosaic (first: {missing[0]}); draw them with"
-            f" 'demis-ij render {solution} --mosaic ome-tiff --out FOLDER', or stitch with --mosaic ome-tiff"
-        )
-        raise InputError(msg)
-    heights_of = [z_of(name) for name in sections]
-    known = [z for z in heights_of if z is not None]
-    order = sorted(range(len(sections)), key=lambda i: known[i]) if len(known) == len(sections) else None
-    rows = order if order is not None and len(set(known)) == len(known) else range(len(sections))
-    tiles = tuple(
-        Tile(sections[i], picture, (0, 0), section=sections[i]) for i in rows if (picture := pictures[i]) is not None
-    )
-    z = section_numbers([known[i] for i in rows]) if rows is order else None
-    return Found(tiles, z or (), placed=True, pixel_size=pixel_size)
+
+
+def _rising(sections: Iterable[str]) -> list[str]:
+    """Return section names by the heights that they say, as they come where one says none or two say the same."""
+    names = list(sections)
+    heights_of = {name: z for name in names if (z := z_of(name)) is not None}
+    if len(heights_of) < len(names) or len(set(heights_of.values())) < len(names):
+        return names
+    return sorted(names, key=lambda name: heights_of[name])
 
 
 def _mosaic(path: Path, section: str) -> Path | None:
     """Return the mosaic of a section, the first kind that is there."""
     names = (f"mosaic_{slug(section)}{suffix}" for suffix in (".ome.tif", ".ome.zarr", ".tif"))
     return next((path / name for name in names if (path / name).exists()), None)
+
+
+def _covered(tile: Tile, outlines: Sequence[Points], folder: Path, solution: Path) -> Tile:
+    """Return a mosaic with a mask of what its tiles cover, drawn when it is not there. Raises `OSError`."""
+    file = folder / f"{slug(tile.id)}.png"
+    if file.is_file() and file.stat().st_mtime >= solution.stat().st_mtime:
+        return replace(tile, mask_path=file)
+    shape, _ = images.header(tile.path, tile.page)
+    mask = np.zeros(shape, np.uint8)
+    for outline in outlines:
+        cv2.fillConvexPoly(mask, np.rint(outline * 16).astype(np.int32), 255, shift=4)
+    mask = np.asarray(cv2.erode(mask, np.ones((3, 3), np.uint8)), np.uint8)  # the rim is covered in part
+    folder.mkdir(exist_ok=True)
+    part = folder / f".{file.name}.part"
+    part.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
+    part.replace(file)
+    return replace(tile, mask_path=file)
