@@ -8,6 +8,10 @@ cosine transform along the stack the sum has, at frequency k of n, the variance 
 estimate of the deformation is ``c`` times ``l_k / (l_k + a)`` (Wiener 1949): the joint least-squares solution with an
 anchor of weight ``a``. Deformations are smooth and tissue is not, so each band of spatial frequencies has an anchor of
 its own. Without any deformation ``a`` is large and nothing moves; the mean over the stack (k = 0) never moves.
+
+Sections may have been misplaced by a random walk themselves, each relative to the one before; that looks like tissue.
+But tissue does not jump as a whole: what is left between neighbours in the bands that span the canvas is held below a
+bound, and the anchor lowered until it is.
 """
 
 from __future__ import annotations
@@ -25,7 +29,9 @@ _LARGE = 3
 _CANDIDATES = np.geomspace(1e-3, 1e4, 141)
 
 
-def released(positions: Offsets, *, anchor: float = 1.0, follow: float = 0.3) -> tuple[Offsets, tuple[float, ...]]:
+def released(
+    positions: Offsets, *, anchor: float = 1.0, follow: float = 0.3, most_step_px: float = np.inf
+) -> tuple[Offsets, tuple[float, ...]]:
     """Return the part of displacements that deformed the sections, and the anchor of each band.
 
     Parameters
@@ -37,6 +43,8 @@ def released(positions: Offsets, *, anchor: float = 1.0, follow: float = 0.3) ->
     follow : float
         The anchor of a band of small structures is at most that of the large ones, or this where that is less: there
         deformation and tissue can hardly be told apart, both are fractions of a pixel, and following costs nothing.
+    most_step_px : float
+        What may be left between neighbouring sections in each band of large structures, root mean square.
 
     Returns
     -------
@@ -52,12 +60,14 @@ def released(positions: Offsets, *, anchor: float = 1.0, follow: float = 0.3) ->
     stiffness = 2 - 2 * np.cos(np.pi * np.arange(1, count) / count)
     anchors: list[float] = []
     for band in _bands(positions.shape[2], positions.shape[3]):
-        found = _likeliest((waves[:, :, band] ** 2).reshape(count - 1, -1).mean(axis=1), stiffness)
-        if len(anchors) >= _LARGE:
+        power = (waves[:, :, band] ** 2).reshape(count - 1, -1).sum(axis=1)
+        found = _likeliest(power, stiffness) * anchor
+        if len(anchors) < _LARGE:
+            found = _stepping_little(found, power / positions[:, 0].size, stiffness, most_step_px)
+        else:
             found = min(found, max(follow, float(np.median(anchors[:_LARGE]))))
         anchors.append(found)
-        gain = stiffness / (stiffness + found * anchor)
-        waves[:, :, band] *= gain[:, None, None]
+        waves[:, :, band] *= (stiffness / (stiffness + found))[:, None, None]
     whole = np.concatenate([np.zeros_like(waves[:1]), waves])
     return np.asarray(idctn(whole, axes=(0, 2, 3), norm="ortho"), np.float32), tuple(anchors)
 
@@ -72,10 +82,23 @@ def _bands(rows: int, cols: int) -> list[NDArray[np.bool_]]:
 
 
 def _likeliest(power: NDArray[np.floating], stiffness: NDArray[np.float64]) -> float:
-    """Return the anchor for which the mean squares of a band's waves along the stack are most likely."""
-    if not power.max() > 1e-12:
+    """Return the anchor for which the squares of a band's waves along the stack are most likely."""
+    if not power.max() > 1e-9:
         return float(_CANDIDATES[-1])
     shape = 1 + _CANDIDATES[:, None] / stiffness
     scale = (power / shape).mean(axis=1)
     cost = len(power) * np.log(scale) + np.log(shape).sum(axis=1)
     return float(_CANDIDATES[int(np.argmin(cost))])
+
+
+def _stepping_little(
+    anchor: float, power: NDArray[np.floating], stiffness: NDArray[np.float64], most_step_px: float
+) -> float:
+    """Return the largest anchor, up to the one given, that leaves steps between neighbours below a bound."""
+
+    def left(a: float) -> float:
+        return float(np.sqrt((stiffness * (a / (stiffness + a)) ** 2 * power).sum()))
+
+    while left(anchor) > most_step_px:
+        anchor *= 0.8
+    return anchor

@@ -1,8 +1,9 @@
 """Turned and shifted sections, put where they roughly belong before anything is bent.
 
-Neighbours that fit as they lie are left as they are. Where they do not, SIFT, then LoFTR, then correlation look for a
-turn and a shift at reduced size; the robust sparse solver places all sections by what was found, and by the neighbours
-that do fit. Where most sections lie well, exactly those stay, and only the others move.
+SIFT is asked about all neighbours, at reduced size; where it finds nothing and the flow between them makes no sense
+either, LoFTR and then correlation are. Where all neighbours fit as they lie nothing moves. Else the robust sparse
+solver places all sections by turns and shifts; where most of them lie well, exactly those stay, and only the others
+move.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from demis_ij.pairs.gate import shift_turn_covariance
 from demis_ij.protocols import MATCHERS, SOLVERS, Matcher
 from demis_ij.records import Affine, Layout, PairMatch, Tile
 
-MATCHER_ORDER = ("sift", "loftr", "correlation")
-_SHOWN_PX = 768  # the longer side that matchers look at is at most this
-_FITS_FRAC = 0.35  # of the common data must close there and back, where neighbours fit as they lie
-_NEAR_FRAC = 0.05  # of the shorter side: what the flow between neighbours finds by itself
+FURTHER_MATCHERS = ("loftr", "correlation")
+_SHOWN_PX = 512  # the longer side that matchers look at is at most this
+_FITS_FRAC = 0.6  # of the common data closes there and back at the coarsest level, where neighbours fit
+_REACH_FRAC = 0.08  # of the shorter side: what the flow between neighbours finds by itself
+_NEAR_FRAC = 0.05  # of the shorter side: within this of most others, a section stays where it is
 _TOLERANCE_FRAC = 0.03  # of the longer side: what deformation may move a match by
 _BELIEVED = 0.3  # weight of a node's displacement from which it serves as a match
 
@@ -92,25 +94,45 @@ def put_in_place(
         At the coarsest level.
     """
     count = len(series.index)
-    rows, cols = series.grid.nodes
-    still = np.zeros((count, 2, rows, cols), np.float32)
-    side = min(series.grid.shape)
-    measured = comparison.measure(still, [(i, i + 1, 1.0) for i in range(count - 1)])
-    misfits = [m for m in measured if not _fits(m, side)]
-    if not misfits:
-        return Placed((Affine(),) * count)
     level = _shown_level(series, levels)
     store = _ReducedStore(series.pyramid, level, dict(zip(names, series.index, strict=True)))
     layout = _layout(series, names, to_world, level)
-    wanted = [(m.fixed, m.moving) for m in misfits]
-    wanted += [(i, i + 2) for i in range(count - 2) if (i, i + 1) in wanted or (i + 1, i + 2) in wanted]
-    found, notes = _matched(store, layout, [(names[i], names[j]) for i, j in wanted], config)
-    found += [_as_match(m, series, layout, names, level) for m in measured if _fits(m, side)]
-    if not found:
+    beside = [(names[i], names[i + 1]) for i in range(count - 1)]
+    side = min(series.grid.shape)
+    near_px = _REACH_FRAC * side / level
+    found, _ = _matched(store, layout, beside, ("sift",), config)
+    unknown = [i for i, pair in enumerate(beside) if pair not in {(m.fixed, m.moving) for m in found}]
+    flowing = [m for m in _flows(series, unknown, comparison) if _fits(m, side)]
+    if len(flowing) == len(unknown) and all(_off(m, layout) < near_px for m in found):
+        return Placed((Affine(),) * count)
+    lost = [i for i in unknown if i not in {m.fixed for m in flowing}]
+    further = sorted(
+        {(i, j) for k in lost for i, j in ((k, k + 1), (k - 1, k + 1), (k, k + 2)) if i >= 0 and j < count}
+    )
+    asked = [(names[i], names[j]) for i, j in further]
+    also, _ = _matched(store, layout, [p for p in asked if p not in beside], ("sift",), config)
+    more, notes = _matched(store, layout, [p for p in asked if p in beside], FURTHER_MATCHERS, config)
+    found += [*also, *more, *(_as_match(m, series, names, level) for m in flowing)]
+    if all(_off(m, layout) < near_px for m in found):
         return Placed((Affine(),) * count, tuple(notes))
     solved = SOLVERS["sparse"](model="rigid", stage_sigma_px=0.1 * max(layout.tiles[0].shape))(layout, found)
     motion = [_full(solved.layout[n].to_world @ layout[n].to_world.inverse, level) for n in names]
     return Placed(_most_stay(motion, series, _NEAR_FRAC * side), tuple(notes))
+
+
+def _flows(series: Series, places: Sequence[int], comparison: Comparison) -> list[Measured]:
+    """Return what the flow says of some sections and the next ones, as they lie."""
+    if not places:
+        return []
+    still = np.zeros((len(series.index), 2, *series.grid.nodes), np.float32)
+    return comparison.measure(still, [(i, i + 1, 1.0) for i in places])
+
+
+def _off(match: PairMatch, layout: Layout) -> float:
+    """Return how far two tiles are from where the layout has them relative to each other, px, at the worst corner."""
+    fixed, moving = layout[match.fixed], layout[match.moving]
+    expected = (fixed.to_world.inverse @ moving.to_world)(moving.corners)
+    return float(np.linalg.norm(geometry.apply(match.to_fixed, moving.corners) - expected, axis=1).max())
 
 
 def _fits(measured: Measured, side: int) -> bool:
@@ -119,7 +141,7 @@ def _fits(measured: Measured, side: int) -> bool:
     if measured.consistent_frac < _FITS_FRAC or not believed.any():
         return False
     dx, dy = (float(np.median(o[believed])) for o in measured.offsets)
-    return hypot(dx, dy) < _NEAR_FRAC * side
+    return hypot(dx, dy) < _REACH_FRAC * side
 
 
 def _shown_level(series: Series, levels: Sequence[int]) -> int:
@@ -151,7 +173,7 @@ def _full(small: Affine, level: int) -> Affine:
 
 
 def _matched(
-    store: TileStore, layout: Layout, pairs: list[tuple[str, str]], config: AlignConfig
+    store: TileStore, layout: Layout, pairs: list[tuple[str, str]], order: Sequence[str], config: AlignConfig
 ) -> tuple[list[PairMatch], list[str]]:
     """Return what matchers find of some pairs, each asked only about what the one before did not find."""
     settings = StitchConfig(
@@ -161,7 +183,7 @@ def _matched(
     found: list[PairMatch] = []
     reason: dict[tuple[str, str], str] = {}
     pending = pairs
-    for name in MATCHER_ORDER:
+    for name in order:
         if not pending:
             break
         try:
@@ -186,7 +208,7 @@ def _matcher(name: str, config: AlignConfig) -> Matcher:
     return kind(resolution=1.0) if name == "sift" else kind()  # type: ignore[no-any-return]
 
 
-def _as_match(measured: Measured, series: Series, layout: Layout, names: Sequence[str], level: int) -> PairMatch:
+def _as_match(measured: Measured, series: Series, names: Sequence[str], level: int) -> PairMatch:
     """Return the flow between two sections that fit as a pair of tiles with points."""
     believed = measured.weight > _BELIEVED
     rows, cols = np.nonzero(believed)

@@ -33,6 +33,7 @@ Progress = Callable[[str, int, int], None]
 _MARGIN_PX = 96
 _FULL = 250  # of 255: a warped mask is data where all that enters is
 _NOWHERE = 1e-4  # weight where nothing is known, so that the average there is that of the surroundings
+_RASTER_PX = 24  # three px from patch to patch, at 1/8 of the size
 _COARSEST_SCALE = 3  # of the flow where coarser levels came before: a patch of 8 px spans 64
 _FAST_FROM_PX = 384  # from this side on the flow is searched at half of the level's size, and averaged anyway
 
@@ -102,16 +103,19 @@ class Series:
 
 
 def pairs_of(z: Sequence[float], neighbours: int) -> list[tuple[int, int, float]]:
-    """Return (fixed, moving, weight) of the pairs to compare: places in a series, weight 1 over their distance in z.
+    """Return (fixed, moving, weight) of the pairs to compare: places in a series, weight 1 over distance^4.
+
+    Where the nearest sections can be compared, those further away hardly count: tissue goes its own way over two
+    steps. Where a nearest one is damaged, they are what there is.
 
     Examples
     --------
     >>> pairs_of([0, 1, 3], 2)
-    [(0, 1, 1.0), (0, 2, 0.3333333333333333), (1, 2, 0.5)]
+    [(0, 1, 1.0), (0, 2, 0.012345679012345678), (1, 2, 0.0625)]
     """
     count = len(z)
     found = [(i, i + k) for i in range(count) for k in range(1, neighbours + 1) if i + k < count]
-    return [(i, j, 1.0 / max(1.0, z[j] - z[i])) for i, j in found]
+    return [(i, j, max(1.0, z[j] - z[i]) ** -4) for i, j in found]
 
 
 class Comparison:
@@ -182,7 +186,7 @@ class Comparison:
         self, offsets: Offsets, pairs: Sequence[tuple[int, int, float]], block: Box
     ) -> Iterator[tuple[int, tuple[slice, slice], Float, tuple[float, float]]]:
         """Compare all pairs in one block; only the sections within reach of each other are held."""
-        grown = block.grown(self.margin) & Box.of_shape(self.shape)
+        grown = _on_raster(block.grown(self.margin)) & Box.of_shape(self.shape)
         at = self._nodes_in(block)
         waiting: dict[int, Future[tuple[Float, tuple[float, float]]]] = {}
         held: dict[int, tuple[Grey, Grey]] = {}
@@ -219,11 +223,15 @@ class Comparison:
     ) -> tuple[Float, tuple[float, float]]:
         """Return (dx w, dy w, w) at the block's nodes, and how much of the common data is consistent, and how much."""
         there, back = self.flow(moving[0], fixed[0]), self.flow(fixed[0], moving[0])
-        missed = there_and_back(there, back)
-        common = (fixed[1] > _FULL) & (moving[1] > _FULL)
-        weight = np.where(common, np.exp(-((missed / self.consistent_px) ** 2)), 0).astype(np.float32)
-        told = (float(weight[common].sum()), float(common.sum()))
-        stacked = np.dstack([there * (weight + _NOWHERE)[..., None], weight + _NOWHERE])
+        common = ((fixed[1] > _FULL) & (moving[1] > _FULL)).astype(np.float32)
+        first, second = (
+            np.exp(-((there_and_back(*two) / self.consistent_px) ** 2)) * common
+            for two in ((there, back), (back, there))
+        )
+        told = (float((first + second).sum() / 2), float(common.sum()))
+        first, second = first + _NOWHERE, second + _NOWHERE
+        # both say the same of the same place, once seen from either section: neither order of the stack is favoured
+        stacked = np.dstack([there * first[..., None] - back * second[..., None], first + second]) / 2
         smooth = cv2.GaussianBlur(stacked, (0, 0), self.before_px)
         x, y = self.node_xy[0][at[1]] - np.float32(grown.x0), self.node_xy[1][at[0]] - np.float32(grown.y0)
         if not (x.size and y.size):
@@ -253,6 +261,11 @@ def there_and_back(there: Float, back: Float) -> Float:
     y, x = np.mgrid[0 : there.shape[0], 0 : there.shape[1]].astype(np.float32)
     returned = cv2.remap(back, x + there[..., 0], y + there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(np.hypot(there[..., 0] + returned[..., 0], there[..., 1] + returned[..., 1]), np.float32)
+
+
+def _on_raster(box: Box) -> Box:
+    """Return a box grown so that the flow's patches stand on the same pixels at all scales, whichever block it is."""
+    return Box(box.x0 // _RASTER_PX * _RASTER_PX, box.y0 // _RASTER_PX * _RASTER_PX, box.x1, box.y1)
 
 
 def _blocks(shape: tuple[int, int], block_px: int) -> list[Box]:

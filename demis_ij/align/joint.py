@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from demis_ij.align.anchoring import released
 from demis_ij.align.evidence import Comparison, Series, pairs_of
 from demis_ij.align.folding import unfolded
-from demis_ij.align.grids import pulled
+from demis_ij.align.grids import Grid, pulled
 from demis_ij.align.memory import Memory
 from demis_ij.align.relaxing import Measured, relaxed
 from demis_ij.align.results import PairEvidence, Round
@@ -91,7 +91,7 @@ def relax_stack(
             continue
         comparison = comparison_at(series, level, levels, sigma_px, config)
         measured = comparison.measure(state.offsets, pairs, _counted(tell, done, len(planned)))
-        new, misfit = one_round(state.offsets, measured, series.grid.stride, config)
+        new, misfit = one_round(state.offsets, measured, series.grid, config)
         state = state.after(level, done + 1, new, measured, misfit, config.settled_px)
         state.keep(memory)
     tell(_WHAT, 100 * len(planned), 100 * len(planned))
@@ -144,13 +144,14 @@ class _State:
 
 
 def one_round(
-    offsets: Offsets, measured: Sequence[Measured], stride: float, config: AlignConfig
+    offsets: Offsets, measured: Sequence[Measured], grid: Grid, config: AlignConfig
 ) -> tuple[Offsets, list[float]]:
     """Return where sections lie after what was measured, and the misfit of each pair."""
     steps, misfit = relaxed(offsets, measured)
-    positions = np.stack([pulled(o, d, stride) for o, d in zip(offsets, steps, strict=True)])
-    new, _ = released(positions, anchor=config.anchor, follow=config.follow)
-    return np.stack([unfolded(o, stride, config.min_jacobian)[0] for o in new]), misfit
+    positions = np.stack([pulled(o, d, grid.stride) for o, d in zip(offsets, steps, strict=True)])
+    most = config.tissue_step_frac * min(grid.shape)
+    new, _ = released(positions, anchor=config.anchor, follow=config.follow, most_step_px=most)
+    return np.stack([unfolded(o, grid.stride, config.min_jacobian)[0] for o in new]), misfit
 
 
 def _told(measured: Measured, misfit: float) -> PairEvidence:

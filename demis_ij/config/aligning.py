@@ -51,6 +51,9 @@ class AlignConfig:
         the neighbours less.
     follow : float
         The anchor of small structures is not stronger than that of large ones, nor weaker than this because of it.
+    tissue_step_frac : float
+        What may be left of large-scale displacements between neighbours as the tissue's own, root mean square, as a
+        share of the shorter side.
     min_jacobian : float
         No warp shrinks an area by more than this factor anywhere; nothing folds.
     min_data_frac : float
@@ -75,6 +78,7 @@ class AlignConfig:
     consistent_px: float = 2.0
     anchor: float = 1.0
     follow: float = 0.3
+    tissue_step_frac: float = 0.0075
     min_jacobian: float = 0.05
     min_data_frac: float = 0.05
     block_px: int = 1536
@@ -96,6 +100,7 @@ class AlignConfig:
         in_range("consistent_px", self.consistent_px, 0.1, 100)
         in_range("anchor", self.anchor, 0, 1e6)
         in_range("follow", self.follow, 0, 1e6)
+        in_range("tissue_step_frac", self.tissue_step_frac, 1e-4, 1)
         in_range("min_jacobian", self.min_jacobian, 0, 0.9)
         in_range("min_data_frac", self.min_data_frac, 0, 1)
         in_range("block_px", self.block_px, 64, 65_536)
