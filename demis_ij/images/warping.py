@@ -32,7 +32,7 @@ _EDGE_PX = 1e-3  # how far outside its outermost centres an image still counts: 
 _WHOLE_PX = 1e-4
 _BEFORE = {"nearest": 0, "linear": 0, "cubic": 1}  # pixels that enter before the one at or before a position
 _TAPS = {"nearest": 1, "linear": 2, "cubic": 4}
-_MARGIN = {"nearest": 0, "linear": 1, "cubic": 6}  # as much as the image's edge needs to be continued by
+_MARGIN = {"nearest": 0, "linear": 1, "cubic": 2}  # around the pixels at or before positions: what enters
 
 
 class Pixels(Protocol):

@@ -65,6 +65,25 @@ def test_a_box_has_the_pixels_of_the_whole(how, x, y, w, h, seed):
     assert mask_of_box.sum() == known[inside.slices].sum()  # nothing is known outside the canvas
 
 
+@pytest.mark.parametrize("how", HOW)
+def test_narrow_boxes_along_the_images_edge_have_the_pixels_of_the_whole(how):
+    warp = shift(-4.5, -3.25)
+    whole, known = warped(noise(), None, warp, interpolation=how)
+    for box in (Box(0, 0, 7, 5), Box(5, 40, 6, 41), Box(4, 3, 6, 6), Box(149, 100, 150, 120), Box(60, 4, 61, 5)):
+        pixels, mask = warped(noise(), None, warp, interpolation=how, box=box)
+        np.testing.assert_array_equal(pixels, whole[box.slices])
+        np.testing.assert_array_equal(mask, known[box.slices])
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_shift_within_a_ten_thousandth_of_a_whole_pixel_is_that_pixel(how):
+    mask = noise() > 20
+    for off in (-5e-5, 5e-5):
+        pixels, known = warped(noise(), mask, shift(3 + off, -2 - off), interpolation=how)
+        np.testing.assert_array_equal(known[2:, :-3], mask[:-2, 3:])
+        np.testing.assert_array_equal(pixels[2:, :-3], np.where(mask, noise(), 0)[:-2, 3:])
+
+
 def test_linear_reproduces_planes_and_cubic_reproduces_parabolas_at_any_position():
     y, x = np.mgrid[0:120, 0:150].astype(np.float64)
     warp = Warp((bent(1),), SHAPE)

@@ -16,6 +16,7 @@ from demis_ij.formats.warps import StackWarps
 from demis_ij.geometry import Box
 from demis_ij.images.warping import warped
 from demis_ij.records import Affine, Field, Stack, Tile, Warp
+from demis_ij.render import volume
 from demis_ij.render.volume import planes_of, render_volume, unaligned
 from demis_ij.sinks import volume_tiff
 from demis_ij.sinks.volume import VolumeKind
@@ -72,8 +73,8 @@ def test_a_volume_is_each_section_warped_with_an_empty_plane_for_a_missing_one(t
         np.testing.assert_array_equal(zarr_volume[plane], wanted)
         np.testing.assert_array_equal(tiff_volume[plane], wanted)
         assert 0.7 < mask.mean() < 1
-    for volume in (zarr_volume, tiff_volume):
-        np.testing.assert_array_equal(volume[2], np.full(CANVAS, blank, volume.dtype))
+    for each in (zarr_volume, tiff_volume):
+        np.testing.assert_array_equal(each[2], np.full(CANVAS, blank, each.dtype))
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
@@ -202,7 +203,7 @@ def test_another_channel_follows_the_same_warps_and_must_be_of_the_same_sizes(tm
 
 
 @pytest.mark.parametrize(("sink", "name"), [(ZarrVolumeSink, "v.ome.zarr"), (TiffVolumeSink, "v.tif")])
-def test_an_interrupted_volume_goes_on_where_it_stopped(tmp_path, sink, name):
+def test_an_interrupted_volume_goes_on_where_it_stopped(tmp_path, monkeypatch, sink, name):
     stack = make(tmp_path / "in", dtype="float32")
     warps, path = warps_for(stack), tmp_path / name
     whole = tmp_path / f"whole_{name}"
@@ -216,9 +217,11 @@ def test_an_interrupted_volume_goes_on_where_it_stopped(tmp_path, sink, name):
         render_volume(stack, warps, [(sink(), path)], progress=stop)
     assert not path.exists()
     assert (tmp_path / f".{name}.partial").is_dir()
-    seen = []
+    seen, read_again, source = [], [], volume._source
+    monkeypatch.setattr(volume, "_source", lambda tile, labels: read_again.append(tile.id) or source(tile, labels))
     done = render_volume(stack, warps, [(sink(), path)], progress=lambda d, n: seen.append((d, n)))
     assert done.resumed == 2
+    assert read_again == ["s4.tif"]
     assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
     read = (lambda p: levels(p)[0]) if sink is ZarrVolumeSink else tifffile.imread
     np.testing.assert_array_equal(read(path), read(whole))
@@ -249,9 +252,9 @@ def test_a_section_that_cannot_be_read_leaves_an_empty_plane_and_a_warning(tmp_p
     done = render_volume(stack, warps_for(stack), [(ZarrVolumeSink(), tmp_path / "v.ome.zarr")])
     assert len(done.warnings) == 1
     assert "section s2.tif is left empty" in done.warnings[0]
-    volume = levels(tmp_path / "v.ome.zarr")[0]
-    assert volume[0].any()
-    assert not volume[1].any()
+    found = levels(tmp_path / "v.ome.zarr")[0]
+    assert found[0].any()
+    assert not found[1].any()
     for tile in stack:
         tile.path.unlink()
     with pytest.raises(InputError, match="none of 3 sections can be read"):
@@ -309,11 +312,11 @@ def test_an_unaligned_volume_shows_sections_where_they_are_thought_to_lie(tmp_pa
     warps = unaligned(stack)
     assert (warps.shape, warps.origin_xy) == ((24, 33), (-3, -4))
     render_volume(stack, warps, [(TiffVolumeSink(), tmp_path / "v.tif")])
-    volume = tifffile.imread(tmp_path / "v.tif")
-    assert (volume[0, 4:24, 3:33] == 10).all()
-    assert (volume[1, 9:19, 10:26] == 11).all()
-    assert (volume[2, 0:12, 0:12] == 12).all()
-    assert [(v > 0).sum() for v in volume] == [600, 160, 144]
+    found = tifffile.imread(tmp_path / "v.tif")
+    assert (found[0, 4:24, 3:33] == 10).all()
+    assert (found[1, 9:19, 10:26] == 11).all()
+    assert (found[2, 0:12, 0:12] == 12).all()
+    assert [(v > 0).sum() for v in found] == [600, 160, 144]
 
 
 def test_numbers_that_are_no_whole_steps_apart_have_no_gaps():
@@ -328,8 +331,8 @@ def test_real_sections_go_through_with_their_masks(tmp_path):
     field = Field(np.zeros((2, 26, 26), np.float32), 32)
     warps = StackWarps(tuple(Warp((field, Affine.translation(5 * i, -2 * i)), (800, 800)) for i in range(3)))
     render_volume(few, warps, [(ZarrVolumeSink(), tmp_path / "v.ome.zarr")])
-    volume = levels(tmp_path / "v.ome.zarr")[0]
+    found = levels(tmp_path / "v.ome.zarr")[0]
     for i, tile in enumerate(few):
         image, mask = images.section(tile)
         part = np.where(mask, image, 0)[: 800 - 2 * i, 5 * i :]
-        np.testing.assert_array_equal(volume[i, 2 * i :, : 800 - 5 * i], part)
+        np.testing.assert_array_equal(found[i, 2 * i :, : 800 - 5 * i], part)
