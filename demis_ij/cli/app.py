@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import typer
 
 from demis_ij import __version__
-from demis_ij.cli import evaluation, fiji, imagej, layouts, stitching, support, synthesis, training
+from demis_ij.cli import comparing_align, evaluation, fiji, imagej, layouts, stitching, support, synthesis, training
 from demis_ij.errors import DemisError, InputError, WeightsError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ support.add_to(app)
 training.add_to(app)
 synthesis.add_to(app)
 evaluation.add_to(app)
+comparing_align.add_to(app)
 fiji.add_to(app)
 imagej.add_to(app)
 

@@ -104,7 +104,8 @@ def _ready(matchers: list[str] | None, threads: int) -> tuple[Configuration, ...
     return configurations
 
 
-def _folder(out: Path, what: str, anew: bool) -> Kept:
+def results_folder(out: Path, what: str, anew: bool) -> Kept:
+    """Return the memory of a folder for results, made when it is not there. Raises `InputError`."""
     settings = {"evaluate": what}
     check_folder(out, settings)
     make_folder(out)
@@ -116,7 +117,7 @@ def _folder(out: Path, what: str, anew: bool) -> Kept:
     return Kept(kept)
 
 
-def _ledgers(check: Path | None, write: Path | None) -> Ledger | None:
+def asked_ledger(check: Path | None, write: Path | None) -> Ledger | None:
     """Return the ledger to check against, before anything is measured. Raises `FormatError`."""
     if write is not None and write.exists():
         read_ledger(write)
@@ -184,10 +185,10 @@ def pairs(
     quiet: Quiet_ = False,
 ) -> int:
     """Measure configurations on pairs of neighbours: time, matches, errors, AUC, coverage, failures, pictures."""
-    ledger = _ledgers(check, write)
+    ledger = asked_ledger(check, write)
     sources = sources_of(data or [], sets or [], seed, split)
     configurations = _ready(matcher, threads)
-    kept = _folder(out, "pairs", anew)
+    kept = results_folder(out, "pairs", anew)
     with Bars(not (quiet or as_json)) as bars:
         scores = evaluate_pairs(sources, configurations, batch=batch, pictures=pictures, kept=kept, progress=bars)
     return _finish("pairs", out, pair_rows(scores), scores, sources, as_json, ledger, write)
@@ -209,10 +210,10 @@ def grids(
     quiet: Quiet_ = False,
 ) -> int:
     """Measure configurations on whole grids: global error, neighbours' error, failures, time, the mosaic's picture."""
-    ledger = _ledgers(check, write)
+    ledger = asked_ledger(check, write)
     sources = sources_of(data or [], sets or [], seed, split)
     configurations = _ready(matcher, threads)
-    kept = _folder(out, "grids", anew)
+    kept = results_folder(out, "grids", anew)
     with Bars(not (quiet or as_json)) as bars:
         scores = evaluate_grids(sources, configurations, kept=kept, progress=bars)
     return _finish("grids", out, grid_rows(scores), scores, sources, as_json, ledger, write)

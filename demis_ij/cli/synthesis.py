@@ -13,6 +13,7 @@ from demis_ij.cli.stitching import say_table, say_warnings
 from demis_ij.config import GRID_PRESETS, GridsConfig, from_dict, read_toml, to_dict
 from demis_ij.errors import InputError
 from demis_ij.synth.dataset import check_dataset, make_dataset, plan_dataset, write_sections
+from demis_ij.synth.stack import CASES, LabelledVolume, case_named, made_up, read_volume, write_stack
 
 _STYLES = "tem, sem, fib_sem ... (an unknown one lists them all)"
 
@@ -27,7 +28,7 @@ app = typer.Typer(
     name="synth",
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Make data with exact truth: grids of overlapping tiles from any large images, and made-up sections.",
+    help="Make data with exact truth: grids of overlapping tiles, made-up sections, misaligned stacks.",
 )
 
 
@@ -238,6 +239,58 @@ def sections(
         typer.echo(f"{out}: {_many(len(files), 'section')} of {size} x {size} px")
 
 
+def stack(
+    images: Annotated[
+        Path | None,
+        typer.Argument(metavar="[IMAGES]", help="An aligned volume: folder, TIFF, OME-Zarr, or .npz; made up if none."),
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Folder; each case gets a folder in it.")],
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Its labels: a folder of images, or a multi-page TIFF.")
+    ] = None,
+    case: Annotated[
+        list[str] | None, typer.Option("--case", help=f"{', '.join(CASES)}, or all. Repeatable (default moderate).")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", min=2, max=20_000, help="Sections (all; made up: 20).")
+    ] = None,
+    every: Annotated[int, typer.Option("--every", min=1, help="Of a volume: take each n-th section.")] = 1,
+    start: Annotated[int, typer.Option("--start", min=0, help="Of a volume: from this section on.")] = 0,
+    size: Annotated[int, typer.Option("--size", min=64, max=8192, help="Side of made-up sections, px.")] = 512,
+    style: Annotated[str, typer.Option("--style", help=f"Of made-up sections: {_STYLES}.")] = "tem",
+    step: Annotated[
+        float | None, typer.Option("--step", help="From one made-up section to the next, px (the style's own).")
+    ] = None,
+    seed: Seed_ = 1,
+    as_json: Json_ = False,
+    quiet: Quiet_ = False,
+) -> None:
+    """Deform the sections of an aligned, labelled volume by known warps: splines, turns, shifts, folds, tears, empty
+    corners, dirt, lost sections. The warps that undo it are in warps_true.npz.
+    """  # noqa: D205
+    names = list(dict.fromkeys(case or ["moderate"]))
+    cases = CASES if names == ["all"] else {name: case_named(name) for name in names}
+    if images is None:
+        if labels is not None or every != 1 or start:
+            msg = "--labels, --every and --start belong to a volume of your own: name its images, too"
+            raise InputError(msg)
+        volume: LabelledVolume = made_up(size, count or 20, seed, style=style, step_px=step)
+        source = {"made_up": {"size": size, "style": style, "step_px": step, "seed": seed}, "count": count or 20}
+    else:
+        volume = read_volume(images, labels, every=every, start=start, count=count or 0)
+        source = {"images": images.name, "every": every, "start": start, "count": len(volume)}
+    made = {}
+    with Bars(not (quiet or as_json)) as bars:
+        for name, chosen in cases.items():
+            made[name] = write_stack(out / name, volume, name, chosen, seed, source=source, progress=bars)
+    if as_json:
+        typer.echo(json.dumps({"folder": str(out), "stacks": [str(out / n) for n in made], "made": made}))
+        return
+    for name, is_new in made.items():
+        typer.echo(f"  {out / name}{'' if is_new else '  (was there already)'}")
+
+
 def _many(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
@@ -245,6 +298,7 @@ def _many(count: int, what: str) -> str:
 app.command()(grids)
 app.command()(check)
 app.command()(sections)
+app.command()(stack)
 
 
 def add_to(parent: typer.Typer) -> None:

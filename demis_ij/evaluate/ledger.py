@@ -45,6 +45,7 @@ _COUNT = "a textured pair is far from the threshold; none flips by rounding"
 _WEAK = "one pair at the gate's threshold may flip where processors round differently (bfloat16, fused sums)"
 _EXACT = "processors that round differently move a match by hundredths of a pixel"
 _AREA = "a hundredth is what one corner in a hundred makes"
+_STACK = "flows that round differently move a section by hundredths of a pixel; an object's outline is a few per cent"
 _PICTURE = "what a hundredth of a pixel changes in a noisy picture"
 
 TOLERANCES: Mapping[str, Tolerance] = {
@@ -65,6 +66,12 @@ TOLERANCES: Mapping[str, Tolerance] = {
     "textured_global_median_px": Tolerance(False, 0.15, 0.01, _EXACT),
     "textured_global_90_px": Tolerance(False, 0.2, 0.02, _EXACT),
     "textured_global_max_px": Tolerance(False, 0.3, 0.05, "one tile makes it"),
+    "dice_score": Tolerance(True, 0, 0.03, _STACK),
+    "dice": Tolerance(True, 0, 0.006, _STACK),
+    "drift_dice": Tolerance(True, 0, 0.006, _STACK),
+    "residual_px": Tolerance(False, 0.05, 0.05, _STACK),
+    "folded_frac": Tolerance(False, 0, 0, "what folds nothing goes on folding nothing"),
+    "failed_stacks": Tolerance(False, 0, 0, "a stack that was aligned is aligned"),
     **{f"auc_{t}px": Tolerance(True, 0, 0.01, _AREA) for t in (1, 3, 5, 10)},
     **{f"all_auc_{t}px": Tolerance(True, 0, 0.02, _WEAK) for t in (1, 3, 5, 10)},
     **{f"{p}_psnr_db": Tolerance(True, 0, 0.5, _PICTURE) for p in ("overlap", "stitched", "mosaic")},
@@ -76,7 +83,7 @@ TOLERANCES: Mapping[str, Tolerance] = {
 
 
 def key_of(what: str, row: Row) -> str:
-    """Return the name of a row in the ledger; ``what`` is pairs or grids."""
+    """Return the name of a row in the ledger; ``what`` is pairs, grids or align."""
     return f"{what} | {row.scene} | {row.configuration}"
 
 

@@ -1,4 +1,4 @@
-"""What was measured on one pair, and on one grid: plain values, as JSON keeps them."""
+"""What was measured on one pair, on one grid, and on one stack: plain values, as JSON keeps them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OUTLIER_PX = 3.0
 AUC_PX = (1.0, 3.0, 5.0, 10.0)
 """Thresholds of the areas under the recall curve."""
 
-T = TypeVar("T", "PairScore", "GridScore")
+T = TypeVar("T", "PairScore", "GridScore", "StackScore")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,12 +153,43 @@ class GridScore:
     measures: Mapping[str, float | None] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class StackScore:
+    """One misaligned stack by one method. What is not known is None.
+
+    Attributes
+    ----------
+    scene, configuration : str
+        The stack and the method.
+    sections : int
+    problem : str
+        Why there is no result; the rest is empty then.
+    no_better, bridged : int
+        Sections of which the method says that its answer is no better than doing nothing, and that it bridged.
+    cpu_s, wall_s : float
+        All of the alignment, images in memory.
+    measures : mapping of str to float
+        ``dice``, ``drift_dice``, ``ncc``, ``residual_px``, ``residual_95_px`` with ``_before`` and ``_true`` (but the
+        residual's: 0), ``folded_frac``, ``shown_frac`` and ``dice_score``; see `demis_ij.evaluate.align`.
+    """
+
+    scene: str
+    configuration: str
+    sections: int
+    problem: str = ""
+    no_better: int = 0
+    bridged: int = 0
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    measures: Mapping[str, float | None] = field(default_factory=dict)
+
+
 def number(value: float, digits: int = 6) -> float | None:
     """Return a number that JSON can hold: None for what is not finite."""
     return round(float(value), digits) if math.isfinite(value) else None
 
 
-def to_json(score: PairScore | GridScore) -> dict[str, Any]:
+def to_json(score: PairScore | GridScore | StackScore) -> dict[str, Any]:
     """Return a score as plain values."""
     return asdict(score)
 

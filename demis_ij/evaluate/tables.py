@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from demis_ij.evaluate.scores import GridScore, PairScore, to_json
+from demis_ij.evaluate.scores import GridScore, PairScore, StackScore, to_json
 from demis_ij.evaluate.summary import Row
 
 
@@ -101,7 +101,27 @@ GRID_COLUMNS: tuple[Column, ...] = (
     Column("mosaic_brisque", "BRISQUE", "of the mosaic's middle; compare with the next column", 1, measure="brisque"),
     Column("true_brisque", "BRISQUE truth", "of the middle of the mosaic at the true places", 1, measure="brisque"),
 )
-COLUMNS: Mapping[str, tuple[Column, ...]] = {"pairs": PAIR_COLUMNS, "grids": GRID_COLUMNS}
+STACK_COLUMNS: tuple[Column, ...] = (
+    Column("dice_score", "score", "Dice gained over Dice gainable: 0 like doing nothing, 1 like the true warps", 2),
+    Column("dice", "Dice", "mean Dice of the 50 largest objects between neighbours, where both are tissue"),
+    Column("dice_before", "  before", "the same when nothing is done"),
+    Column("dice_true", "  true", "the same by the true warps"),
+    Column("drift_dice", "drift Dice", "mean Dice of whole objects against the undeformed volume"),
+    Column("drift_dice_before", "  before", "the same when nothing is done; what drifts falls below it"),
+    Column("residual_px", "residual px", "how far apart tissue is that neighbours show at one place, median", 2),
+    Column("residual_95_px", "  95 %", "19 of 20 places are below", 2),
+    Column("residual_px_before", "  before", "median when nothing is done", 2),
+    Column("ncc", "NCC", "correlation of neighbours; misleads: it can be above that of the true warps"),
+    Column("ncc_before", "  before", "the same when nothing is done"),
+    Column("ncc_true", "  true", "the same by the true warps"),
+    Column("folded_frac", "folded", "share of the warps that is folded", 4),
+    Column("shown_frac", "shown", "share of the tissue that the aligned volume shows"),
+    Column("no_better", "no better", "sections whose answer, it says, is no better than nothing", 0, of="sections"),
+    Column("wall_s_per_section", "wall s/section", "seconds a section on the clock", 2),
+    Column("cpu_s_per_section", "CPU s/section", "processor seconds a section", 2),
+    Column("failed_stacks", "no result", "stacks without a result", 0, of="stacks"),
+)
+COLUMNS: Mapping[str, tuple[Column, ...]] = {"pairs": PAIR_COLUMNS, "grids": GRID_COLUMNS, "align": STACK_COLUMNS}
 NOT_INSTALLED = "not installed"
 
 
@@ -154,7 +174,7 @@ def _plain(value: float) -> str:
     return "" if math.isnan(value) else "inf" if math.isinf(value) else f"{value:.6g}"
 
 
-def score_table(scores: Sequence[PairScore] | Sequence[GridScore]) -> str:
+def score_table(scores: Sequence[PairScore] | Sequence[GridScore] | Sequence[StackScore]) -> str:
     """Return every score as a line of CSV, without the matches that are kept for pictures."""
     lines = [_flat(to_json(s)) for s in scores]
     keys = list(dict.fromkeys(k for line in lines for k in line))
