@@ -33,7 +33,8 @@ from demis_ij.records import Affine, Layout, PairMatch, Tile
 FURTHER_MATCHERS = ("loftr", "correlation")
 _SHOWN_PX = 512  # the longer side that matchers look at is at most this
 _FITS_FRAC = 0.6  # of the common data closes there and back at the coarsest level, where neighbours fit
-_REACH_FRAC = 0.08  # of the shorter side: what the flow between neighbours finds by itself
+_REACH_FRAC = 0.06  # of the shorter side: shifts up to this the flow between neighbours finds by itself
+_CORNER_FRAC = 0.13  # of the shorter side: what a turn may move the corners by for that
 _NEAR_FRAC = 0.05  # of the shorter side: within this of most others, a section stays where it is
 _TOLERANCE_FRAC = 0.03  # of the longer side: what deformation may move a match by
 _BELIEVED = 0.3  # weight of a node's displacement from which it serves as a match
@@ -99,11 +100,10 @@ def put_in_place(
     layout = _layout(series, names, to_world, level)
     beside = [(names[i], names[i + 1]) for i in range(count - 1)]
     side = min(series.grid.shape)
-    near_px = _REACH_FRAC * side / level
     found, _ = _matched(store, layout, beside, ("sift",), config)
     unknown = [i for i, pair in enumerate(beside) if pair not in {(m.fixed, m.moving) for m in found}]
     flowing = [m for m in _flows(series, unknown, comparison) if _fits(m, side)]
-    if len(flowing) == len(unknown) and all(_off(m, layout) < near_px for m in found):
+    if len(flowing) == len(unknown) and all(_is_near(m, layout) for m in found):
         return Placed((Affine(),) * count)
     lost = [i for i in unknown if i not in {m.fixed for m in flowing}]
     further = sorted(
@@ -113,7 +113,7 @@ def put_in_place(
     also, _ = _matched(store, layout, [p for p in asked if p not in beside], ("sift",), config)
     more, notes = _matched(store, layout, [p for p in asked if p in beside], FURTHER_MATCHERS, config)
     found += [*also, *more, *(_as_match(m, series, names, level) for m in flowing)]
-    if all(_off(m, layout) < near_px for m in found):
+    if all(_is_near(m, layout) for m in found):
         return Placed((Affine(),) * count, tuple(notes))
     solved = SOLVERS["sparse"](model="rigid", stage_sigma_px=0.1 * max(layout.tiles[0].shape))(layout, found)
     motion = [_full(solved.layout[n].to_world @ layout[n].to_world.inverse, level) for n in names]
@@ -128,11 +128,15 @@ def _flows(series: Series, places: Sequence[int], comparison: Comparison) -> lis
     return comparison.measure(still, [(i, i + 1, 1.0) for i in places])
 
 
-def _off(match: PairMatch, layout: Layout) -> float:
-    """Return how far two tiles are from where the layout has them relative to each other, px, at the worst corner."""
+def _is_near(match: PairMatch, layout: Layout) -> bool:
+    """Return whether two tiles are about where the layout has them relative to each other."""
     fixed, moving = layout[match.fixed], layout[match.moving]
-    expected = (fixed.to_world.inverse @ moving.to_world)(moving.corners)
-    return float(np.linalg.norm(geometry.apply(match.to_fixed, moving.corners) - expected, axis=1).max())
+    middle = moving.corners.mean(axis=0, keepdims=True)
+    at = np.concatenate([moving.corners, middle])
+    expected = (fixed.to_world.inverse @ moving.to_world)(at)
+    off = np.linalg.norm(geometry.apply(match.to_fixed, at) - expected, axis=1)
+    side = min(moving.shape)
+    return bool(off[4] < _REACH_FRAC * side and np.sqrt((off[:4] ** 2).mean()) < _CORNER_FRAC * side)
 
 
 def _fits(measured: Measured, side: int) -> bool:

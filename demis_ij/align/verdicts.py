@@ -76,7 +76,8 @@ def judged(series: Series, offsets: Offsets, neighbours: int, comparison: Compar
     near = [_each(count, near_pairs, [c[p] for p in near_pairs]) for c in ncc]
     distant = [_each(count, far_pairs, [c[p] for p in far_pairs]) for c in ncc]
     moved = np.sqrt((offsets**2).sum(axis=1).mean(axis=(1, 2))) > _LEAST_MOVED_PX
-    better = (residual[1] < residual[0]) | (distant[1] > distant[0])
+    untold = np.isnan(distant[1]) & np.isnan(residual[1])  # in the middle of a short stack: by what did steer
+    better = (residual[1] < residual[0]) | (distant[1] > distant[0]) | (untold & ~(near[1] <= near[0]))
     consistent = _each(count, far_pairs, [m.consistent_frac for m in told[1]])
     return Judged(near[0], near[1], distant[0], distant[1], residual[0], residual[1], consistent, moved & ~better)
 

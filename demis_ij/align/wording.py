@@ -17,7 +17,8 @@ from demis_ij.align.verdicts import Judged
 from demis_ij.geometry import Box
 from demis_ij.records import Affine, Offsets
 
-_MUCH_DAMAGE = 0.15  # of the data closes there and back: less is hardly a likeness
+_UNLIKE = 0.5  # times the stack's usual correlation of neighbours: less is hardly a likeness
+_LEAST_SERIES = 4  # sections that tell what is usual
 
 
 def section_verdicts(
@@ -56,8 +57,9 @@ def _of_usable(verdict: Judged, place: int, changed_frac: float) -> dict[str, An
     flags = []
     if verdict.no_better[place]:
         flags.append("no better than doing nothing: what would have bent it is dropped")
-    if verdict.consistent_frac[place] < _MUCH_DAMAGE:
-        flags.append(f"hardly like its neighbours: {verdict.consistent_frac[place]:.0%} of it agrees with them")
+    usual, own = float(np.nanmedian(verdict.ncc_after)), float(verdict.ncc_after[place])
+    if len(verdict.ncc_after) >= _LEAST_SERIES and own < _UNLIKE * usual:
+        flags.append(f"hardly like its neighbours: correlation {own:.2f}, {usual:.2f} is usual here")
     return {
         "ncc_before": float(verdict.ncc_before[place]),
         "ncc_after": float(verdict.ncc_after[place]),

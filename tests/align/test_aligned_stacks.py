@@ -96,13 +96,13 @@ def test_one_bad_section_does_not_move_its_neighbours(bent, solved) -> None:
     images, masks, fields = bent
     noise = np.random.default_rng(5).uniform(0, 255, images[0].shape).astype(np.float32)
 
-    result = align([noise if k == 4 else i for k, i in enumerate(images)], QUICK, masks=masks)
+    result = align([noise if k == 4 else i for k, i in enumerate(images)], replace(QUICK, coarse="none"), masks=masks)
 
     good = [k for k in range(8) if k != 4]
     after = disagreement([result.warps[k] for k in good], [fields[k] for k in good])
     without = disagreement([solved.warps[k] for k in good], [fields[k] for k in good])
     assert after.mean() < without.mean() + 0.5
-    assert any("section 4" in line for line in result.warnings)
+    assert any("section 4: hardly like its neighbours" in line for line in result.warnings)
 
 
 def test_a_hole_has_no_say(bent) -> None:
@@ -130,17 +130,24 @@ def test_a_missing_section_is_bridged_and_said(bent) -> None:
 
 
 def test_blocks_and_the_whole_agree_to_a_tenth_of_a_pixel() -> None:
-    side = 320
-    fields = [bend(k, sd=6, side=side) for k in range(3)]
-    shown = [seen_through(i, f) for i, f in zip(tissue(3, side), fields, strict=True)]
+    side, still = 224, replace(QUICK, coarse="none")
+    shown = [seen_through(i, bend(k, sd=5, side=side)) for k, i in enumerate(tissue(5, side))]
     images, masks = [s for s, _ in shown], [m for _, m in shown]
 
-    whole = align(images, QUICK, masks=masks)
-    blocks = align(images, replace(QUICK, block_px=120), masks=masks)
+    whole = align(images, still, masks=masks)
+    blocks = align(images, replace(still, block_px=100), masks=masks)
 
-    apart = np.abs(whole.offsets() - blocks.offsets())
-    assert np.percentile(apart, 95) < 0.1  # px
-    assert apart.max() < 1  # a pixel where the flow itself is in doubt
+    apart = np.abs(whole.offsets() - blocks.offsets())[:, :, 6:-6, 6:-6]
+    assert apart.max() > 0  # they were not one block
+    assert np.percentile(apart, 98) < 0.1  # px
+
+
+def test_a_middle_section_that_nothing_else_can_judge_is_judged_by_its_neighbours() -> None:
+    shown = [seen_through(i, bend(k)) for k, i in enumerate(tissue(3))]
+
+    result = align([s for s, _ in shown], QUICK, masks=[m for _, m in shown])
+
+    assert not any(s.no_better for s in result.sections)
 
 
 def test_a_section_turned_by_thirty_degrees_and_one_shifted_by_half_its_width_come_back() -> None:
