@@ -172,7 +172,7 @@ class Comparison:
                 raw[(pair, slice(None), *at)] = sampled
                 shares[pair] += counted
                 if tell:
-                    tell(number * len(pairs) + done + 1, len(self.blocks) * len(pairs))
+                    tell((number * len(pairs) + done + 1) // len(self.blocks), len(pairs))
         return [self._measured(*p, raw[k], shares[k]) for k, p in enumerate(pairs)]
 
     def _measured(self, fixed: int, moving: int, weight: float, raw: Float, share: NDArray[np.float64]) -> Measured:

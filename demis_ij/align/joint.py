@@ -20,7 +20,7 @@ from demis_ij.config.aligning import AlignConfig
 from demis_ij.records import Offsets
 
 Progress = Callable[[str, int, int], None]
-_WHAT = "rounds of all sections, in per cent"
+_WHAT = "pairs compared"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,15 +94,15 @@ def relax_stack(
         new, misfit = one_round(state.offsets, measured, series.grid, config)
         state = state.after(level, done + 1, new, measured, misfit, config.settled_px)
         state.keep(memory)
-    tell(_WHAT, 100 * len(planned), 100 * len(planned))
+    tell(_WHAT, len(planned) * len(pairs), len(planned) * len(pairs))
     whole = [unfolded(o, series.grid.stride, config.min_jacobian) for o in state.offsets]
     changed = tuple(c for _, c in whole)
     return Relaxed(np.stack([o for o, _ in whole]), changed, state.pairs, state.rounds)
 
 
 def _counted(tell: Progress, done: int, planned: int) -> Callable[[int, int], None]:
-    """Return what is told that some of the pairs of a round are measured."""
-    return lambda pair, pairs: tell(_WHAT, 100 * done + 100 * pair // pairs, 100 * planned)
+    """Return what is told that some of the pairs of a round are compared."""
+    return lambda pair, pairs: tell(_WHAT, done * pairs + pair, planned * pairs)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,18 @@ from typing import Any, NoReturn
 import typer
 
 from demis_ij import __version__
-from demis_ij.cli import comparing_align, evaluation, fiji, imagej, layouts, stitching, support, synthesis, training
+from demis_ij.cli import (
+    aligning,
+    comparing_align,
+    evaluation,
+    fiji,
+    imagej,
+    layouts,
+    stitching,
+    support,
+    synthesis,
+    training,
+)
 from demis_ij.errors import DemisError, InputError, WeightsError
 
 app = typer.Typer(
@@ -26,6 +37,7 @@ app = typer.Typer(
 )
 stitching.add_to(app)
 layouts.add_to(app)
+aligning.add_to(app)
 support.add_to(app)
 training.add_to(app)
 synthesis.add_to(app)
@@ -65,7 +77,7 @@ def _named_base(kind: type[Exception], name: str) -> type[Exception]:
 USAGE_ERROR = _named_base(typer.BadParameter, "UsageError")
 COMMAND_ERROR = _named_base(typer.BadParameter, "ClickException")
 INTERRUPTED = 130
-GOES_ON = ("stitch", "compare", "demo", "synth", "train", "evaluate")
+GOES_ON = ("stitch", "align", "compare", "demo", "synth", "train", "evaluate")
 """Commands that an interruption leaves in a state from which the same command goes on."""
 
 

@@ -11,9 +11,19 @@
 ``pair_stacks``     what two tiles share, as stacks of two slices
 ``seam_measure``    how well any layout fits at its seams
 ``finished``        finished runs opened again: `reopen`, `rebuild_report`
+``aligning``        `run_align`: a stack of sections, aligned into a run folder
 ``installation``    `examine`: what this installation has, and the remedy for what it lacks
 """
 
+from demis_ij.jobs.aligning import (
+    AlignJob,
+    AlignJobResult,
+    align_summary,
+    chosen_of_stack,
+    companion_of,
+    plan_align,
+    run_align,
+)
 from demis_ij.jobs.comparing import as_compared, run_compare
 from demis_ij.jobs.finished import rebuild_report, reopen
 from demis_ij.jobs.installation import Finding, examine, try_imagej
@@ -35,9 +45,10 @@ from demis_ij.jobs.solved_layouts import write_solved_layout
 from demis_ij.jobs.stitching import placed_beside_neighbours, run_stitch, summary
 
 __all__ = [
-    "Converted", "Finding", "JobResult", "Picture", "StitchJob", "as_compared", "check_parts", "chosen_sections",
-    "convert_layout", "draw_mosaic", "examine", "look_at_layout", "look_at_mosaic", "look_at_pair", "make_preview",
-    "placed_beside_neighbours", "plan", "read_layout", "ready_sections", "rebuild_report", "reopen", "run_compare",
-    "run_render", "run_stitch", "settings_of", "show_mosaics", "show_pairs", "summary", "try_imagej",
-    "write_solved_layout",
+    "AlignJob", "AlignJobResult", "Converted", "Finding", "JobResult", "Picture", "StitchJob", "align_summary",
+    "as_compared", "check_parts", "chosen_of_stack", "chosen_sections", "companion_of", "convert_layout",
+    "draw_mosaic", "examine", "look_at_layout", "look_at_mosaic", "look_at_pair", "make_preview",
+    "placed_beside_neighbours", "plan", "plan_align", "read_layout", "ready_sections", "rebuild_report", "reopen",
+    "run_align", "run_compare", "run_render", "run_stitch", "settings_of", "show_mosaics", "show_pairs", "summary",
+    "try_imagej", "write_solved_layout",
 ]  # fmt: skip
