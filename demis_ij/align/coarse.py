@@ -35,7 +35,7 @@ _SHOWN_PX = 512  # the longer side that matchers look at is at most this
 _FITS_FRAC = 0.6  # of the common data closes there and back at the coarsest level, where neighbours fit
 _REACH_FRAC = 0.06  # of the shorter side: shifts up to this the flow between neighbours finds by itself
 _CORNER_FRAC = 0.13  # of the shorter side: what a turn may move the corners by for that
-_NEAR_FRAC = 0.05  # of the shorter side: within this of most others, a section stays where it is
+_NEAR_FRAC = 0.02  # of the shorter side: within this of most others, a section stays exactly where it is
 _TOLERANCE_FRAC = 0.03  # of the longer side: what deformation may move a match by
 _BELIEVED = 0.3  # weight of a node's displacement from which it serves as a match
 

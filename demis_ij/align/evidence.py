@@ -32,7 +32,7 @@ from demis_ij.records import Affine, Offsets
 Progress = Callable[[str, int, int], None]
 _MARGIN_PX = 96
 _FULL = 250  # of 255: a warped mask is data where all that enters is
-_NOWHERE = 1e-4  # weight where nothing is known, so that the average there is that of the surroundings
+_NOWHERE = 1e-4  # weight of data that does not close: it counts only where nothing else is near
 _RASTER_PX = 24  # three px from patch to patch, at 1/8 of the size
 _COARSEST_SCALE = 3  # of the flow where coarser levels came before: a patch of 8 px spans 64
 _FAST_FROM_PX = 384  # from this side on the flow is searched at half of the level's size, and averaged anyway
@@ -229,7 +229,7 @@ class Comparison:
             for two in ((there, back), (back, there))
         )
         told = (float((first + second).sum() / 2), float(common.sum()))
-        first, second = first + _NOWHERE, second + _NOWHERE
+        first, second = first + _NOWHERE * common, second + _NOWHERE * common
         # both say the same of the same place, once seen from either section: neither order of the stack is favoured
         stacked = np.dstack([there * first[..., None] - back * second[..., None], first + second]) / 2
         smooth = cv2.GaussianBlur(stacked, (0, 0), self.before_px)

@@ -17,6 +17,7 @@ from demis_ij.geometry import Box
 from demis_ij.records import Offsets
 
 Float = NDArray[np.float32]
+_WELL_KNOWN = 0.02
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,32 @@ def pulled(offsets: Offsets, step: Offsets, stride: float) -> Offsets:
     x, y = cols + step[0] / np.float32(stride), rows + step[1] / np.float32(stride)
     known = [cv2.remap(o, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for o in offsets]
     return np.asarray(step + np.stack(known), np.float32)
+
+
+def continued(offsets: Offsets, weight: Float) -> Offsets:
+    """Return offsets that go on smoothly where they are hardly known, and stay what they are where they are known.
+
+    From wide to narrow, the mean of the surroundings takes over as far as these are known (normalised convolution,
+    Knutsson & Westin 1993, doi:10.1109/CVPR.1993.341081): no data, folds and tears get what lies around them.
+
+    Parameters
+    ----------
+    offsets : ndarray of shape (2, rows, cols)
+    weight : ndarray of shape (rows, cols)
+        How well each node is known; what is far below `_WELL_KNOWN` is taken from around.
+    """
+    rows, cols = weight.shape
+    held = offsets * weight
+    total = float(weight.sum())
+    base = np.zeros_like(offsets) + (held.sum(axis=(1, 2)) / max(total, 1e-9))[:, None, None].astype(np.float32)
+    sigma = max(rows, cols) / 4
+    while sigma > 0.7:
+        share = cv2.GaussianBlur(weight, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+        mean = np.stack([cv2.GaussianBlur(h, (0, 0), sigma, borderType=cv2.BORDER_REFLECT) for h in held])
+        mean /= np.maximum(share, 1e-9)
+        base += (mean - base) * (share / (share + _WELL_KNOWN))
+        sigma /= 2
+    return np.asarray(base + (offsets - base) * (weight / (weight + _WELL_KNOWN)), np.float32)
 
 
 def reduced(grey: NDArray[np.uint8], mask: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from demis_ij.align.anchoring import released
 from demis_ij.align.evidence import Comparison, Series, pairs_of
 from demis_ij.align.folding import unfolded
-from demis_ij.align.grids import Grid, pulled
+from demis_ij.align.grids import Grid, continued, pulled
 from demis_ij.align.memory import Memory
 from demis_ij.align.relaxing import Measured, relaxed
 from demis_ij.align.results import PairEvidence, Round
@@ -148,7 +148,13 @@ def one_round(
 ) -> tuple[Offsets, list[float]]:
     """Return where sections lie after what was measured, and the misfit of each pair."""
     steps, misfit = relaxed(offsets, measured)
-    positions = np.stack([pulled(o, d, grid.stride) for o, d in zip(offsets, steps, strict=True)])
+    known = np.zeros((len(offsets), *grid.nodes), np.float32)
+    for pair in measured:
+        known[pair.fixed] += pair.weight
+        known[pair.moving] += pair.weight
+    positions = np.stack(
+        [continued(pulled(o, d, grid.stride), k) for o, d, k in zip(offsets, steps, known, strict=True)]
+    )
     most = config.tissue_step_frac * min(grid.shape)
     new, _ = released(positions, anchor=config.anchor, follow=config.follow, most_step_px=most)
     return np.stack([unfolded(o, grid.stride, config.min_jacobian)[0] for o in new]), misfit
