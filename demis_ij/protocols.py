@@ -203,6 +203,7 @@ ALIGNERS = NameTable(
     {
         "flow": "demis_ij.aligners.flow:FlowAligner",
         "affine": "demis_ij.aligners.affine:AffineAligner",
+        "bspline": "demis_ij.aligners.bspline:BsplineAligner",
         "ssemnet": "demis_ij.aligners.ssemnet:SsemnetAligner",
     },
 )

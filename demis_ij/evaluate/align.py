@@ -189,7 +189,11 @@ def evaluate_stacks(
 def _ends(stack: TrueStack) -> tuple[dict[str, float], dict[str, float]]:
     """Return what is measured when nothing is done, and by the true warps."""
     still = [Warp.identity(stack.shape)] * len(stack)
-    return measured(stack, still), measured(stack, stack.true.warps)
+    before = measured(stack, still)
+    whole = [np.ones(stack.shape, bool)] * len(stack)
+    objects = volumes.largest_objects(stack.original, whole)
+    before["dice_undeformed"] = volumes.neighbour_dice(stack.original, whole, objects, _least_px(stack))
+    return before, measured(stack, stack.true.warps)
 
 
 def _score(name: str, stack: TrueStack, method: Method, ends: tuple[dict[str, float], dict[str, float]]) -> StackScore:
@@ -216,6 +220,7 @@ def compared(after: dict[str, float], before: dict[str, float], true: dict[str, 
     out = dict(after)
     for name in ("dice", "drift_dice", "ncc", "residual_px", "residual_95_px"):
         out[f"{name}_before"], out[f"{name}_true"] = before[name], true[name]
+    out["dice_undeformed"] = before["dice_undeformed"]
     out["dice_score"] = volumes.gained(before["dice"], after["dice"], true["dice"])
     return out
 
@@ -236,7 +241,6 @@ def measured(stack: TrueStack, warps: Sequence[Warp]) -> dict[str, float]:
         ``dice``, ``drift_dice``, ``ncc``, ``residual_px``, ``residual_95_px``, ``folded_frac``, ``shown_frac``.
     """
     objects = volumes.largest_objects(stack.original, [np.ones(stack.shape, bool)] * len(stack))
-    least = LEAST_PX * stack.shape[0] * stack.shape[1] / SIDE**2
     labels, masks = _shown(stack, warps)
     leads = _leads(stack, warps)
     apart = np.concatenate(volumes.neighbour_residual_px(leads))
@@ -249,7 +253,7 @@ def measured(stack: TrueStack, warps: Sequence[Warp]) -> dict[str, float]:
     ncc = volumes.neighbour_ncc([g for g, _ in grey], [m for _, m in grey], 1.5 * _scale(stack))
     folded = [folded_frac(at_nodes(w, w.shape, _stride(stack))) for w in warps]
     return {
-        "dice": volumes.neighbour_dice(labels, masks, objects, least),
+        "dice": volumes.neighbour_dice(labels, masks, objects, _least_px(stack)),
         "drift_dice": volumes.truth_dice(*_shown(stack, back), stack.original, objects),
         "ncc": float(np.mean([v for v in ncc if not np.isnan(v)] or [np.nan])),
         "residual_px": float(np.median(apart)) if apart.size else float("nan"),
@@ -257,6 +261,10 @@ def measured(stack: TrueStack, warps: Sequence[Warp]) -> dict[str, float]:
         "folded_frac": float(np.mean(folded)),
         "shown_frac": sum(m.sum() for m in masks) / max(1, sum(m.sum() for m in stack.tissue)),
     }
+
+
+def _least_px(stack: TrueStack) -> float:
+    return LEAST_PX * stack.shape[0] * stack.shape[1] / SIDE**2
 
 
 def _scale(stack: TrueStack) -> float:

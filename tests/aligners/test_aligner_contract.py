@@ -1,19 +1,26 @@
 """Every aligner keeps the contract; the name table finds each."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from demis_ij.aligners.affine import AffineAligner
+from demis_ij.aligners.bspline import BsplineAligner
 from demis_ij.aligners.flow import FlowAligner
 from demis_ij.aligners.looks import evened, unfolded
-from demis_ij.errors import InputError
+from demis_ij.errors import InputError, MissingPart
 from demis_ij.fields import jacobian
 from demis_ij.protocols import ALIGNERS, Aligner
 from demis_ij.records import Affine, Field
 from demis_ij.testing import aligner_contract
 from demis_ij.testing.aligner_contract import two_sections
 
-MAKERS = {"flow": FlowAligner, "affine": AffineAligner}
+MAKERS = {
+    "flow": FlowAligner,
+    "affine": AffineAligner,
+    "bspline": lambda: BsplineAligner(levels=3, iterations=60),  # a quarter of the time
+}
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -22,9 +29,10 @@ def test_aligners_keep_the_contract(name, check):
     check(MAKERS[name]())
 
 
+@pytest.mark.parametrize("name", ["flow", "bspline"])
 @pytest.mark.parametrize("check", aligner_contract.ELASTIC_CHECKS, ids=lambda c: c.__name__)
-def test_flow_bends_as_the_contract_says(check):
-    check(FlowAligner())
+def test_elastic_aligners_bend_as_the_contract_says(check, name):
+    check(MAKERS[name]())
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -33,6 +41,22 @@ def test_the_table_finds_each_aligner_by_its_own_name(name):
 
     assert isinstance(found, Aligner)
     assert found.name == name
+
+
+def test_without_its_package_bspline_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "itk", None)
+
+    with pytest.raises(MissingPart, match=r"demis_ij\[baselines\]"):
+        ALIGNERS["bspline"]()
+
+
+def test_bspline_says_the_same_when_it_is_asked_again():
+    fixed, moving = two_sections(Affine.translation(2.0, 1.0), 23)
+    known = np.ones(fixed.shape, bool)
+
+    one, two = (BsplineAligner(levels=2, iterations=20)(fixed, moving, known, known) for _ in range(2))
+
+    np.testing.assert_array_equal(one.offsets, two.offsets)
 
 
 def test_a_wrong_name_is_answered_with_the_nearest():
