@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 settings.register_profile("repeatable", derandomize=True, print_blob=True)
 settings.load_profile("repeatable")
 
+collect_ignore_glob = ["*/conftest.py"]
+"""They hold fixtures and no doctests; collected as tests, two of one name would stand in each other's way."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Choose the Java, the Groovy and the Fiji of the tests that start ImageJ."""
