@@ -98,9 +98,7 @@ def of_folder(path: Path, pattern: str | None) -> Found:
 def _fitting(path: Path, files: Sequence[Path], pattern: str) -> tuple[list[Path], list[int] | None]:
     """Return the files whose names fit a pattern, and the numbers that it names."""
     numbered = re.search(r"\{i+(?::0?\d*d?)?\}", pattern) is not None
-    expression = compile_pattern(pattern if numbered else pattern + "{i}")
-    if not numbered:
-        expression = re.compile(expression.pattern.removesuffix(r"(?P<i>\d+)"))
+    expression = compile_pattern(pattern) if numbered else re.compile(".*".join(map(re.escape, pattern.split("*"))))
     fitting = [(p, found) for p in files if (found := expression.fullmatch(p.name))]
     if not fitting:
         named = f"; the first one is {files[0].name!r}" if files else ""

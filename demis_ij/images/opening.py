@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,11 +22,14 @@ from demis_ij.records import Tile
 WHOLE_PX = 1 << 27
 """An image of no more pixels is read whole: then its mask is looked for at full resolution."""
 
+_BAND = 512  # rows
+
 
 def opened(tile: Tile) -> Pixels:
     """Return a section's grey values as something that is sliced like an array, with as little reading as may be.
 
-    An OME-Zarr and an uncompressed grey TIFF are read where they are sliced; what else there is, is read whole.
+    An OME-Zarr, an uncompressed grey TIFF and a large tiled one (a mosaic) are read where they are sliced; what else
+    there is, is read whole.
 
     Raises
     ------
@@ -38,7 +42,8 @@ def opened(tile: Tile) -> Pixels:
         return plane if kind == plane.dtype else _Converted(plane, kind)
     mapped = mapped_plane(tile.path, tile.page)
     if mapped is None:
-        return read(tile.path, tile.page)
+        tiled = _tiled(tile)
+        return read(tile.path, tile.page) if tiled is None else tiled
     kind = grey_dtype(mapped.dtype.newbyteorder("="))
     return mapped if kind == mapped.dtype else _Converted(mapped, kind)
 
@@ -85,7 +90,9 @@ def opened_mask(tile: Tile, image: Pixels, *, whole_px: int = WHOLE_PX) -> Pixel
     if size <= whole_px:
         return tile_mask(tile, image[:, :])
     step = int(np.ceil(np.sqrt(size / whole_px)))
-    thin = np.concatenate([image[r : r + 1, :][:, ::step] for r in range(0, image.shape[0], step)])
+    band = step * max(1, _BAND // step)  # a file's tiles are read once or twice
+    bands = (slice(top, top + band) for top in range(0, image.shape[0], band))
+    thin = np.concatenate([image[rows, :][::step, ::step] for rows in bands])
     mask = data_mask(thin)
     if not mask.all():
         mask = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
@@ -134,6 +141,69 @@ class _Enlarged:
         rows, cols = (np.arange(*k.indices(n)) // self.step for k, n in zip(key, self.shape, strict=True))
         found = self.mask[np.ix_(rows, cols)]
         return found if self.own is None else found & (self.own[key] > 0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Tiled:
+    """A page of a tiled grey TIFF: only the tiles that a slice touches are read."""
+
+    path: Path
+    page: int | None
+    shape: tuple[int, int]
+    side: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    def __getitem__(self, key: tuple[slice, slice]) -> NDArray[Any]:
+        (y0, y1, _), (x0, x1, _) = (k.indices(n) for k, n in zip(key, self.shape, strict=True))
+        out = np.zeros((max(y1 - y0, 0), max(x1 - x0, 0)), self.dtype)
+        translated(self.path, lambda: self._fill(out, y0, x0))
+        return out[:: key[0].step or 1, :: key[1].step or 1]
+
+    def _fill(self, out: NDArray[Any], y0: int, x0: int) -> None:
+        rows, cols = self.side
+        across = -(-self.shape[1] // cols)
+        with tifffile.TiffFile(self.path) as tiff:
+            page = tiff_page(tiff, self.path, self.page).aspage()
+            for i in range(y0 // rows, -(-(y0 + out.shape[0]) // rows)):
+                for j in range(x0 // cols, -(-(x0 + out.shape[1]) // cols)):
+                    part = self._tile(tiff, page, i * across + j)
+                    top, left = i * rows - y0, j * cols - x0
+                    part = part[max(-top, 0) :, max(-left, 0) :]
+                    target = out[max(top, 0) : max(top, 0) + len(part), max(left, 0) : max(left, 0) + part.shape[1]]
+                    target[:] = part[: target.shape[0], : target.shape[1]]
+
+    def _tile(self, tiff: tifffile.TiffFile, page: Any, index: int) -> NDArray[Any]:
+        """Return one tile; a sparse file leaves out those that are blank."""
+        if page.databytecounts[index] == 0:
+            return np.zeros(self.side, self.dtype)
+        tiff.filehandle.seek(page.dataoffsets[index])
+        raw = tiff.filehandle.read(page.databytecounts[index])
+        if len(raw) < page.databytecounts[index]:
+            msg = f"{self.path}: truncated: a tile is missing"
+            raise InputError(msg)
+        found = page.decode(raw, index, jpegtables=page.jpegtables)[0]
+        return np.asarray(found)[0, :, :, 0].astype(self.dtype, copy=False)
+
+
+def _tiled(tile: Tile) -> _Tiled | None:
+    """Return a large grey TIFF that is kept in tiles, None for any other image."""
+    if first_bytes(tile.path, 4) not in TIFF_MAGIC:
+        return None
+
+    def look() -> _Tiled | None:
+        with tifffile.TiffFile(tile.path) as tiff:
+            page: Any = tiff_page(tiff, tile.path, tile.page).aspage()
+            grey = page.samplesperpixel == 1 and page.photometric.name == "MINISBLACK"
+            shape = (int(page.imagelength), int(page.imagewidth))
+            if not (page.is_tiled and grey and page.imagedepth == 1) or shape[0] * shape[1] <= WHOLE_PX:
+                return None
+            if np.dtype(page.dtype) not in {np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32)}:
+                return None
+            side = (int(page.tilelength), int(page.tilewidth))
+            return _Tiled(tile.path, tile.page, shape, side, np.dtype(page.dtype))
+
+    found: _Tiled | None = translated(tile.path, look)
+    return found
 
 
 def _tiff_samples(tile: Tile) -> NDArray[Any]:

@@ -225,6 +225,24 @@ def test_any_other_tiff_is_read_whole_and_the_same(tmp_path, options):
     np.testing.assert_array_equal(found, 255 - made if "photometric" in options else made)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_of_a_large_tiled_tiff_only_tiles_that_are_needed_are_read(tmp_path, monkeypatch, dtype):
+    made = noise(dtype, (333, 290))
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, made, tile=(64, 96), compression="zlib", predictor=dtype != "float32")
+    monkeypatch.setattr(opening, "WHOLE_PX", 1000)
+    found = opening.opened(Tile("a", path, made.shape))
+    assert not isinstance(found, np.ndarray)
+    for box in (Box(0, 0, 290, 333), Box(60, 70, 200, 131), Box(280, 320, 290, 333), Box(95, 63, 97, 65)):
+        np.testing.assert_array_equal(found[box.slices], made[box.slices])
+    np.testing.assert_array_equal(found[5:9, ::7], made[5:9, ::7])
+    with tifffile.TiffFile(path) as file:
+        last = file.pages.first.dataoffsets[-1]
+    path.write_bytes(path.read_bytes()[: last + 3])
+    with pytest.raises(InputError, match=r"a\.tif: truncated"):
+        found[300:333, 250:290]
+
+
 def test_a_large_sections_mask_is_found_in_a_part_of_its_pixels(tmp_path):
     image = np.random.default_rng(0).integers(60, 255, (600, 700)).astype(np.uint8)
     image[:90], image[:, :120] = 0, 0
