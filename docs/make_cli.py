@@ -30,6 +30,8 @@ from demis_ij.config import (
     TrainDataConfig,
     ValidationConfig,
 )
+from demis_ij.config.autoencoder import AutoencoderConfig
+from demis_ij.config.ssemnet import SsemnetConfig
 from demis_ij.train.samples import SampleSpec
 
 DOCS = Path(__file__).resolve().parent
@@ -265,6 +267,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "samples": lambda: settings_table(SampleSpec),
     "validation": lambda: settings_table(ValidationConfig),
     "architecture": lambda: settings_table(ArchitectureConfig),
+    "ssemnet": lambda: settings_table(SsemnetConfig),
+    "autoencoder": lambda: settings_table(AutoencoderConfig),
     "grids_config": lambda: settings_table(GridsConfig),
     "grids": grids_table,
     "pairs": pairs_table,
@@ -274,6 +278,7 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 PAGES = (
     DOCS / "howto" / "config.md",
+    DOCS / "howto" / "ssemnet.md",
     DOCS / "howto" / "synth.md",
     DOCS / "howto" / "train.md",
     DOCS / "matching.md",

