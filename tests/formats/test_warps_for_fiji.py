@@ -11,7 +11,7 @@ from demis_ij.formats.trakem2_ct import bounding_box, parse_transforms
 from demis_ij.formats.trakem2_matrix import from_corner_frame, parse_matrix
 from demis_ij.formats.trakem2_project import parse_project
 from demis_ij.formats.warps import StackWarps
-from demis_ij.formats.warps_trakem2 import transform_of, write_project
+from demis_ij.formats.warps_trakem2 import SPLINE_CLASS, transform_of, write_project
 from demis_ij.formats.warps_virtual_stack import read_transforms, write_transforms
 from demis_ij.records import Affine, Field, Stack, Tile, Warp
 
@@ -125,6 +125,26 @@ def test_what_trakem2_cannot_open_is_refused(tmp_path, stack):
         write_project(tmp_path / "s.xml", planes, StackWarps(WARPS))
     with pytest.raises(InputError, match=r"2 warp\(s\) for 3 sections"):
         write_project(tmp_path / "s.xml", stack, StackWarps(WARPS[:2]))
+
+
+def test_a_b_spline_is_what_bunwarpjs_own_class_says():
+    # computed with BSplineModel of bUnwarpJ (a74bd32) as CubicBSplineTransform asks it; its weights are float32
+    golden = {
+        (0, 0): (32.52777918676536, 40.7777797414197), (119, 79): (52.69444738990734, 63.05555948946217),
+        (119, 0): (63.94444856213205, 50.77778033746615), (0, 79): (54.944448025690235, 55.75000365906297),
+        (59.5, 39.5): (39.80555773278079, 49.22222533159789), (17.25, 63.75): (40.867999058116595, 47.18030451556167),
+        (100, 3): (65.85397561103147, 51.406350932122756),
+    }  # fmt: skip
+    x = [(k * 37) % 101 - 0.25 * k for k in range(25)]
+    y = [(k * 53) % 97 + 0.5 * k for k in range(25)]
+    found = parse_transforms([(SPLINE_CLASS, " ".join(map(str, [120, 80, 2, *x, *y])))])
+    np.testing.assert_allclose(found(np.array(list(golden), float)), list(golden.values()), atol=1e-5)
+
+
+@pytest.mark.parametrize("data", ["120 80 2 1 2 3", "120 80 0", "a", "0 80 1 " + "1 " * 32])
+def test_a_b_spline_without_its_numbers_is_refused(data):
+    with pytest.raises(ValueError, match="CubicBSplineTransform"):
+        parse_transforms([(SPLINE_CLASS, data)])
 
 
 def test_a_virtual_stacks_files_lead_from_image_to_canvas(tmp_path, stack):
