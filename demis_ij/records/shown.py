@@ -14,6 +14,7 @@ from demis_ij.display import Html
 
 if TYPE_CHECKING:
     from demis_ij.records.nouns import Correspondences, Layout, PairMatch, Points, Rejected, Solution, Tile
+    from demis_ij.records.stack import Stack
 
 Fact = tuple[str, object]
 
@@ -62,6 +63,23 @@ def layout_card(layout: Layout) -> Html:
         display.legend(kinds=[o.kind for o in outlines]),
         display.facts(lines),
     )
+
+
+def stack_card(stack: Stack) -> Html:
+    """Return what is known of a stack of sections."""
+    sizes = Counter(t.shape for t in stack).most_common(3)
+    lines: list[Fact] = [
+        ("sections", len(stack)),
+        ("numbers", f"{stack.z[0]:g} to {stack.z[-1]:g}"),
+        ("missing between", len(stack.missing) or None),
+        ("size", ", ".join(f"{cols} x {rows} px" for (rows, cols), _ in sizes)),
+        ("with a mask", sum(t.mask_path is not None for t in stack) or None),
+        ("pixel size", "{:g} {}".format(*stack.pixel_size) if stack.pixel_size else None),
+        ("thickness", "{:g} {}".format(*stack.thickness) if stack.thickness else None),
+        ("read from", stack.source),
+        *(("note", line) for line in stack.warnings),
+    ]
+    return display.card("Stack", display.facts(lines))
 
 
 def points_card(points: Correspondences) -> Html:

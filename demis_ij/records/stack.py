@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 
 from demis_ij.errors import InputError
+from demis_ij.records import shown
 from demis_ij.records.nouns import Tile
 
 
@@ -74,6 +75,9 @@ class Stack:
 
     def __getitem__(self, index: int) -> Tile:
         return self.sections[index]
+
+    def _repr_html_(self) -> str:
+        return shown.stack_card(self)
 
     @property
     def ids(self) -> tuple[str, ...]:

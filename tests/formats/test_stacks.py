@@ -382,3 +382,12 @@ def test_a_stack_refuses_what_is_none(tmp_path):
             Stack(*given)
     assert len(Stack(tiles)) == 3
     assert [t.id for t in Stack(tiles)] == ["a", "b", "c"]
+
+
+def test_a_notebook_shows_what_is_known_of_a_stack(tmp_path):
+    tiles = tuple(Tile(name, tmp_path / name, SHAPE) for name in "abc")
+    stack = Stack(tiles, (3, 4, 7), (4.0, "nm"), (40.0, "nm"), tmp_path / "<in>", ("2 section(s) are missing",))
+    shown = stack._repr_html_()
+    for text in ("3 to 7", "50 x 40 px", "4 nm", "40 nm", "&lt;in&gt;", "2 section(s) are missing"):
+        assert text in shown
+    assert "with a mask" not in shown
