@@ -24,8 +24,8 @@ from demis_ij.records import Offsets
 Array = NDArray[np.float64]
 _ANCHOR = 0.02  # of the weight that a section's pairs have at a node
 _LEAST_WEIGHT = 0.02
-_REWEIGHTINGS = 3
-_WIDTH = 2.0  # times the median misfit
+_REWEIGHTINGS = 4
+_WIDTH = 3.0  # times the median misfit of all pairs
 _LEAST_WIDTH_PX = 0.5
 
 
@@ -75,12 +75,9 @@ def relaxed(offsets: Offsets, pairs: Sequence[Measured]) -> tuple[Offsets, list[
     for _ in range(_REWEIGHTINGS if pairs else 0):
         steps = _solved(gone, pairs, wanted, weights)
         misfit = [np.hypot(*(steps[p.fixed] - steps[p.moving] - f)) for p, f in zip(pairs, wanted, strict=True)]
-        weights = [b / (1 + (m / _width(m)) ** 2) for b, m in zip(base, misfit, strict=True)]
+        width = max(_LEAST_WIDTH_PX, _WIDTH * float(np.median([np.median(m) for m in misfit])))
+        weights = [b / (1 + (m / width) ** 2) for b, m in zip(base, misfit, strict=True)]
     return steps.reshape(offsets.shape).astype(np.float32), [float(np.median(m)) for m in misfit]
-
-
-def _width(misfit: Array) -> float:
-    return max(_LEAST_WIDTH_PX, _WIDTH * float(np.median(misfit)))
 
 
 def _solved(gone: Array, pairs: Sequence[Measured], wanted: Sequence[Array], weights: Sequence[Array]) -> Array:

@@ -18,11 +18,13 @@
 from demis_ij.jobs.aligning import (
     AlignJob,
     AlignJobResult,
+    align_settings,
     align_summary,
     chosen_of_stack,
     companion_of,
     plan_align,
     run_align,
+    verdicts_json,
 )
 from demis_ij.jobs.comparing import as_compared, run_compare
 from demis_ij.jobs.finished import rebuild_report, reopen
@@ -45,10 +47,10 @@ from demis_ij.jobs.solved_layouts import write_solved_layout
 from demis_ij.jobs.stitching import placed_beside_neighbours, run_stitch, summary
 
 __all__ = [
-    "AlignJob", "AlignJobResult", "Converted", "Finding", "JobResult", "Picture", "StitchJob", "align_summary",
-    "as_compared", "check_parts", "chosen_of_stack", "chosen_sections", "companion_of", "convert_layout",
-    "draw_mosaic", "examine", "look_at_layout", "look_at_mosaic", "look_at_pair", "make_preview",
+    "AlignJob", "AlignJobResult", "Converted", "Finding", "JobResult", "Picture", "StitchJob", "align_settings",
+    "align_summary", "as_compared", "check_parts", "chosen_of_stack", "chosen_sections", "companion_of",
+    "convert_layout", "draw_mosaic", "examine", "look_at_layout", "look_at_mosaic", "look_at_pair", "make_preview",
     "placed_beside_neighbours", "plan", "plan_align", "read_layout", "ready_sections", "rebuild_report", "reopen",
     "run_align", "run_compare", "run_render", "run_stitch", "settings_of", "show_mosaics", "show_pairs", "summary",
-    "try_imagej", "write_solved_layout",
+    "try_imagej", "verdicts_json", "write_solved_layout",
 ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -57,5 +59,5 @@ def disagreement(warps: list[Warp] | tuple[Warp, ...], bent: list[Affine | Field
     y, x = np.mgrid[margin : side - margin : 4, margin : side - margin : 4]
     at = np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64)
     shown = [b(w(at - np.array(w.origin_xy))) for w, b in zip(warps, bent, strict=True)]
-    apart = [np.linalg.norm(b - a, axis=1) for a, b in zip(shown, shown[1:], strict=False)]
+    apart = [np.linalg.norm(b - a, axis=1) for a, b in pairwise(shown)]
     return np.array([np.nanmedian(a) for a in apart], np.float32)

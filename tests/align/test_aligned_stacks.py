@@ -1,4 +1,4 @@
-"""Laws of the whole: known bends are recovered, nothing that is well is made worse, one section does not spoil others."""
+"""Laws of the whole: known bends are undone, what is well stays, one section does not spoil others."""
 
 from __future__ import annotations
 
@@ -204,12 +204,12 @@ def test_nan_is_no_data(bent) -> None:
 
 
 def test_one_section_is_refused_in_one_line() -> None:
-    with pytest.raises(InputError, match="one section.*two are needed"):
+    with pytest.raises(InputError, match=r"one section.*two are needed"):
         align([tissue(1)[0]], QUICK)
 
 
 def test_a_stack_of_nothing_but_empty_images_is_refused() -> None:
-    with pytest.raises(InputError, match="0 of 3 sections can be compared, 2 are needed.*blank"):
+    with pytest.raises(InputError, match=r"0 of 3 sections can be compared, 2 are needed.*blank"):
         align([np.zeros((64, 64), np.uint8)] * 3, QUICK)
 
 

@@ -42,10 +42,11 @@ VERBS = {
     "matches": "demis_ij.worker.verbs.matches",
     "convert": "demis_ij.worker.verbs.convert",
     "transforms": "demis_ij.worker.verbs.transforms",
+    "align": "demis_ij.worker.verbs.align",
 }
 """Name to module."""
 
-LATER = ("align", "register")
+LATER = ("register",)
 """Verbs that scripts know already and this version does not have."""
 
 
