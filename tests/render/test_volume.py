@@ -1,5 +1,6 @@
 """Aligned volumes: the same pixels as warping each section whole, resumed, interrupted, with labels and channels."""
 
+import errno
 import struct
 
 import cv2
@@ -226,6 +227,22 @@ def test_an_interrupted_volume_goes_on_where_it_stopped(tmp_path, monkeypatch, s
     read = (lambda p: levels(p)[0]) if sink is ZarrVolumeSink else tifffile.imread
     np.testing.assert_array_equal(read(path), read(whole))
     assert not (tmp_path / f".{name}.partial").exists()
+
+
+def test_a_full_disk_leaves_nothing_that_looks_whole_in_any_sink(tmp_path, monkeypatch):
+    stack = make(tmp_path / "in")
+
+    def full(self, section, pixels, mask, box):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(TiffVolumeSink, "write", full)
+    outputs = [(ZarrVolumeSink(), tmp_path / "v.ome.zarr"), (TiffVolumeSink(), tmp_path / "v.tif")]
+    with pytest.raises(OSError, match="No space left"):
+        render_volume(stack, warps_for(stack), outputs)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".v.ome.zarr.partial", ".v.tif.partial", "in"]
+    monkeypatch.undo()
+    assert render_volume(stack, warps_for(stack), outputs).resumed == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "v.ome.zarr", "v.tif"]
 
 
 def test_another_warp_or_image_begins_anew_and_nothing_is_kept_where_nobody_wants_it(tmp_path):
