@@ -8,10 +8,21 @@ import pytest
 
 from demis_ij import protocols
 from demis_ij.errors import InputError
-from demis_ij.protocols import FORMATS, MATCHERS, SINKS, SOLVERS, LayoutFormat, Matcher, NameTable, Solver
+from demis_ij.protocols import (
+    ALIGNERS,
+    FORMATS,
+    MATCHERS,
+    SINKS,
+    SOLVERS,
+    Aligner,
+    LayoutFormat,
+    Matcher,
+    NameTable,
+    Solver,
+)
 
 
-@pytest.mark.parametrize("table", [MATCHERS, SOLVERS, FORMATS, SINKS], ids=lambda t: t.kind)
+@pytest.mark.parametrize("table", [MATCHERS, SOLVERS, ALIGNERS, FORMATS, SINKS], ids=lambda t: t.kind)
 def test_every_name_leads_to_a_part(table):
     for name in table.names:
         assert callable(table[name])
@@ -21,6 +32,7 @@ def test_parts_keep_their_protocols():
     assert isinstance(MATCHERS["sift"](), Matcher)
     assert isinstance(MATCHERS["correlation"](), Matcher)
     assert isinstance(SOLVERS["sparse"](), Solver)
+    assert isinstance(ALIGNERS["flow"](), Aligner)
     assert all(isinstance(FORMATS[name](), LayoutFormat) for name in FORMATS.names)
 
 

@@ -18,7 +18,7 @@ from demis_ij.geometry import Box
 from demis_ij.images import section, warped
 from demis_ij.records import Stack, Warp
 
-_LEAST_PX = 6  # of a section in a picture, so that 20 sections can be seen
+_STRIP_PX, _LEAST_PX = 160, 4  # height of a strip, and of a section in it at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ def cross_sections(stack: Stack, found: Sequence[Compared], out: Path) -> list[P
 
 
 def _cut(stack: Stack, warps: Sequence[Warp]) -> NDArray[np.uint8]:
-    """Return the middle row of the world of all sections, each as high as a pixel of a coarse picture."""
+    """Return the middle row of all sections, one below the other, each some pixels high."""
     row = stack[0].shape[0] // 2
     x0 = round(min(w.origin_xy[0] for w in warps))
     x1 = round(max(w.origin_xy[0] + w.shape[1] for w in warps))
@@ -121,7 +121,7 @@ def _cut(stack: Stack, warps: Sequence[Warp]) -> NDArray[np.uint8]:
         pixels, known = warped(image.astype(np.float32), mask, warp, box=box)
         line[known[0]] = pixels[0][known[0]]
         lines.append(_stretched(line, known[0]))
-    return np.repeat(np.stack(lines).astype(np.uint8), _LEAST_PX, axis=0)
+    return np.repeat(np.stack(lines).astype(np.uint8), max(_LEAST_PX, _STRIP_PX // len(stack)), axis=0)
 
 
 def _stretched(line: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
