@@ -6,6 +6,7 @@
     stages/       what an interrupted run goes on from
     warps.npz     the warps; other formats beside it, where asked for
     align.json    every section with its verdict, every pair, every round
+    report.html   the same to look at: cuts before and after, curves, maps, the worst sections first
     volume.ome.zarr (or volume.tif), labels.ome.zarr, one more for each channel
 """
 
@@ -33,6 +34,7 @@ from demis_ij.formats import warps_bunwarpj, warps_trakem2, warps_virtual_stack
 from demis_ij.formats.warps import StackWarps, write_npz
 from demis_ij.records import Stack
 from demis_ij.render.volume import render_volume
+from demis_ij.report import write_alignment
 from demis_ij.runs import RunFolder, check_folder, fingerprint, make_folder, slug, write_json
 from demis_ij.sinks.volume import VolumeSink
 from demis_ij.sinks.volume_tiff import TiffVolumeSink
@@ -284,8 +286,17 @@ def run_align(stack: Stack, out: Path, job: AlignJob, *, progress: Progress | No
     volumes, problems = _volumes(folder.path, stack, warps, job, tell)
     files |= volumes
     warnings += problems
+    tell("report", 0, 1)
+    files["report"] = folder.path / "report.html"
+    write_alignment(files["report"], stack, result, warnings=tuple(dict.fromkeys(warnings)), settings=_settings(job))
     write_json(files["verdicts"], verdicts_json(stack, job, result, warnings))
     return AlignJobResult(result, files, tuple(dict.fromkeys(warnings)), (*notes, *said), folder.resumed)
+
+
+def _settings(job: AlignJob) -> dict[str, Any]:
+    """Return what a reader wants to know besides the settings of the alignment."""
+    told: dict[str, Any] = {"volumes": ", ".join(job.volumes) or "none", "warps": ", ".join(("npz", *job.warps))}
+    return told | (to_dict(job.ssemnet) if job.config.method == "ssemnet" else {})
 
 
 def _other_formats(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from demis_ij.report.alignment import write_alignment
 from demis_ij.report.page import write_report
 from demis_ij.report.pictures import Preview
 from demis_ij.report.seams import write_csv
 
-__all__ = ["write_report", "write_csv", "Preview"]
+__all__ = ["write_alignment", "write_report", "write_csv", "Preview"]

@@ -52,8 +52,16 @@ class Curve:
     values: Sequence[float | None]
 
 
-def chart(title: str, curves: Sequence[Curve], *, log: bool = False, best_step: int | None = None) -> Html:
-    """Return curves over steps, on a share of 0 to 1 or (``log``) on a logarithmic scale.
+def chart(
+    title: str,
+    curves: Sequence[Curve],
+    *,
+    log: bool = False,
+    best_step: int | None = None,
+    levels: Sequence[float] | None = None,
+    across: str = "steps",
+) -> Html:
+    """Return curves over steps, on a share of 0 to 1, on ``levels`` or (``log``) on a logarithmic scale.
 
     Parameters
     ----------
@@ -65,12 +73,16 @@ def chart(title: str, curves: Sequence[Curve], *, log: bool = False, best_step: 
         Logarithmic, from the least to the greatest value; else from 0 to 1.
     best_step : int, optional
         Marked by a line.
+    levels : sequence of float, optional
+        Rising; the values of the lines across the chart, for another scale than 0 to 1.
+    across : str
+        What the steps are.
     """
     known = [v for c in curves for v in c.values if v is not None and math.isfinite(v) and (v > 0 or not log)]
     last = max((s for c in curves for s in c.steps), default=0)
     if not known or not last:
         return el("figure", el("h4", title), el("p", "Nothing to draw yet.", class_="note"), class_="chart")
-    levels = _decades(min(known), max(known)) if log else [0.0, 0.25, 0.5, 0.75, 1.0]
+    levels = _decades(min(known), max(known)) if log else levels or [0.0, 0.25, 0.5, 0.75, 1.0]
     low, high = levels[0], max(levels[-1], max(known))
 
     def x(step: float) -> float:
@@ -96,7 +108,7 @@ def chart(title: str, curves: Sequence[Curve], *, log: bool = False, best_step: 
         mark = el("line", el("title", "best weights"), x1=x(best_step), x2=x(best_step), y1=TOP, y2=HEIGHT - BOTTOM,
                   class_="best")  # fmt: skip
     drawn = [_polyline(n, c, x, y, log) for n, c in enumerate(curves)]
-    axis = el("text", "steps", x=WIDTH - RIGHT, y=HEIGHT - 2, text_anchor="end")
+    axis = el("text", across, x=WIDTH - RIGHT, y=HEIGHT - 2, text_anchor="end")
     said = ", ".join(c.name for c in curves)
     svg = el(
         "svg", *lines, *ticks, axis, mark, *drawn, viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}", role="img",
