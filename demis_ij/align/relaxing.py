@@ -6,8 +6,8 @@ Minimised at every node, over the steps ``d`` of all sections::
 
 ``f_ij`` is what was measured between section i and section j as they lie now, ``u_i`` how far section i has gone
 already. The weak anchor ``e`` only makes the answer unique where nothing is measured; what holds the stack in its place
-is in `demis_ij.align.anchoring`. A pair's weight falls where it contradicts the others (iteratively reweighted,
-Geman-McClure), so that one bad section does not move its neighbours. A section is tied to a few others only: the
+is in `demis_ij.align.anchoring`. A pair's weight falls where it contradicts the others, node by node (Cauchy) and as a
+whole (Geman-McClure), so that one bad section does not move its neighbours. A section is tied to a few others only: the
 matrix is banded, its factors cost time and memory in proportion to the stack's length, for all nodes together.
 """
 
@@ -75,9 +75,17 @@ def relaxed(offsets: Offsets, pairs: Sequence[Measured]) -> tuple[Offsets, list[
     for _ in range(_REWEIGHTINGS if pairs else 0):
         steps = _solved(gone, pairs, wanted, weights)
         misfit = [np.hypot(*(steps[p.fixed] - steps[p.moving] - f)) for p, f in zip(pairs, wanted, strict=True)]
-        width = max(_LEAST_WIDTH_PX, _WIDTH * float(np.median([np.median(m) for m in misfit])))
-        weights = [b / (1 + (m / width) ** 2) for b, m in zip(base, misfit, strict=True)]
+        weights = _reweighted(base, misfit)
     return steps.reshape(offsets.shape).astype(np.float32), [float(np.median(m)) for m in misfit]
+
+
+def _reweighted(base: Sequence[Array], misfit: Sequence[Array]) -> list[Array]:
+    """Return weights that fall where a node contradicts the rest, and once more where its whole pair does."""
+    usual = [float(np.median(m)) for m in misfit]
+    width = max(_LEAST_WIDTH_PX, _WIDTH * float(np.median(usual)))
+    return [
+        b / (1 + (m / width) ** 2) / (1 + (u / width) ** 2) ** 2 for b, m, u in zip(base, misfit, usual, strict=True)
+    ]
 
 
 def _solved(gone: Array, pairs: Sequence[Measured], wanted: Sequence[Array], weights: Sequence[Array]) -> Array:

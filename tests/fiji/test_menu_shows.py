@@ -96,12 +96,10 @@ def test_a_layout_is_converted_and_nothing_is_overwritten(menu: Menu, scene: Pat
     assert "exists already" in again.result
 
 
-@pytest.mark.parametrize(("command", "verb"), [("Align_Sections", "align"), ("Register_Images", "register")])
-def test_what_does_not_exist_yet_says_so(menu: Menu, scene: Path, command: str, verb: str) -> None:
+def test_what_does_not_exist_yet_says_so(menu: Menu, scene: Path) -> None:
     tile = scene / "tiles" / "r00_c00.tif"
-    inputs = {"layout": scene / "project.xml"} if verb == "align" else {"fixed": tile, "moving": tile}
 
-    done = menu.run(command, **inputs)
+    done = menu.run("Register_Images", fixed=tile, moving=tile)
 
     assert done.result.startswith("FAILED: ")
     assert f"not available yet in demis_ij {demis_ij.__version__}" in done.result
