@@ -20,7 +20,7 @@ import gzip
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,6 +115,38 @@ def say(row: Row, *, head: bool = False) -> None:
     print(f"{row.scene:<20} {row.configuration:<14}", *told, flush=True)
 
 
+def markdown(rows: list[Row]) -> str:
+    """Return one table a set: a line a method, a column a case; Dice gained over gainable, or lost where undeformed."""
+    blocks = []
+    for name in dict.fromkeys(r.scene.split("/")[0] for r in rows):
+        mine = {(r.configuration, r.scene.split("/")[1]): r.values for r in rows if r.scene.startswith(f"{name}/")}
+        cases = list(dict.fromkeys(case for _, case in mine))
+        methods = list(dict.fromkeys(method for method, _ in mine))
+        lines = [f"| {name} | " + " | ".join(cases) + " | drift kept | s/section |", "|---" * (len(cases) + 3) + "|"]
+        for method in methods:
+            told = [
+                v for c in cases if (v := mine.get((method, c))) and v.get("dice_true", 0) > v.get("dice_before", 0)
+            ]
+            kept = sum(v["drift_dice"] > v["drift_dice_before"] for v in told)
+            seconds = sorted(v["cpu_s_per_section"] for v in told if "cpu_s_per_section" in v)
+            cells = [cell(c, mine.get((method, c))) for c in cases]
+            middle = f"{seconds[len(seconds) // 2]:.2f}" if seconds else "-"
+            lines.append(f"| {method} | " + " | ".join(cells) + f" | {kept}/{len(told)} | {middle} |")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def cell(case: str, values: Mapping[str, float] | None) -> str:
+    """Return the score of a row; where nothing could be gained, the change of Dice; of one content, the residual."""
+    if values is None or "dice" not in values:
+        return "-"
+    if case == "same":
+        return f"{values['residual_px']:.2f} px"
+    if values["dice_true"] > values["dice_before"]:
+        return f"{values['dice_score']:.2f}"
+    return f"{values['dice'] - values['dice_before']:+.3f}"
+
+
 def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -123,6 +155,7 @@ def main() -> int:
     parser.add_argument("--methods", nargs="+", default=["joint", "ssemnet", "chain:flow", "chain:affine"])
     parser.add_argument("--work", type=Path, default=Path("align-benchmark"), help="folder that remembers")
     parser.add_argument("--anew", action="store_true", help="measure again what it remembers")
+    parser.add_argument("--markdown", action="store_true", help="end with tables: score, or change of Dice")
     parser.add_argument("--write", type=Path)
     parser.add_argument("--check", type=Path)
     args = parser.parse_args()
@@ -152,6 +185,8 @@ def main() -> int:
             if args.write:
                 write_ledger(args.write, "align", rows)
         SETS[name].held.clear()
+    if args.markdown:
+        print(markdown(rows))
     fell = check("align", rows, ledger) if ledger is not None else []
     for line in fell:
         print(f"fell: {line}", file=sys.stderr)

@@ -60,3 +60,23 @@ def test_the_real_volume_has_bodies_that_go_on_from_slice_to_slice(program, monk
     inside = label[1:, 1:] == label[:-1, :-1]
     assert image[1:, 1:][inside].mean() > image[1:, 1:][~inside].mean()  # membranes are dark, and lie between bodies
     assert len(np.unique(label)) > 30
+
+
+def test_a_table_has_scores_changes_and_residuals(program):
+    def row(case, method, **values):
+        return program.Row(f"own/{case}", method, {"cpu_s_per_section": 0.5, **values})
+
+    gain = {"dice_before": 0.5, "dice": 0.75, "dice_true": 0.8, "dice_score": 0.83, "drift_dice_before": 0.6}
+    rows = [
+        row("none", "joint", dice_before=0.8, dice=0.79, dice_true=0.8, drift_dice=0.9, drift_dice_before=1.0),
+        row("mild", "joint", **gain, drift_dice=0.7),
+        row("same", "joint", **gain, drift_dice=0.5, residual_px=0.412),
+        program.Row("own/mild", "chain:flow", {"failed_stacks": 1.0}),
+    ]
+
+    assert program.markdown(rows).splitlines() == [
+        "| own | none | mild | same | drift kept | s/section |",
+        "|---|---|---|---|---|---|",
+        "| joint | -0.010 | 0.83 | 0.41 px | 1/2 | 0.50 |",
+        "| chain:flow | - | - | - | 0/0 | - |",
+    ]
