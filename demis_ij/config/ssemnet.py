@@ -42,7 +42,7 @@ class SsemnetConfig:
         Adam's learning rate: about the px of the level that a vector may change in a step. It falls in a straight
         line to a twentieth (ours).
     levels : int
-        Of the image pyramid, coarse to fine, each twice as fine; 1 is the paper.
+        Of the image pyramid, coarse to fine, each twice as fine, none below 64 px; 1 is the paper (others are ours).
     drop : float
         Share of the feature errors, the largest, that is dropped at first; 0 drops nothing.
     drop_clock : str
@@ -70,13 +70,13 @@ class SsemnetConfig:
     spacing_px: float = 32.0
     interpolation: str = "bilinear"
     alpha: float = 1e-4
-    beta: float = 1.0
-    gamma: float = 1.0
+    beta: float = 3.0
+    gamma: float = 3.0
     neighbours: int = 2
     neighbour_decay: float = 0.5
-    steps: int = 60
-    rate_px: float = 0.5
-    levels: int = 1
+    steps: int = 40
+    rate_px: float = 1.0
+    levels: int = 3
     drop: float = 0.5
     drop_clock: str = "round"
     rounds: int = 5

@@ -24,11 +24,12 @@ from demis_ij.nets.ssemnet import load_autoencoder
 from demis_ij.nets.weights import shipped, state_digest
 from demis_ij.records import Affine, Field
 from demis_ij.synth.series import series
+from demis_ij.testing import aligner_contract
 
 SIDE = 176
 WHOLE = Box(0, 0, SIDE, SIDE)
 ALL = np.ones((SIDE, SIDE), bool)
-FAST = SsemnetConfig(steps=30, device="cpu", rounds=3)
+FAST = SsemnetConfig(steps=30, device="cpu", rounds=3, levels=1)
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +75,18 @@ def best_affine(truth):
     return at_nodes(affine_part(truth), (SIDE, SIDE), 1)
 
 
+@pytest.mark.parametrize(
+    "check", [*aligner_contract.CHECKS, *aligner_contract.ELASTIC_CHECKS], ids=lambda c: c.__name__
+)
+def test_ssemnet_keeps_the_contract_of_aligners(check):
+    check(SsemnetAligner(SsemnetConfig(device="cpu")))
+
+
 @pytest.mark.parametrize("interpolation", ["bilinear", "bspline", "tps"])
 def test_a_smooth_warp_is_recovered_better_than_by_any_affine_map(sections, interpolation):
     truth = smooth_warp(3)
     moving, mask = warped_by(truth, sections[0])
-    config = SsemnetConfig(steps=60, device="cpu", interpolation=interpolation, spacing_px=24.0)
+    config = SsemnetConfig(device="cpu", interpolation=interpolation, spacing_px=24.0)
     found = SsemnetAligner(config)(sections[0], moving, ALL, mask)
     still = Field(np.zeros((2, 2, 2)), SIDE)
     assert missed(found, truth) < 0.5 * missed(best_affine(truth), truth)
@@ -152,7 +160,10 @@ def test_a_series_is_brought_together_section_by_section(sections):
     """The same tissue each time, with other warps and other contrast."""
     warps = [smooth_warp(k, 1.5) for k in range(1, 4)]
     bent = [warped_by(w, sections[0]) for w in warps]
-    made = [(sections[0], ALL), *((gain * image + 10, mask) for gain, (image, mask) in zip((0.8, 1, 0.9), bent, strict=True))]
+    made = [
+        (sections[0], ALL),
+        *((gain * image + 10, mask) for gain, (image, mask) in zip((0.8, 1, 0.9), bent, strict=True)),
+    ]
     found = list(align_series(made.__getitem__, 4, replace(FAST, steps=45)))
     assert len(found) == 4
     assert np.abs(found[0].field.offsets).max() == 0  # the first stays
@@ -273,7 +284,7 @@ def test_levels_find_what_one_level_does_not(sections):
     moving = np.roll(sections[0], 14, 1)
     mask = ALL.copy()
     mask[:, :14] = False
-    config = replace(FAST, alpha=0.0, steps=50)
+    config = replace(FAST, alpha=0.0, steps=50, rate_px=0.3)
     off = []
     for levels in (1, 2):
         found = align_window(moving, mask, [Reference(sections[0], ALL)], replace(config, levels=levels)).field
