@@ -152,7 +152,7 @@ def verdict(result: AlignResult, cuts: Cuts | None = None) -> tuple[str, str]:
     if usable < 2 or after < before - WORSE:
         level = "bad"
     else:
-        level = "check" if idle or other or lost or any(s.min_jacobian <= 0 for s in sections) else "good"
+        level = "check" if idle or other or lost or result.warnings or any(s.min_jacobian <= 0 for s in sections) else "good"
     return level, "; ".join(clauses) + "."
 
 
