@@ -38,6 +38,9 @@ class Command {
     /** What the commands that stitch share. */
     Class getStitching() { Stitching }
 
+    /** What Align Sections needs. */
+    Class getAligning() { Aligning }
+
     /** Pictures and tables. */
     Class getResults() { Results }
 

@@ -49,6 +49,14 @@ class Results {
         return image
     }
 
+    /** A volume; read slice by slice as it is looked at when it would take more than a third of the memory. */
+    static ImagePlus stack(String path) {
+        if (new File(path).length() * 3 <= IJ.maxMemory()) return opened(path)
+        ImagePlus image = IJ.openVirtual(path)
+        if (image == null) throw new Problem("ImageJ could not open ${path}.")
+        return image
+    }
+
     /** The seams of a mosaic, worst first, with the names of the images where these differ from tile to tile. */
     static List<Map> seams(Map view) {
         Map names = (view.tiles as List<Map>).collectEntries { [it.id, it.name] }

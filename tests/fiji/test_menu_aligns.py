@@ -1,0 +1,61 @@
+"""Align Sections, in SciJava's script service, on a real stack, with the real worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from fiji_menu import HOSTILE, Menu
+
+pytestmark = pytest.mark.java
+SIDE = 128
+
+
+@pytest.fixture
+def sections(tmp_path: Path) -> Path:
+    """Return a folder, of a hostile name, of five sections of one texture, each shifted by a few pixels."""
+    folder = tmp_path / HOSTILE
+    folder.mkdir()
+    noise = np.random.default_rng(5).normal(0, 1, (SIDE + 16, SIDE + 16)).astype(np.float32)
+    texture = cv2.GaussianBlur(noise, (0, 0), 2)
+    grey = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    for i, (dx, dy) in enumerate([(8, 8), (10, 7), (7, 9), (9, 9), (8, 7)]):
+        tifffile.imwrite(folder / f"s{i:02}.tif", grey[dy : dy + SIDE, dx : dx + SIDE])
+    return folder
+
+
+def test_a_folder_of_sections_is_aligned_and_its_volume_is_shown(menu: Menu, sections: Path, tmp_path: Path) -> None:
+    before = {p.name: p.read_bytes() for p in sections.iterdir()}
+
+    done = menu.run("Align_Sections", stack=sections, out=tmp_path / "ausgerichtet")
+
+    assert done.result.startswith("5 sections aligned by joint; correlation of neighbours "), done.logged
+    assert {p.name: p.read_bytes() for p in sections.iterdir()} == before
+    assert f"Report: {tmp_path / 'ausgerichtet' / 'report.html'}." in done.result
+    assert (tmp_path / "ausgerichtet" / "report.html").is_file()
+    picture, volume = done.outputs["picture"], tifffile.imread(tmp_path / "ausgerichtet" / "volume.tif")
+    assert picture["slices"] == len(volume) == 5
+    assert (picture["height"], picture["width"]) == volume.shape[1:]
+    rows = done.outputs["sections"]
+    assert [row["section"].removesuffix(".tif") for row in rows] == [f"s{i:02}" for i in range(5)]
+    assert all(row["compared"] == "yes" for row in rows)
+    assert np.mean([float(row["NCC after"]) for row in rows]) > 0.9
+    assert set(done.outputs["which were resolved"]) >= {"result", "picture", "sections"}
+
+
+def test_sections_are_chosen_by_number_and_no_volume_is_drawn_unasked(menu: Menu, sections: Path) -> None:
+    done = menu.run("Align_Sections", stack=sections, first="1", last="3", method="chain:affine", tiff=False)
+
+    assert done.result.startswith("3 sections aligned by chain:affine"), done.logged
+    assert done.outputs["picture"] is None
+    assert "Volume:" not in done.result
+    assert len(done.outputs["sections"]) == 3
+
+
+def test_a_range_that_holds_no_section_is_one_sentence(menu: Menu, sections: Path) -> None:
+    done = menu.run("Align_Sections", stack=sections, first="100")
+
+    assert done.result.startswith("FAILED: no section of the stack is wanted"), done.logged
