@@ -152,5 +152,5 @@ def test_the_weights_that_ship_reconstruct_sections(form):
         missed = float(((loaded.net(grey) - grey) ** 2).mean())
     assert missed < 0.5 * float(grey.var())
     found = features(image, weights=form)
-    assert found.var(axis=(1, 2)).mean() == pytest.approx(1, abs=0.7)
+    assert 0.3 < found.var(axis=(1, 2)).mean() < 3  # the unit is the variance on what was learned from
     assert json.dumps(loaded.card)
