@@ -93,7 +93,7 @@ def alignment_page(
         Html(DEFINITIONS),
         el("header", el("h1", heading), _source(stack, result)),
         _banner(result, cuts),
-        _cards(result),
+        _cards(result, cuts),
         _cuts(stack, cuts),
         _warnings(dict.fromkeys([*warnings, *result.warnings])),
         el("h2", "Along the stack"),
@@ -130,12 +130,7 @@ def verdict(result: AlignResult, cuts: Cuts | None = None) -> tuple[str, str]:
     lost = [s for s in sections if not s.usable]
     idle = [s for s in sections if s.usable and s.no_better]
     other = [s for s in sections if s.usable and s.flags and not s.no_better]
-    before, after = (_mean(result, name) for name in ("ncc_before", "ncc_after"))
-    said = start_said(result)
-    if cuts is not None and cuts.sections == len(sections):
-        pairs = [v for v in cuts.likeness if all(map(math.isfinite, v))]
-        if pairs:
-            (before, after), said = (sum(side) / len(pairs) for side in zip(*pairs, strict=True)), "as given"
+    before, after, said = _likeness(result, cuts)
     clauses = [f"{count(len(sections) - len(lost), 'section')} of {len(sections)} compared and aligned"]
     if math.isfinite(before) and math.isfinite(after):
         clauses.append(f"neighbours correlate by {_two(before)} {said}, {_two(after)} aligned")
@@ -152,8 +147,22 @@ def verdict(result: AlignResult, cuts: Cuts | None = None) -> tuple[str, str]:
     if usable < 2 or after < before - WORSE:
         level = "bad"
     else:
-        level = "check" if idle or other or lost or result.warnings or any(s.min_jacobian <= 0 for s in sections) else "good"
+        level = (
+            "check"
+            if idle or other or lost or result.warnings or any(s.min_jacobian <= 0 for s in sections)
+            else "good"
+        )
     return level, "; ".join(clauses) + "."
+
+
+def _likeness(result: AlignResult, cuts: Cuts | None) -> tuple[float, float, str]:
+    """Return the mean correlation of neighbours before and after, and what before is; NaN when not known."""
+    if cuts is not None and cuts.sections == len(result.sections):
+        pairs = [v for v in cuts.likeness if all(map(math.isfinite, v))]
+        if pairs:
+            before, after = (sum(side) / len(pairs) for side in zip(*pairs, strict=True))
+            return before, after, "as given"
+    return _mean(result, "ncc_before"), _mean(result, "ncc_after"), start_said(result)
 
 
 def _worst(result: AlignResult) -> SectionVerdict | None:
@@ -198,13 +207,15 @@ def _source(stack: Stack, result: AlignResult) -> Html:
     return el("p", " · ".join(said), class_="source")
 
 
-def _cards(result: AlignResult) -> Html:
+def _cards(result: AlignResult, cuts: Cuts) -> Html:
     sections = result.sections
-    moved, start = [s.displacement_max_px for s in sections], start_said(result)
+    moved = [s.displacement_max_px for s in sections]
+    before, after, said = _likeness(result, cuts)
+    left = [_mean(result, name) for name in ("residual_before_px", "residual_after_px")]
     cards = [
         (f"{sum(s.usable for s in sections)} of {len(sections)}", "sections compared"),
-        (_change(result, "ncc_before", "ncc_after", "{:.2f}"), f"NCC, {start} → aligned"),
-        (_change(result, "residual_before_px", "residual_after_px", "{:.2f}"), f"px left, {start} → aligned"),
+        (f"{_two(before)} → {_two(after)}", f"correlation, {said} → aligned"),
+        (" → ".join(map(_two, left)), f"px left, {start_said(result)} → aligned"),
         (f"{px(max(moved, default=math.nan))} px", "largest bending"),
         (f"× {min((s.min_jacobian for s in sections), default=1.0):.2f}", "smallest area; 0 would fold"),
         (seconds(sum(result.timings_s.values())), "computing time"),
@@ -212,11 +223,6 @@ def _cards(result: AlignResult) -> Html:
     return el(
         "div", *[el("div", el("b", value), el("span", label), class_="card") for value, label in cards], class_="cards"
     )
-
-
-def _change(result: AlignResult, before: str, after: str, form: str) -> str:
-    values = [_mean(result, name) for name in (before, after)]
-    return " → ".join(form.format(v) if math.isfinite(v) else "–" for v in values)
 
 
 # --- pictures -------------------------------------------------------------------------------------------------------
@@ -245,7 +251,7 @@ def _close_ups(stack: Stack, result: AlignResult, worst: Sequence[int]) -> Html 
     if not cards:
         return None
     note = "A section in cyan over its neighbour in red: grey where they agree. Blink shows them in turn. "
-    note += "The window lies where the section is bent most, one canvas pixel a picture pixel."
+    note += "The window lies where the section is bent most, away from the rim; one canvas pixel a picture pixel."
     title = el("h2", "The worst sections over their neighbours")
     return join(title, el("p", note, class_="note"), el("div", *cards, class_="pairs"))
 

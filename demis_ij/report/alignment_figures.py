@@ -83,8 +83,8 @@ def _true_ratio(stack: Stack) -> float | None:
 def _tall(stack: Stack, cut: Cut) -> float:
     """Return how many pixels of a cut a section is drawn high: true to scale unless the cut would be a thread."""
     rows, cols = cut.before.shape
-    least = cols * 0.22 / rows
-    return max(least, min(_true_ratio(stack) or least, 1.2 * cols / rows))
+    least = 0.22 * cols / rows
+    return float(max(least, min(_true_ratio(stack) or least, 1.2 * cols / rows)))
 
 
 def _scale_said(stack: Stack, tall: float) -> str:

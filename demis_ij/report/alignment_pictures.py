@@ -121,13 +121,11 @@ def cuts_through(stack: Stack, result: AlignResult) -> Cuts:
 def _sampled(pixels: Pixels, mask: Pixels, warp: Warp) -> Line:
     """Return the grey values of a section along some lines of the canvas, one after the other."""
     rows, cols = warp.shape
-    at = np.unique(np.linspace(0, rows - 1, min(rows, LIKENESS_LINES + 2)).round().astype(int)[1:-1])
-    lines = [warped(pixels, mask, warp, box=Box(0, int(y), cols, int(y) + 1)) for y in at]
-    if not lines:
-        return np.zeros(0, np.float32), np.zeros(0, bool)
-    return np.concatenate([g.ravel() for g, _ in lines]).astype(np.float32), np.concatenate(
-        [k.ravel() for _, k in lines]
-    )
+    lines, width = min(rows, LIKENESS_LINES), min(cols, CUT_PX)
+    step_x, step_y = cols / width, rows / lines
+    spread = Affine(a=step_x, d=step_y, tx=(step_x - 1) / 2, ty=(step_y - 1) / 2)
+    grey, known = warped(pixels, mask, Warp((spread, *warp.parts), (lines, width)))
+    return grey.ravel().astype(np.float32), known.ravel()
 
 
 def _correlation(one: Line, other: Line) -> float:
@@ -187,12 +185,17 @@ def compared(stack: Stack, result: AlignResult, index: int, other: int) -> tuple
 
 
 def _window(result: AlignResult, index: int) -> Box:
-    """Return the window around the place where a section is bent most, or the middle."""
+    """Return the window around the place where a section is bent most, as far as it fits inside, or the middle."""
     rows, cols = result.warps[index].shape
     height, width = min(rows, WINDOW_PX), min(cols, WINDOW_PX)
     field, at = bending(result, index), (cols / 2, rows / 2)
-    if field is not None and field.known.any():
-        row, col = np.unravel_index(int(np.nanargmax(np.hypot(*field.offsets))), field.grid)
+    length = np.zeros((1, 1)) if field is None else np.nan_to_num(np.hypot(*field.offsets))
+    if field is not None:
+        y, x = (np.arange(n) * field.stride for n in field.grid)
+        inside_y, inside_x = (np.abs(a - n / 2) <= (n - w) / 2 for a, n, w in ((y, rows, height), (x, cols, width)))
+        length = length * (inside_y[:, None] & inside_x[None])
+    if field is not None and length.any():
+        row, col = np.unravel_index(int(np.argmax(length)), field.grid)
         at = (float(col * field.stride), float(row * field.stride))
     x0 = int(np.clip(at[0] - width / 2, 0, cols - width))
     y0 = int(np.clip(at[1] - height / 2, 0, rows - height))
