@@ -1,9 +1,8 @@
 """Turned and shifted sections, put where they roughly belong before anything is bent.
 
-SIFT is asked about all neighbours, at reduced size; where it finds nothing and the flow between them makes no sense
-either, LoFTR and then correlation are. Where all neighbours fit as they lie nothing moves. Else the robust sparse
-solver places all sections by turns and shifts; where most of them lie well, exactly those stay, and only the others
-move.
+SIFT is asked about all neighbours, at reduced size; where it finds nothing and the flow does not bring them together
+either, LoFTR and then correlation are. Where all neighbours fit as they lie nothing moves. Else the robust solver
+places all sections by turns and shifts; where most of them lie well, exactly those stay, and only the others move.
 """
 
 from __future__ import annotations
@@ -20,9 +19,11 @@ from demis_ij import geometry
 from demis_ij.align.evidence import Comparison, Series
 from demis_ij.align.relaxing import Measured
 from demis_ij.align.sections import Pyramid
+from demis_ij.align.verdicts import correlation
 from demis_ij.config import StitchConfig
 from demis_ij.config.aligning import AlignConfig
 from demis_ij.errors import WeightsError
+from demis_ij.geometry import Box
 from demis_ij.images import TileStore
 from demis_ij.images.reading import Grey, Mask
 from demis_ij.pairs import match_pairs
@@ -32,10 +33,10 @@ from demis_ij.records import Affine, Layout, PairMatch, Tile
 
 FURTHER_MATCHERS = ("loftr", "correlation")
 _SHOWN_PX = 512  # the longer side that matchers look at is at most this
-_FITS_FRAC = 0.6  # of the common data closes there and back at the coarsest level, where neighbours fit
+_FITS_NCC = 0.42  # correlation at the coarsest level that only neighbours reach which the flow has brought together
 _REACH_FRAC = 0.06  # of the shorter side: shifts up to this the flow between neighbours finds by itself
 _CORNER_FRAC = 0.13  # of the shorter side: what a turn may move the corners by for that
-_NEAR_FRAC = 0.02  # of the shorter side: within this of most others, a section stays exactly where it is
+_NEAR_FRAC = 0.035  # of the shorter side: within this of most others, a section stays exactly where it is
 _TOLERANCE_FRAC = 0.03  # of the longer side: what deformation may move a match by
 _BELIEVED = 0.3  # weight of a node's displacement from which it serves as a match
 
@@ -99,10 +100,9 @@ def put_in_place(
     store = _ReducedStore(series.pyramid, level, dict(zip(names, series.index, strict=True)))
     layout = _layout(series, names, to_world, level)
     beside = [(names[i], names[i + 1]) for i in range(count - 1)]
-    side = min(series.grid.shape)
     found, _ = _matched(store, layout, beside, ("sift",), config)
     unknown = [i for i, pair in enumerate(beside) if pair not in {(m.fixed, m.moving) for m in found}]
-    flowing = [m for m in _flows(series, unknown, comparison) if _fits(m, side)]
+    flowing = [m for m in _flows(series, unknown, comparison) if _fits(m, series, comparison.level)]
     if len(flowing) == len(unknown) and all(_is_near(m, layout) for m in found):
         return Placed((Affine(),) * count)
     lost = [i for i in unknown if i not in {m.fixed for m in flowing}]
@@ -117,7 +117,7 @@ def put_in_place(
         return Placed((Affine(),) * count, tuple(notes))
     solved = SOLVERS["sparse"](model="rigid", stage_sigma_px=0.1 * max(layout.tiles[0].shape))(layout, found)
     motion = [_full(solved.layout[n].to_world @ layout[n].to_world.inverse, level) for n in names]
-    return Placed(_most_stay(motion, series, _NEAR_FRAC * side), tuple(notes))
+    return Placed(_most_stay(motion, series, _NEAR_FRAC * min(series.grid.shape)), tuple(notes))
 
 
 def _flows(series: Series, places: Sequence[int], comparison: Comparison) -> list[Measured]:
@@ -139,13 +139,16 @@ def _is_near(match: PairMatch, layout: Layout) -> bool:
     return bool(off[4] < _REACH_FRAC * side and np.sqrt((off[:4] ** 2).mean()) < _CORNER_FRAC * side)
 
 
-def _fits(measured: Measured, side: int) -> bool:
+def _fits(measured: Measured, series: Series, level: int) -> bool:
     """Return whether two sections fit well enough, as they lie, for the flow to do the rest."""
     believed = measured.weight > _BELIEVED
-    if measured.consistent_frac < _FITS_FRAC or not believed.any():
+    if not believed.any():
         return False
     dx, dy = (float(np.median(o[believed])) for o in measured.offsets)
-    return hypot(dx, dy) < _REACH_FRAC * side
+    box = Box.of_shape(series.grid.level_shape(level))
+    brought = series.warped(measured.fixed, measured.offsets, level, box)
+    likeness = correlation(*brought, *series.warped(measured.moving, None, level, box))
+    return hypot(dx, dy) < _REACH_FRAC * min(series.grid.shape) and likeness > _FITS_NCC
 
 
 def _shown_level(series: Series, levels: Sequence[int]) -> int:
