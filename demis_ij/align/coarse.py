@@ -115,7 +115,7 @@ def put_in_place(
     found += [*also, *more, *(_as_match(m, series, names, level) for m in flowing)]
     if all(_is_near(m, layout) for m in found):
         return Placed((Affine(),) * count, tuple(notes))
-    solved = SOLVERS["sparse"](model="rigid", stage_sigma_px=0.1 * max(layout.tiles[0].shape))(layout, found)
+    solved = SOLVERS["sparse"](model="rigid", stage_sigma_px=0.5 * max(layout.tiles[0].shape))(layout, found)
     motion = [_full(solved.layout[n].to_world @ layout[n].to_world.inverse, level) for n in names]
     return Placed(_most_stay(motion, series, _NEAR_FRAC * min(series.grid.shape)), tuple(notes))
 
