@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
@@ -95,12 +96,14 @@ class BsplineAligner:
                 images[0], images[1], parameter_object=self._parameters(itk, spacing), fixed_mask=masks[0],
                 moving_mask=masks[1], log_to_console=False, number_of_threads=1,
             )  # fmt: skip
-            field = itk.transformix_deformation_field(images[1], found)
+            with TemporaryDirectory(prefix="demis_ij-") as folder:  # it writes the field as a file, too
+                field = itk.transformix_deformation_field(images[1], found, output_directory=folder)
+                offsets = np.array(itk.array_from_image(field)[..., :2], np.float32)
         except RuntimeError as error:
             if _NOTHING_FOUND.search(str(error)):
                 return None
             raise
-        return np.ascontiguousarray(np.moveaxis(itk.array_from_image(field)[..., :2], -1, 0), np.float32)
+        return np.ascontiguousarray(np.moveaxis(offsets, -1, 0))
 
     def _parameters(self, itk: Any, spacing: float) -> Any:
         """Return what elastix is asked for: affine, then B-spline."""

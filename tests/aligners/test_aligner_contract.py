@@ -50,13 +50,15 @@ def test_without_its_package_bspline_names_the_extra(monkeypatch):
         ALIGNERS["bspline"]()
 
 
-def test_bspline_says_the_same_when_it_is_asked_again():
+def test_bspline_says_the_same_when_it_is_asked_again_and_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     fixed, moving = two_sections(Affine.translation(2.0, 1.0), 23)
     known = np.ones(fixed.shape, bool)
 
     one, two = (BsplineAligner(levels=2, iterations=20)(fixed, moving, known, known) for _ in range(2))
 
     np.testing.assert_array_equal(one.offsets, two.offsets)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wrong_name_is_answered_with_the_nearest():
