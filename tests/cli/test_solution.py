@@ -14,7 +14,8 @@ from scipy import ndimage
 from demis_ij import formats
 
 FAST = ("--matcher", "sift", "--quiet")
-TILE_KEYS = {"path", "page", "section", "shape", "to_world", "component", "placed_by", "sigma_px", "stage_to_world", "mask_path"}
+TILE_KEYS = {"path", "page", "section", "shape", "to_world", "component", "placed_by", "sigma_px", "stage_to_world"}
+TILE_KEYS |= {"mask_path"}
 PAIR_KEYS = {
     "section",
     "fixed",
