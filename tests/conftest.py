@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,8 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from demis_ij.imagej import Session
+
+exit_status = pytest.StashKey[int]()
 
 # the same examples on every run: what lands must not depend on the draw (--hypothesis-profile=default explores)
 settings.register_profile("repeatable", derandomize=True, print_blob=True)
@@ -29,6 +33,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--class-path", action="append", default=[], help="further jar or folder of classes; repeatable")
     parser.addini("fiji", "folder of a Fiji, as --fiji", default="")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remember how the tests ended, for `pytest_unconfigure`."""
+    session.config.stash[exit_status] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End at once where the tests had a Java and elastix in one process: unloading both after torch crashed it.
+
+    How a process with a session alone ends is tested in processes of their own (tests/imagej/test_sessions.py).
+    """
+    if exit_status in config.stash and {"jpype", "itk"} & set(sys.modules):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(config.stash[exit_status])
 
 
 @pytest.fixture(scope="session")
