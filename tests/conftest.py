@@ -40,11 +40,13 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     session.config.stash[exit_status] = int(exitstatus)
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End at once where the tests had a Java and elastix in one process: unloading both after torch crashed it.
+    """End at once where the tests had Java or elastix in their process.
 
-    How a process with a session alone ends is tested in processes of their own (tests/imagej/test_sessions.py).
+    Everything has been said by now. What would follow takes handlers of signals away that a living Java needs, and
+    unloads Java, itk, gtsam and torch beside each other; a run of all tests ended in a crash there. How a process with
+    a session ends is tested in processes of their own (tests/imagej/test_sessions.py).
     """
     if exit_status in config.stash and {"jpype", "itk"} & set(sys.modules):
         sys.stdout.flush()
