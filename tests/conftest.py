@@ -45,8 +45,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """End at once where the tests had Java or elastix in their process.
 
     Everything has been said by now. Two runs of all tests were ended by signal 11 after their last line, in a process
-    that held Java, itk, gtsam and torch; the cause is not known, and parts of the suite did not show it. How a process with
-    a session ends is tested in processes of their own (tests/imagej/test_sessions.py).
+    that held Java, itk, gtsam and torch; the cause is not known, and parts of the suite did not show it. How a process
+    with a session ends is tested in processes of their own (tests/imagej/test_sessions.py).
     """
     if exit_status in config.stash and {"jpype", "itk"} & set(sys.modules):
         sys.stdout.flush()
