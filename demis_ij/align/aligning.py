@@ -91,7 +91,9 @@ def align(
         raise InputError(msg)
     work = _Work(sections, config, ssemnet or SsemnetConfig(), memory or Memory(), tell, {})
     with tempfile.TemporaryDirectory(prefix="demis_ij-", dir=scratch) as folder:
-        too_large = 2.7 * sum(r * c for r, c in map(sections.shape, range(len(sections.ids)))) > memory_bytes
+        finest = work.levels[-1]
+        pixels = sum(r * c for r, c in map(sections.shape, range(len(sections.ids)))) / finest**2
+        too_large = 2.7 * pixels > memory_bytes
         pyramid = Pyramid(Path(folder) if too_large else None)
         try:
             return work.run(pyramid)
@@ -131,8 +133,7 @@ class _Work:
 
     def run(self, pyramid: Pyramid) -> AlignResult:
         """Return the aligned stack."""
-        shape = self._usual_shape()
-        levels = levels_of(shape, self.config.largest_px, self.config.coarsest_px)
+        shape, levels = self._usual_shape(), self.levels
         with _timed(self.timings, "prepare"):
             looked = self._prepare(pyramid, levels, shape)
         usable = tuple(i for i, seen in enumerate(looked) if not seen.problem)
@@ -163,6 +164,11 @@ class _Work:
         warnings = (*notes, *warnings_of(found))
         rounds = solved.relaxed.rounds if solved.relaxed else ()
         return AlignResult(warps, found, pairs, self.config, rounds, warnings, self.timings)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The reductions to compare sections at, the coarsest first."""
+        return levels_of(self._usual_shape(), self.config.largest_px, self.config.coarsest_px)
 
     def _usual_shape(self) -> tuple[int, int]:
         """Return the (rows, cols) of the middle of all sections; their first is read if no size is known."""

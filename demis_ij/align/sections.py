@@ -1,28 +1,34 @@
-"""Sections as the alignment compares them: read once, brightness evened out, reduced, kept.
+"""Sections as the alignment compares them: read by blocks, brightness evened out, reduced, kept.
 
-"No data" is a mask from here on: what lies there is never looked at.
+Of a section only a block is in memory at a time, and what its finest compared level needs: a section may be larger than
+memory. "No data" is a mask from here on: what lies there is never looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from demis_ij import images
 from demis_ij.align.grids import reduced
 from demis_ij.config.aligning import AlignConfig
 from demis_ij.errors import InputError
+from demis_ij.geometry import Box
+from demis_ij.images.evening import Evening, blocks_of
+from demis_ij.images.opening import opened_section
+from demis_ij.images.warping import Pixels
 from demis_ij.records import Affine, Stack
 
 Grey = NDArray[np.uint8]
-_GREY, _CONTRAST = 128.0, 45.0  # what mean and standard deviation of a window become
-_LEAST_CONTRAST = 1 / 85  # of the section's range: flatter than that is noise
+BLOCK_PX = 1024
+"""Side of the blocks that sections are read and evened out in."""
+
+_WHOLE_PX = 1 << 23  # pixels of a section up to which its borders are looked for in every one
 
 
 class Sections(Protocol):
@@ -47,13 +53,17 @@ class Sections(Protocol):
         """Return (rows, cols); (0, 0) while unknown."""
         ...
 
-    def read(self, index: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return image and mask. Raises `InputError` when it cannot be read."""
+    def opened(self, index: int) -> tuple[Pixels, Pixels]:
+        """Return image and mask, to be sliced; slices may raise `InputError`, too, when they cannot be read."""
         ...
 
 
 class StackSections:
-    """The sections of a `Stack`, read from their files."""
+    """The sections of a `Stack`, in their files.
+
+    Of an OME-Zarr, an uncompressed TIFF and a large tiled one only what is asked for is read. Compressed TIFFs in
+    strips, PNG, JPEG and the like can only be read whole.
+    """
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -65,9 +75,9 @@ class StackSections:
         """Return (rows, cols); (0, 0) while unknown."""
         return self.stack[index].shape
 
-    def read(self, index: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def opened(self, index: int) -> tuple[Pixels, Pixels]:
         """Return image and mask. Raises `InputError` when it cannot be read."""
-        return images.section(self.stack[index])
+        return opened_section(self.stack[index], whole_px=_WHOLE_PX)
 
 
 class ArraySections:
@@ -103,51 +113,11 @@ class ArraySections:
         rows, cols = np.shape(self._pictures[index])
         return rows, cols
 
-    def read(self, index: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def opened(self, index: int) -> tuple[Pixels, Pixels]:
         """Return image and mask."""
         image = np.asarray(self._pictures[index])
         mask = np.isfinite(image) if self._masks is None else np.asarray(self._masks[index], bool) & np.isfinite(image)
         return image, mask
-
-
-def evened(image: NDArray[Any], mask: NDArray[np.bool_], window_px: float) -> Grey:
-    """Return an image whose mean and contrast are the same everywhere: 128 +- 45 in a Gaussian window of the data.
-
-    Parameters
-    ----------
-    image : ndarray of shape (H, W)
-        Grey values.
-    mask : ndarray of shape (H, W), bool
-        Where they are data; the result is 128 elsewhere.
-    window_px : float
-        Standard deviation of the window.
-    """
-    known = mask.astype(np.float32)
-    values = image[mask]
-    if not values.size:
-        return np.full(image.shape, int(_GREY), np.uint8)
-    low, high = float(values.min()), float(values.max())
-    grey = np.where(mask, (image.astype(np.float32) - low) / max(high - low, 1e-12), 0).astype(np.float32)
-
-    def windowed(a: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(_blurred(a, window_px), np.float32)
-
-    weight = windowed(known) + 1e-3
-    mean = windowed(grey * known) / weight
-    variance = windowed((grey - mean) ** 2 * known) / weight
-    even = _GREY + _CONTRAST * (grey - mean) / np.sqrt(np.maximum(variance, _LEAST_CONTRAST**2))
-    return np.where(mask, np.clip(np.rint(even), 0, 255), _GREY).astype(np.uint8)
-
-
-def _blurred(a: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Return a Gaussian blur; a wide one is done at reduced size, where it is the same and cheaper."""
-    step = max(1, int(sigma / 6))
-    if step == 1:
-        return np.asarray(cv2.GaussianBlur(a, (0, 0), sigma))
-    rows, cols = a.shape
-    small = cv2.resize(a, (max(1, cols // step), max(1, rows // step)), interpolation=cv2.INTER_AREA)
-    small = cv2.GaussianBlur(small, (0, 0), sigma / step)
-    return np.asarray(cv2.resize(small, (cols, rows), interpolation=cv2.INTER_LINEAR))
 
 
 @dataclass(frozen=True)
@@ -179,16 +149,16 @@ class Pyramid:
         self.folder = folder
         self._kept: dict[tuple[int, int, str], Grey] = {}
 
-    def put(self, index: int, level: int, grey: Grey, mask: Grey) -> None:
-        """Keep a section at a level."""
-        for kind, pixels in (("grey", grey), ("mask", mask)):
+    def room(self, index: int, level: int, shape: tuple[int, int]) -> tuple[Grey, Grey]:
+        """Return (grey, mask) of a section at a level, to be filled in."""
+        for kind in ("grey", "mask"):
             if self.folder is None:
-                self._kept[index, level, kind] = pixels
+                self._kept[index, level, kind] = np.empty(shape, np.uint8)
             else:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 path = self.folder / f"{index}-{level}-{kind}.npy"
-                np.save(path, pixels)
-                self._kept[index, level, kind] = np.load(path, mmap_mode="r")
+                self._kept[index, level, kind] = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+        return self.get(index, level)
 
     def get(self, index: int, level: int) -> tuple[Grey, Grey]:
         """Return (grey, mask) of a section at a level."""
@@ -229,21 +199,46 @@ def prepare(
         What it is kept in.
     """
     try:
-        image, mask = sections.read(index)
+        return _prepared(sections, index, sorted(levels), config, window_px, pyramid)
     except InputError as error:
         return Looked(f"missing: {error}", 0.0, sections.shape(index))
+
+
+def _prepared(
+    sections: Sections, index: int, levels: Sequence[int], config: AlignConfig, window_px: float, pyramid: Pyramid
+) -> Looked:
+    """Read a section twice: how bright it is, then its evened blocks. Raises `InputError` when that cannot be done."""
+    image, mask = sections.opened(index)
     shape = (int(image.shape[0]), int(image.shape[1]))
-    data = float(mask.mean())
-    if data < config.min_data_frac:
+    evening = Evening(shape, window_px)
+    boxes = list(blocks_of(shape, max(BLOCK_PX, levels[0])))
+    for box in boxes:
+        evening.see(image[box.slices], mask[box.slices], box)
+    data = evening.count / max(shape[0] * shape[1], 1)
+    if data < config.min_data_frac or not evening.count:
         return Looked(f"mostly empty: {data:.0%} of its pixels are data", data, shape)
-    values = image[mask]
-    if values.min() == values.max():
-        return Looked(f"blank: every pixel is {values[0]}", data, shape)
-    grey, known = evened(image, mask, window_px), mask.astype(np.uint8) * np.uint8(255)
-    level = 1
-    for wanted in sorted(levels):
-        while level < wanted:
-            grey, known = reduced(grey, known)
-            level *= 2
-        pyramid.put(index, level, grey, known)
+    if evening.low == evening.high:
+        return Looked(f"blank: every pixel is {evening.low:g}", data, shape)
+    target = pyramid.room(index, levels[0], _reduced_shape(shape, levels[0]))
+    for box in boxes:
+        known = mask[box.slices]
+        grey = evening.evened(image[box.slices], known, box)
+        _fill(target, box, grey, known.astype(np.uint8) * np.uint8(255), levels[0])
+    for finer, level in pairwise(levels):
+        source, target = target, pyramid.room(index, level, _reduced_shape(shape, level))
+        for box in blocks_of(source[0].shape, BLOCK_PX * (level // finer)):
+            _fill(target, box, source[0][box.slices], source[1][box.slices], level // finer)
     return Looked("", data, shape)
+
+
+def _reduced_shape(shape: tuple[int, int], level: int) -> tuple[int, int]:
+    return -(-shape[0] // level), -(-shape[1] // level)
+
+
+def _fill(target: tuple[Grey, Grey], box: Box, grey: Grey, known: Grey, times: int) -> None:
+    """Write the pixels of a box, reduced, to where they belong; the box stands on multiples of ``times``."""
+    for _ in range(times.bit_length() - 1):
+        grey, known = reduced(grey, known)
+    y, x = box.y0 // times, box.x0 // times
+    at = slice(y, y + grey.shape[0]), slice(x, x + grey.shape[1])
+    target[0][at], target[1][at] = grey, known

@@ -25,11 +25,11 @@ WHOLE_PX = 1 << 27
 _BAND = 512  # rows
 
 
-def opened(tile: Tile) -> Pixels:
+def opened(tile: Tile, *, whole_px: int = WHOLE_PX) -> Pixels:
     """Return a section's grey values as something that is sliced like an array, with as little reading as may be.
 
-    An OME-Zarr, an uncompressed grey TIFF and a large tiled one (a mosaic) are read where they are sliced; what else
-    there is, is read whole.
+    An OME-Zarr, an uncompressed grey TIFF and a tiled one of more than ``whole_px`` pixels (a mosaic) are read where
+    they are sliced; what else there is, is read whole.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def opened(tile: Tile) -> Pixels:
         return plane if kind == plane.dtype else _Converted(plane, kind)
     mapped = mapped_plane(tile.path, tile.page)
     if mapped is None:
-        tiled = _tiled(tile)
+        tiled = _tiled(tile, whole_px)
         return read(tile.path, tile.page) if tiled is None else tiled
     kind = grey_dtype(mapped.dtype.newbyteorder("="))
     return mapped if kind == mapped.dtype else _Converted(mapped, kind)
@@ -102,6 +102,22 @@ def opened_mask(tile: Tile, image: Pixels, *, whole_px: int = WHOLE_PX) -> Pixel
         msg = f"tile {tile.id}: the mask {tile.mask_path} is {sizes}"
         raise InputError(msg)
     return _Enlarged(mask, step, (image.shape[0], image.shape[1]), own)
+
+
+def opened_section(tile: Tile, *, whole_px: int = WHOLE_PX) -> tuple[Pixels, Pixels]:
+    """Return a section's grey values, and where they are data, as `opened` and `opened_mask` do.
+
+    Raises
+    ------
+    InputError
+        When the image or its mask cannot be read, or one of them is not of the tile's size.
+    """
+    image = opened(tile, whole_px=whole_px)
+    if min(tile.shape) > 0 and tuple(image.shape) != tile.shape:
+        found, said = (f"{s[1]}x{s[0]}" for s in (image.shape, tile.shape))
+        msg = f"section {tile.id}: {tile.path} is {found} px, the stack says {said}"
+        raise InputError(msg)
+    return image, opened_mask(tile, image, whole_px=whole_px)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,8 +201,8 @@ class _Tiled:
         return np.asarray(found)[0, :, :, 0].astype(self.dtype, copy=False)
 
 
-def _tiled(tile: Tile) -> _Tiled | None:
-    """Return a large grey TIFF that is kept in tiles, None for any other image."""
+def _tiled(tile: Tile, whole_px: int) -> _Tiled | None:
+    """Return a grey TIFF of more than so many pixels that is kept in tiles, None for any other image."""
     if first_bytes(tile.path, 4) not in TIFF_MAGIC:
         return None
 
@@ -195,7 +211,7 @@ def _tiled(tile: Tile) -> _Tiled | None:
             page: Any = tiff_page(tiff, tile.path, tile.page).aspage()
             grey = page.samplesperpixel == 1 and page.photometric.name == "MINISBLACK"
             shape = (int(page.imagelength), int(page.imagewidth))
-            if not (page.is_tiled and grey and page.imagedepth == 1) or shape[0] * shape[1] <= WHOLE_PX:
+            if not (page.is_tiled and grey and page.imagedepth == 1) or shape[0] * shape[1] <= whole_px:
                 return None
             if np.dtype(page.dtype) not in {np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32)}:
                 return None
