@@ -288,9 +288,18 @@ def align_window(
 def registered(
     section: Section, references: Sequence[tuple[Section, float]], start: Affine | Field | Warp | None
 ) -> Registration:
-    """Return the field that brings a section onto references: coarse to fine, where more levels are asked for."""
+    """Return the field that brings a section onto references: coarse to fine, where more levels are asked for.
+
+    Raises
+    ------
+    InputError
+        When the nodes of the vector map are further apart than the section is wide or high.
+    """
     config, shape = section.engine.config, section.shape
     step = config.spacing_px * 2**section.finest
+    if step > min(shape):
+        msg = f"spacing_px: nodes {step:g} px apart do not resolve sections of {shape[1]}x{shape[0]} px"
+        raise InputError(msg)
     told = [(r, w) for r, w in references if w > 0 and not r.blank]
     if section.blank:
         return Registration(Field(np.full((2, *grid_of(shape, step)), np.nan, np.float32), step))

@@ -139,9 +139,9 @@ UNREADABLE = (
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of what an error says; its kind when it says nothing."""
+    """Return the first line of what an error says; its kind when it says nothing, or no more than a number."""
     lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+    return lines[0] if lines and not lines[0].isdigit() else type(error).__name__
 
 
 def load_state(path: Path) -> dict[str, torch.Tensor]:
@@ -155,7 +155,8 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
                 return {k: source.get_tensor(k) for k in source.keys()}  # noqa: SIM118 - not a mapping
         raw = torch.load(path, map_location="cpu", weights_only=True)
     except (*UNREADABLE, pickle.UnpicklingError) as error:
-        msg = f"{path} cannot be read as weights: {first_line(error)}"
+        kind = "safetensors" if path.suffix == ".safetensors" else "a checkpoint of PyTorch"
+        msg = f"{path} cannot be read as weights: it is no whole file of {kind} ({first_line(error)})"
         raise WeightsError(msg) from error
     state = raw.get("state_dict", raw) if isinstance(raw, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):

@@ -169,7 +169,8 @@ def _levels(curves: Sequence[Curve]) -> list[float]:
     span = max(high - low, 1e-6)
     unit = 10.0 ** math.floor(math.log10(span / 4))
     step = next(m * unit for m in (1, 2, 2.5, 5, 10) if m * unit >= span / 4)
-    first, last = math.floor(low / step), math.ceil(high / step - 1e-6)
+    first = math.floor(low / step)
+    last = max(first + 1, math.ceil(high / step - 1e-6))  # equal sections: everything is 0
     return [round(step * k, 9) for k in range(first, last + 1)]
 
 
