@@ -7,7 +7,6 @@
 ``evidence``    what neighbours say of each other
 ``relaxing``    all sections at once, node by node
 ``anchoring``   what is the section's own deformation, and what the tissue's course
-``folding``     no warp folds
 ``joint``       the rounds, coarse to fine
 ``verdicts``    better than doing nothing?
 ``bridging``    sections that could not be compared

@@ -27,7 +27,6 @@ from demis_ij.align.bridging import bridged_motions, bridged_offsets
 from demis_ij.align.chains import chained, paper_series
 from demis_ij.align.coarse import put_in_place
 from demis_ij.align.evidence import Comparison, Series
-from demis_ij.align.folding import unfolded
 from demis_ij.align.grids import Grid, levels_of
 from demis_ij.align.joint import Relaxed, comparison_at, relax_stack
 from demis_ij.align.memory import Memory
@@ -38,6 +37,7 @@ from demis_ij.align.wording import section_verdicts, warnings_of
 from demis_ij.config.aligning import AlignConfig
 from demis_ij.config.ssemnet import SsemnetConfig
 from demis_ij.errors import InputError
+from demis_ij.fields import unfolded
 from demis_ij.geometry import Box
 from demis_ij.records import Affine, Field, Offsets, Stack
 

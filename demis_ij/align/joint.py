@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from demis_ij.align.anchoring import released
 from demis_ij.align.evidence import Comparison, Series, pairs_of
-from demis_ij.align.folding import unfolded
 from demis_ij.align.grids import Grid, continued, pulled
 from demis_ij.align.memory import Memory
 from demis_ij.align.relaxing import Measured, relaxed
 from demis_ij.align.results import PairEvidence, Round
 from demis_ij.config.aligning import AlignConfig
+from demis_ij.fields import unfolded
 from demis_ij.records import Offsets
 
 Progress = Callable[[str, int, int], None]

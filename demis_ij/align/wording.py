@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from demis_ij.align.folding import least_jacobian
 from demis_ij.align.grids import Grid
 from demis_ij.align.results import SectionVerdict
 from demis_ij.align.sections import Looked, Sections
 from demis_ij.align.verdicts import Judged
+from demis_ij.fields import least_jacobian
 from demis_ij.geometry import Box
 from demis_ij.records import Affine, Offsets
 

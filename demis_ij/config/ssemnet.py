@@ -54,6 +54,9 @@ class SsemnetConfig:
         after them, too, as these stand so far.
     sweeps : int
         How often the series is gone through; more than one only for ``both``.
+    batch : int
+        How many sections that are no neighbours of each other the second and further sweeps take together: for a
+        GPU. It needs memory for as many; on a CPU it is no faster.
     window_px : float
         Standard deviation of the window in which grey values are normalised; 0 takes the whole section.
     patience : int
@@ -82,6 +85,7 @@ class SsemnetConfig:
     rounds: int = 5
     sides: str = "before"
     sweeps: int = 1
+    batch: int = 1
     window_px: float = 24.0
     patience: int = 12
     largest_px: int = 2_200_000
@@ -109,9 +113,13 @@ class SsemnetConfig:
         in_range("drop", self.drop, 0, 0.95)
         in_range("rounds", self.rounds, 1, self.steps)
         in_range("sweeps", self.sweeps, 1, 100)
+        in_range("batch", self.batch, 1, 1024)
         in_range("window_px", self.window_px, 0, 4096)
         in_range("patience", self.patience, 0, 100_000)
         in_range("largest_px", self.largest_px, 4096, 1_000_000_000)
         if self.sweeps > 1 and self.sides != "both":
             msg = f"sweeps: {self.sweeps} sweeps need sides = 'both'; sections before are final after one"
+            raise InputError(msg)
+        if self.batch > 1 and self.sweeps < 2:
+            msg = f"batch: {self.batch} sections together need 2 sweeps at least; in the first each waits for the last"
             raise InputError(msg)

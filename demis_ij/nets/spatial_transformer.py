@@ -57,14 +57,14 @@ class Interpolation:
         self._rows, self._cols = to_device[-2:]
 
     def __call__(self, vectors: Tensor) -> Tensor:
-        """Return the offsets (2, H, W) px of a vector map (2, rows, cols)."""
-        if tuple(vectors.shape) != (2, *self.grid):
+        """Return the offsets (..., 2, H, W) px of a vector map (..., 2, rows, cols)."""
+        if tuple(vectors.shape[-3:]) != (2, *self.grid):
             msg = f"the vector map has the shape {tuple(vectors.shape)}, needed {(2, *self.grid)}"
             raise InputError(msg)
         values = vectors
         if self._spline is not None:
-            fine = self._spline @ vectors.flatten(1).T  # (places, 2)
-            values = fine.T.reshape(2, self._rows.shape[1], self._cols.shape[1])
+            fine = vectors.flatten(-2) @ self._spline.T  # (..., 2, places)
+            values = fine.reshape(*vectors.shape[:-2], self._rows.shape[1], self._cols.shape[1])
         return self._rows @ values @ self._cols.T
 
 
@@ -139,25 +139,27 @@ def transformed(image: Tensor, mask: Tensor, offsets: Tensor, fill: float = 0.5)
 
     Parameters
     ----------
-    image, mask : Tensor of shape (H, W), float32
-        The mask is 1 where there is data, 0 elsewhere.
-    offsets : Tensor of shape (2, H, W)
+    image, mask : Tensor of shape (..., H, W), float32
+        The mask is 1 where there is data, 0 elsewhere. Axes before these are images that are transformed at once.
+    offsets : Tensor of shape (..., 2, H, W)
         (dx, dy) px, output pixel to input point.
     fill : float
         Grey of what comes from outside; the mask says so.
 
     Returns
     -------
-    image, mask : Tensor of shape (H, W)
+    image, mask : Tensor of shape (..., H, W)
         The mask is binary and carries no gradient: 1 where all that was looked up is data.
     """
-    rows, cols = image.shape
-    y = torch.arange(rows, device=image.device, dtype=offsets.dtype)[:, None] + offsets[1]
-    x = torch.arange(cols, device=image.device, dtype=offsets.dtype)[None] + offsets[0]
-    at = torch.stack([2 * x / max(cols - 1, 1) - 1, 2 * y / max(rows - 1, 1) - 1], dim=-1)[None]
-    both = torch.stack([(image - fill) * mask, mask])[None]  # outside, grid_sample adds nothing
-    found = functional.grid_sample(both, at, mode="bilinear", padding_mode="zeros", align_corners=True)[0]
-    return found[0] + fill, (found[1].detach() > 0.999).to(image.dtype)
+    rows, cols = image.shape[-2:]
+    y = torch.arange(rows, device=image.device, dtype=offsets.dtype)[:, None] + offsets[..., 1, :, :]
+    x = torch.arange(cols, device=image.device, dtype=offsets.dtype) + offsets[..., 0, :, :]
+    at = torch.stack([2 * x / max(cols - 1, 1) - 1, 2 * y / max(rows - 1, 1) - 1], dim=-1)
+    both = torch.stack([(image - fill) * mask, mask], dim=-3)  # outside, grid_sample adds nothing
+    planes, places = both.reshape(-1, 2, rows, cols), at.reshape(-1, rows, cols, 2)
+    found = functional.grid_sample(planes, places, mode="bilinear", padding_mode="zeros", align_corners=True)
+    found = found.reshape(both.shape)
+    return found[..., 0, :, :] + fill, (found[..., 1, :, :].detach() > 0.999).to(image.dtype)
 
 
 __all__ = ["Interpolation", "transformed"]

@@ -7,7 +7,8 @@ Yoo et al. 2017, arXiv:1707.07833, section 2.2::
     L_v(I_0, ..., I_n) = sum_i w_i M(T_v) ||f(I_i) - f(T_v(I_0))||^2
                          + alpha ||v||^2 + beta ||grad v_x||^2 + gamma ||grad v_y||^2                 (5)
 
-Eq. 4 is eq. 5 with one neighbour of weight 1 and a mask of ones.
+Eq. 4 is eq. 5 with one neighbour of weight 1 and a mask of ones. Every function takes many sections at once as well:
+axes before those that are named are sections, and what comes out has the same.
 """
 
 from __future__ import annotations
@@ -30,23 +31,25 @@ class Weights:
 
 
 def smoothness(vectors: Tensor, spacing: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ||v||^2, ||grad v_x||^2 and ||grad v_y||^2 of a vector map (2, rows, cols).
+    """Return ||v||^2, ||grad v_x||^2 and ||grad v_y||^2 of a vector map (..., 2, rows, cols).
 
     The gradient is the difference of neighbouring nodes over their distance, px per px.
     """
-    down, right = (torch.diff(vectors, dim=k) / spacing for k in (1, 2))
-    rough = (down**2).sum(dim=(1, 2)) + (right**2).sum(dim=(1, 2))
-    return (vectors**2).sum(), rough[0], rough[1]
+    down, right = (torch.diff(vectors, dim=k) / spacing for k in (-2, -1))
+    rough = (down**2).sum(dim=(-2, -1)) + (right**2).sum(dim=(-2, -1))
+    return (vectors**2).sum(dim=(-3, -2, -1)), rough[..., 0], rough[..., 1]
 
 
 def resized_mask(mask: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Return M: a mask of the image (H, W) at the size of the feature map, by bilinear interpolation."""
-    return functional.interpolate(mask[None, None], size=shape, mode="bilinear", align_corners=False)[0, 0]
+    """Return M: a mask of the image (..., H, W) at the size of the feature map, by bilinear interpolation."""
+    planes = mask.reshape(1, -1, *mask.shape[-2:])
+    small = functional.interpolate(planes, size=shape, mode="bilinear", align_corners=False)
+    return small.reshape(*mask.shape[:-2], *shape)
 
 
 def feature_errors(found: Tensor, wanted: Tensor) -> Tensor:
-    """Return ||f(I_i) - f(T_v(I_0))||^2 at every place (rows, cols) of two feature maps (C, rows, cols)."""
-    return ((wanted - found) ** 2).sum(dim=0)
+    """Return ||f(I_i) - f(T_v(I_0))||^2 at every place (..., rows, cols) of two feature maps (..., C, rows, cols)."""
+    return ((wanted - found) ** 2).sum(dim=-3)
 
 
 def kept_by_loss_drop(errors: Tensor, mask: Tensor, drop: float) -> Tensor:
@@ -54,17 +57,20 @@ def kept_by_loss_drop(errors: Tensor, mask: Tensor, drop: float) -> Tensor:
 
     Parameters
     ----------
-    errors, mask : Tensor of shape (rows, cols)
+    errors, mask : Tensor of shape (..., rows, cols)
         Only places whose mask is above 0 are ranked and dropped.
     drop : float
         Share of these that is dropped, 0 to 1: their number times this, rounded down.
     """
     keep = torch.ones_like(errors)
-    ranked = (mask > 0).flatten().nonzero()[:, 0]
-    count = int(drop * len(ranked))
-    if count:
-        worst = torch.topk(errors.detach().flatten()[ranked], count).indices
-        keep.view(-1)[ranked[worst]] = 0
+    ranked = (mask > 0).flatten(-2)
+    counts = torch.tensor([int(drop * n) for n in ranked.sum(dim=-1).flatten().tolist()], device=errors.device)
+    most = int(counts.max())
+    if most:
+        ordered = torch.where(ranked, errors.detach().flatten(-2), -torch.inf)
+        worst = torch.topk(ordered, most, dim=-1).indices
+        stays = torch.arange(most, device=errors.device) >= counts.reshape(*ranked.shape[:-1], 1)
+        keep.view(ranked.shape).scatter_(-1, worst, stays.to(keep.dtype))
     return keep
 
 
@@ -76,7 +82,7 @@ def drop_share(start: float, iteration: int) -> float:
 def registration_loss(
     found: Tensor,
     wanted: Sequence[Tensor],
-    neighbour_weights: Sequence[float],
+    neighbour_weights: Sequence[float | Tensor],
     masks: Sequence[Tensor],
     vectors: Tensor,
     spacing: float,
@@ -87,15 +93,15 @@ def registration_loss(
 
     Parameters
     ----------
-    found : Tensor of shape (C, rows, cols)
+    found : Tensor of shape (..., C, rows, cols)
         f(T_v(I_0)).
-    wanted : sequence of Tensor of shape (C, rows, cols)
+    wanted : sequence of Tensor of shape (..., C, rows, cols)
         f(I_i), one for each neighbour.
-    neighbour_weights : sequence of float
+    neighbour_weights : sequence of float or Tensor of shape (...)
         w_i.
-    masks : sequence of Tensor of shape (rows, cols)
+    masks : sequence of Tensor of shape (..., rows, cols)
         M at the size of the feature map, one for each neighbour, as neighbours have places without data, too.
-    vectors : Tensor of shape (2, ., .)
+    vectors : Tensor of shape (..., 2, ., .)
         v.
     spacing : float
         From node to node of it, px.
@@ -108,7 +114,7 @@ def registration_loss(
     total = weights.alpha * size + weights.beta * rough_x + weights.gamma * rough_y
     for features, weight, mask in zip(wanted, neighbour_weights, masks, strict=True):
         errors = feature_errors(found, features)
-        total = total + weight * (kept_by_loss_drop(errors, mask, drop) * mask * errors).sum()
+        total = total + weight * (kept_by_loss_drop(errors, mask, drop) * mask * errors).sum(dim=(-2, -1))
     return total
 
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from demis_ij.align.anchoring import released
-from demis_ij.align.folding import corner_jacobian, least_jacobian, unfolded
 from demis_ij.align.grids import Grid, continued, levels_of, pulled, reduced
 from demis_ij.align.relaxing import Measured, relaxed, solve_banded
-from demis_ij.fields import folded_frac
+from demis_ij.fields import corner_jacobian, folded_frac, least_jacobian, unfolded
 from demis_ij.geometry import Box
 from demis_ij.records import Field
 

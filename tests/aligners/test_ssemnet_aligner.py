@@ -14,7 +14,6 @@ from demis_ij.aligners.ssemnet import (
     align_window,
     at_level,
     reduction,
-    unfolded,
 )
 from demis_ij.config.ssemnet import SsemnetConfig
 from demis_ij.errors import InputError, WeightsError
@@ -301,17 +300,6 @@ def test_a_level_sees_a_field_with_the_centres_of_its_pixels():
     inside = x[0] < 28
     wanted = np.broadcast_to(0.1 * (2 * x + 0.5) / 2, found.shape[1:])
     np.testing.assert_allclose(found[0][:, inside], wanted[:, inside], atol=1e-4)
-
-
-def test_a_folded_vector_map_is_smoothed_until_it_folds_nothing():
-    folded = np.zeros((2, 9, 9), np.float32)
-    folded[0, :, 4] = 60
-    assert folded_frac(Field(folded, 16)) > 0
-    found, times = unfolded(folded, 16)
-    assert times > 0
-    assert folded_frac(Field(found, 16)) == 0
-    same, none = unfolded(np.ones((2, 9, 9), np.float32), 16)
-    assert (none, same.min(), same.max()) == (0, 1.0, 1.0)
 
 
 def test_the_same_comes_out_twice(sections):
