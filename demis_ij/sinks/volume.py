@@ -8,6 +8,7 @@ on from there; with another key it begins anew.
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -130,6 +131,48 @@ class Scratch:
         part = self.folder / "sections.json.part"
         part.write_text(json.dumps({"key": self.key, "finished": sorted(self.finished)}), encoding="utf-8")
         part.replace(self.folder / "sections.json")
+
+
+class Unfinished:
+    """A volume that is open: its name, what it is, and where it lies until it is whole.
+
+    Parameters
+    ----------
+    path : Path
+        The volume's real name.
+    kind : VolumeKind
+        What it is.
+    key : str
+        As in `Scratch`.
+
+    Raises
+    ------
+    InputError
+        When a unit is unknown.
+    OSError
+        When the disk cannot be written.
+    """
+
+    def __init__(self, path: Path, kind: VolumeKind, key: str) -> None:
+        kind.check(path)
+        self.path, self.kind, self.scratch = path, kind, Scratch(path, key)
+        self.folder = self.scratch.folder
+
+    def goes_on_with(self, part: Path) -> bool:
+        """Return whether an earlier run left finished sections, and a part of the volume to go on with."""
+        return not self.scratch.is_new and part.exists()
+
+    def remove(self) -> None:
+        """Remove all that is unfinished."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def still_open(volume: Unfinished | None) -> Unfinished:
+    """Return a volume that is open. Raises `InputError` when none is."""
+    if volume is None:
+        msg = "the sink is not open: call open() first"
+        raise InputError(msg)
+    return volume
 
 
 def check_block(kind: VolumeKind, section: int, pixels: NDArray[Any], mask: NDArray[np.bool_], box: Box) -> None:

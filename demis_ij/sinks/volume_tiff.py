@@ -8,7 +8,6 @@ need more become floats as long as those hold them exactly.
 
 from __future__ import annotations
 
-import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from demis_ij.geometry import Box
 from demis_ij.sinks.calibration import to_metres
 from demis_ij.sinks.imagej_tiff import MAX_PX, grey_range, header
 from demis_ij.sinks.pyramid import no_data_value
-from demis_ij.sinks.volume import Scratch, VolumeKind, check_block
+from demis_ij.sinks.volume import Unfinished, VolumeKind, check_block, still_open
 
 MOST_OFFSET = 2**32 - 1
 EXACT_IN_FLOAT = 2**24
@@ -35,9 +34,7 @@ class TiffVolumeSink:
     """Writes ``<name>.tif``; see the module for what is in it."""
 
     def __init__(self) -> None:
-        self._path = Path()
-        self._kind: VolumeKind | None = None
-        self._scratch: Scratch | None = None
+        self._volume: Unfinished | None = None
         self._voxels: Any = None
         self._start = 0
         self._begun: set[int] = set()
@@ -52,22 +49,19 @@ class TiffVolumeSink:
         OSError
             When the disk cannot be written.
         """
-        self._path = Path(path)
-        kind.check(self._path)
         if kind.shape[1] * kind.shape[2] > MAX_PX:
             msg = f"{path}: slices of {kind.shape[2]}x{kind.shape[1]} px are too large for ImageJ; write an OME-Zarr"
             raise InputError(msg)
         if path.exists() and not path.is_file():
             msg = f"{path}: is there already and is no file; move it or choose another name"
             raise InputError(msg)
-        self._kind, self._scratch = kind, Scratch(self._path, key)
+        volume = self._volume = Unfinished(Path(path), kind, key)
         self._start = len(self._head(None, 0))
-        part = self._scratch.folder / "volume.tif"
-        goes_on = not self._scratch.is_new and part.is_file()
-        stored = _stored(kind)
-        self._voxels = np.memmap(part, stored, "r+" if goes_on else "w+", offset=self._start, shape=kind.shape)
-        self._begun = set(self._scratch.finished)
-        return frozenset(self._scratch.finished)
+        part = volume.folder / "volume.tif"
+        how = "r+" if volume.goes_on_with(part) else "w+"
+        self._voxels = np.memmap(part, _stored(kind), how, offset=self._start, shape=kind.shape)  # type: ignore[call-overload]
+        self._begun = set(volume.scratch.finished)
+        return frozenset(volume.scratch.finished)
 
     def write(self, section: int, pixels: NDArray[Any], mask: NDArray[np.bool_], box: Box) -> None:
         """Take the pixels of a box of a section, and where they are data.
@@ -77,19 +71,20 @@ class TiffVolumeSink:
         InputError
             When the block does not fit, or a label is too large for ImageJ.
         """
-        kind = self._open_kind()
+        volume = still_open(self._volume)
+        kind = volume.kind
         check_block(kind, section, pixels, mask, box)
         if kind.dtype.kind in "iu" and _stored(kind).kind == "f" and mask.any():
             largest = int(np.abs(pixels[mask].astype(np.float64)).max())
             if largest > EXACT_IN_FLOAT:
-                msg = f"{self._path}: label {largest} is larger than ImageJ can hold exactly; write an OME-Zarr"
+                msg = f"{volume.path}: label {largest} is larger than ImageJ can hold exactly; write an OME-Zarr"
                 raise InputError(msg)
         blank = self._begin(section)
         self._voxels[(section, *box.slices)] = np.where(mask, pixels, blank)
 
     def _begin(self, section: int) -> float:
         """Return the value of no data; a section that is begun is filled with it first."""
-        kind = self._open_kind()
+        kind = still_open(self._volume).kind
         blank = no_data_value(kind.dtype)
         if section not in self._begun and kind.dtype.kind == "f":
             self._voxels[section] = blank
@@ -98,25 +93,21 @@ class TiffVolumeSink:
 
     def finish(self, section: int) -> None:
         """Remember that a section is complete."""
-        scratch = self._scratch
-        if scratch is None:
-            msg = "the sink is not open: call open() first"
-            raise InputError(msg)
+        volume = still_open(self._volume)
         self._begin(section)
         self._voxels.flush()
-        scratch.finish(section)
+        volume.scratch.finish(section)
 
     def close(self) -> None:
         """Write the directories and give the file its real name."""
-        kind, scratch = self._open_kind(), self._scratch
-        if scratch is None:
-            return
+        volume = still_open(self._volume)
+        kind = volume.kind
         for section in range(kind.shape[0]):
             self._begin(section)
         shown = None if kind.labels or kind.dtype == np.uint8 else self._greys()
         self._voxels.flush()
         self._voxels = None
-        part = scratch.folder / "volume.tif"
+        part = volume.folder / "volume.tif"
         end = self._start + int(np.prod(kind.shape, dtype=np.int64)) * _stored(kind).itemsize
         several = kind.shape[0] > 1 and end + kind.shape[0] * (2 + 12 * _FIELDS + 4) <= MOST_OFFSET
         with part.open("r+b") as file:
@@ -124,7 +115,7 @@ class TiffVolumeSink:
             if several:
                 file.seek(end)
                 file.write(directories(kind.shape, _stored(kind), self._start, end))
-        part.replace(self._path)
+        part.replace(volume.path)
         self.abort()
 
     def abort(self, *, keep: bool = False) -> None:
@@ -132,18 +123,12 @@ class TiffVolumeSink:
         if self._voxels is not None:
             self._voxels.flush()
         self._voxels = None
-        if self._scratch is not None and not keep:
-            shutil.rmtree(self._scratch.folder, ignore_errors=True)
-        self._scratch = self._kind = None
-
-    def _open_kind(self) -> VolumeKind:
-        if self._kind is None:
-            msg = "the sink is not open: call open() first"
-            raise InputError(msg)
-        return self._kind
+        if self._volume is not None and not keep:
+            self._volume.remove()
+        self._volume = None
 
     def _head(self, shown: tuple[float, float] | None, next_directory: int) -> bytes:
-        kind = self._open_kind()
+        kind = still_open(self._volume).kind
         spacing = None
         if kind.thickness is not None and kind.pixel_size is not None:
             metres = to_metres(kind.thickness[1]), to_metres(kind.pixel_size[1])
@@ -155,7 +140,7 @@ class TiffVolumeSink:
 
     def _greys(self) -> tuple[float, float] | None:
         """Return which greys are shown, by a sample of every slice."""
-        count, rows, cols = self._open_kind().shape
+        count, rows, cols = still_open(self._volume).kind.shape
         step = max(1, int(np.sqrt(rows * cols / _SAMPLE_PX)))
         some = range(0, count, max(1, count // 64))
         sample = np.concatenate([np.asarray(self._voxels[z, ::step, ::step]).ravel() for z in some])

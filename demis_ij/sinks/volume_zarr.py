@@ -21,16 +21,14 @@ from demis_ij.geometry import Box
 from demis_ij.sinks.calibration import zarr_name
 from demis_ij.sinks.pyramid import chunk_side, chunks, level_shapes, no_data_value
 from demis_ij.sinks.reduction import area_mean, to_dtype
-from demis_ij.sinks.volume import Scratch, VolumeKind, check_block
+from demis_ij.sinks.volume import Unfinished, VolumeKind, check_block, still_open
 
 
 class ZarrVolumeSink:
     """Writes the folder ``<name>.ome.zarr``; see the module for what is in it."""
 
     def __init__(self) -> None:
-        self._path = Path()
-        self._kind: VolumeKind | None = None
-        self._scratch: Scratch | None = None
+        self._volume: Unfinished | None = None
         self._levels: list[Any] = []
         self._mask: NDArray[np.bool_] | None = None
         self._section = -1
@@ -46,24 +44,22 @@ class ZarrVolumeSink:
         OSError
             When the disk cannot be written.
         """
-        self._path = Path(path)
-        kind.check(self._path)
         if path.exists() and not ((path / ".zgroup").is_file() and (path / ".zattrs").is_file()):
             msg = f"{path}: is there already and is no OME-Zarr; move it or choose another name"
             raise InputError(msg)
-        self._kind, self._chunk_px = kind, chunk_side(block)
-        self._scratch = Scratch(self._path, key)
+        volume = self._volume = Unfinished(Path(path), kind, key)
+        self._chunk_px = chunk_side(block)
         shapes = level_shapes(kind.shape[1:], self._chunk_px)
-        folder = self._scratch.folder / "volume"
-        goes_on = not self._scratch.is_new and folder.is_dir()
+        folder = volume.folder / "volume"
+        goes_on = volume.goes_on_with(folder)
         group: Any = zarr.open_group(folder, mode="r+" if goes_on else "w", zarr_format=2)
         self._levels = [
             group[str(n)] if goes_on else self._new_level(folder / str(n), shape) for n, shape in enumerate(shapes)
         ]
-        return frozenset(self._scratch.finished)
+        return frozenset(volume.scratch.finished)
 
     def _new_level(self, path: Path, shape: tuple[int, int]) -> Any:
-        kind = self._open_kind()
+        kind = still_open(self._volume).kind
         return zarr.create_array(
             path,
             shape=(kind.shape[0], *shape),
@@ -77,7 +73,7 @@ class ZarrVolumeSink:
 
     def write(self, section: int, pixels: NDArray[Any], mask: NDArray[np.bool_], box: Box) -> None:
         """Take the pixels of a box of a section, and where they are data."""
-        kind = self._open_kind()
+        kind = still_open(self._volume).kind
         check_block(kind, section, pixels, mask, box)
         if section != self._section or self._mask is None:
             self._section, self._mask = section, self._no_mask(0)
@@ -89,27 +85,22 @@ class ZarrVolumeSink:
 
     def _no_mask(self, level: int) -> NDArray[np.bool_]:
         """Return a mask of a level with no data in it, on disk: of a large section it may not fit in memory."""
-        if self._scratch is None:
-            msg = "the sink is not open: call open() first"
-            raise InputError(msg)
         rows, cols = self._levels[level].shape[1:]
-        return np.memmap(self._scratch.folder / f"mask{level}", bool, "w+", shape=(int(rows), int(cols)))
+        return np.memmap(still_open(self._volume).folder / f"mask{level}", bool, "w+", shape=(int(rows), int(cols)))
 
     def finish(self, section: int) -> None:
         """Make the smaller copies of a section, and remember that it is complete."""
-        if self._scratch is None:
-            msg = "the sink is not open: call open() first"
-            raise InputError(msg)
+        volume = still_open(self._volume)
         if section == self._section and self._mask is not None and self._mask.any():
             mask = self._mask
             for level in range(1, len(self._levels)):
                 mask = self._reduce(section, level, mask)
         self._mask = None
-        self._scratch.finish(section)
+        volume.scratch.finish(section)
 
     def _reduce(self, section: int, level: int, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Make one smaller copy of a section from the next larger one, and return where it is data."""
-        kind = self._open_kind()
+        kind = still_open(self._volume).kind
         larger, smaller = self._levels[level - 1], self._levels[level]
         shape = (int(smaller.shape[1]), int(smaller.shape[2]))
         out = self._no_mask(level)
@@ -131,30 +122,22 @@ class ZarrVolumeSink:
 
     def close(self) -> None:
         """Write the metadata and give the folder its real name."""
-        kind, scratch = self._open_kind(), self._scratch
-        if scratch is None:
-            return
-        folder = scratch.folder / "volume"
+        volume = still_open(self._volume)
+        folder = volume.folder / "volume"
         zarr.open_group(folder, mode="r+", zarr_format=2).attrs.update(
-            multiscales(self._path.name, len(self._levels), kind)
+            multiscales(volume.path.name, len(self._levels), volume.kind)
         )
-        if self._path.exists():  # an earlier volume; it stays whole under its name until the new one is
-            shutil.move(self._path, scratch.folder / "replaced")
-        folder.replace(self._path)
+        if volume.path.exists():  # an earlier volume; it stays whole under its name until the new one is
+            shutil.move(volume.path, volume.folder / "replaced")
+        folder.replace(volume.path)
         self.abort()
 
     def abort(self, *, keep: bool = False) -> None:
         """Remove all that is unfinished, or leave it in its hidden folder."""
-        if self._scratch is not None and not keep:
-            shutil.rmtree(self._scratch.folder, ignore_errors=True)
-        self._scratch = self._kind = self._mask = None
+        if self._volume is not None and not keep:
+            self._volume.remove()
+        self._volume = self._mask = None
         self._levels, self._section = [], -1
-
-    def _open_kind(self) -> VolumeKind:
-        if self._kind is None:
-            msg = "the sink is not open: call open() first"
-            raise InputError(msg)
-        return self._kind
 
 
 def multiscales(name: str, levels: int, kind: VolumeKind) -> dict[str, Any]:
