@@ -20,12 +20,11 @@ from demis_ij.jobs.aligning import (
     AlignJobResult,
     align_settings,
     align_summary,
-    chosen_of_stack,
-    companion_of,
     plan_align,
     run_align,
     verdicts_json,
 )
+from demis_ij.jobs.chosen_stacks import channels_of, chosen_of_stack, companion_of
 from demis_ij.jobs.comparing import as_compared, run_compare
 from demis_ij.jobs.finished import rebuild_report, reopen
 from demis_ij.jobs.installation import Finding, examine, try_imagej
@@ -48,9 +47,9 @@ from demis_ij.jobs.stitching import placed_beside_neighbours, run_stitch, summar
 
 __all__ = [
     "AlignJob", "AlignJobResult", "Converted", "Finding", "JobResult", "Picture", "StitchJob", "align_settings",
-    "align_summary", "as_compared", "check_parts", "chosen_of_stack", "chosen_sections", "companion_of",
-    "convert_layout", "draw_mosaic", "examine", "look_at_layout", "look_at_mosaic", "look_at_pair", "make_preview",
-    "placed_beside_neighbours", "plan", "plan_align", "read_layout", "ready_sections", "rebuild_report", "reopen",
-    "run_align", "run_compare", "run_render", "run_stitch", "settings_of", "show_mosaics", "show_pairs", "summary",
-    "try_imagej", "verdicts_json", "write_solved_layout",
+    "align_summary", "as_compared", "channels_of", "check_parts", "chosen_of_stack", "chosen_sections",
+    "companion_of", "convert_layout", "draw_mosaic", "examine", "look_at_layout", "look_at_mosaic", "look_at_pair",
+    "make_preview", "placed_beside_neighbours", "plan", "plan_align", "read_layout", "ready_sections",
+    "rebuild_report", "reopen", "run_align", "run_compare", "run_render", "run_stitch", "settings_of", "show_mosaics",
+    "show_pairs", "summary", "try_imagej", "verdicts_json", "write_solved_layout",
 ]  # fmt: skip

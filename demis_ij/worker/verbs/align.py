@@ -80,7 +80,7 @@ def _job(given: Mapping[str, Any], whole: Stack, stack: Stack) -> jobs.AlignJob:
         volumes=given.get("volume", ("tiff",)),
         warps=given.get("warps", ()),
         labels=labels,
-        channels={path.stem or path.name: jobs.companion_of(read_stack(path), whole, stack) for path in channels},
+        channels=jobs.channels_of(channels, whole, stack),
     )
 
 
