@@ -19,6 +19,7 @@ from demis_ij.aligners.ssemnet_sections import Engine, Section, at_level
 from demis_ij.config.ssemnet import SsemnetConfig
 from demis_ij.errors import InputError
 from demis_ij.fields import at_nodes, grid_of, nodes, unfolded
+from demis_ij.nets.adam import Adam
 from demis_ij.nets.spatial_transformer import Interpolation, transformed
 from demis_ij.nets.ssemnet_loss import Weights, drop_share, registration_loss, resized_mask
 from demis_ij.records import Affine, Field, Warp
@@ -173,27 +174,30 @@ def _optimised(
     batch = _Batch.of(tasks, level)
     shape = (batch.grey.shape[-2], batch.grey.shape[-1])
     spread = Interpolation(config.interpolation, shape, config.spacing_px, engine.device)
-    vectors = [torch.from_numpy(s).to(engine.device).requires_grad_() for s in starts]
-    adam = torch.optim.Adam(vectors, lr=config.rate_px)  # a map without a gradient, it leaves as it is
-    told: list[list[float]] = [[] for _ in tasks]
-    moving = list(range(len(tasks)))
+    moving = torch.from_numpy(np.stack(starts)).to(engine.device)
+    adam, places = Adam(moving), list(range(len(tasks)))
+    found, told = [np.empty(0, np.float32)] * len(tasks), [[0.0][:0] for _ in tasks]
     for step in range(config.steps):
-        adam.param_groups[0]["lr"] = config.rate_px * (1 - _FALL * step / config.steps)
+        rate = config.rate_px * (1 - _FALL * step / config.steps)
         drop = drop_share(config.drop, step if config.drop_clock == "step" else step * config.rounds // config.steps)
-        losses = batch.losses(engine, torch.stack([vectors[n] for n in moving]), spread, drop)
-        adam.zero_grad()
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        for n, loss in zip(moving, losses.tolist(), strict=True):
+        moving.requires_grad_()
+        losses = batch.losses(engine, moving, spread, drop)
+        (gradient,) = torch.autograd.grad(losses.sum(), moving)
+        moves = (losses.detach() >= _NOTHING)[:, None, None, None]  # of equal sections the gradient is rounding errors
+        moving = moving.detach() + moves * adam.step(gradient, rate)
+        for n, loss in zip(places, losses.tolist(), strict=True):
             told[n].append(loss)
-            if loss < _NOTHING:  # equal sections: Adam would take whole steps along the rounding errors
-                vectors[n].grad = None
-        adam.step()
-        kept = [k for k, n in enumerate(moving) if not _is_over(told[n], config, step)]
-        if not kept:
-            break
-        if len(kept) < len(moving):
-            batch, moving = batch.only(kept), [moving[k] for k in kept]
-    return [(v.detach().cpu().numpy(), losses) for v, losses in zip(vectors, told, strict=True)]
+        over = [_is_over(told[n], config, step) for n in places]
+        for k, n in enumerate(places):
+            if over[k] or step == config.steps - 1:
+                found[n] = moving[k].cpu().numpy()
+        if any(over):
+            kept = [k for k, done in enumerate(over) if not done]
+            if not kept:
+                break
+            batch, moving, places = batch.only(kept), moving[kept], [places[k] for k in kept]
+            adam.keep_only(kept)
+    return list(zip(found, told, strict=True))
 
 
 def _is_over(losses: Sequence[float], config: SsemnetConfig, step: int) -> bool:

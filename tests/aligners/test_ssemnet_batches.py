@@ -17,9 +17,9 @@ from demis_ij.synth.series import series
 SIDE = 96
 ALL = np.ones((SIDE, SIDE), bool)
 CONFIG = SsemnetConfig(
-    steps=10, rounds=2, levels=1, spacing_px=24.0, patience=4, sides="both", sweeps=2, neighbours=1, device="cpu"
+    steps=6, rounds=2, levels=1, spacing_px=24.0, patience=4, sides="both", sweeps=2, neighbours=1, device="cpu"
 )
-TOLERANCE_PX = 0.1  # a batch rounds otherwise, and loss drop may then choose another of two equal errors
+TOLERANCE_PX = 0.1  # a batch rounds otherwise, and each step of Adam makes more of it
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,20 +69,20 @@ def test_sections_with_other_neighbours_come_out_together_as_one_by_one(shown):
     assert apart(together, alone) < TOLERANCE_PX
     assert [len(r.losses) for r in together] == [len(r.losses) for r in alone]
     assert len(together[4].losses) == 1  # equal sections: over at the first step
-    assert len(together[0].losses) > 5
+    assert len(together[0].losses) > 4
     assert np.abs(together[0].field.offsets).max() > 0.5
     assert not together[3].field.known.any()
 
 
 @pytest.mark.parametrize("neighbours", [1, 2])
 def test_a_series_in_batches_is_that_of_the_same_order_one_by_one(shown, neighbours):
-    config = replace(CONFIG, neighbours=neighbours, batch=4)
-    given, told = [], []
+    plain = replace(CONFIG, neighbours=neighbours, drop=0.0, patience=0)
+    config, told = replace(plain, batch=4), []
 
     together = list(align_series(shown.__getitem__, 7, config, progress=lambda *a: told.append(a[1:])))
 
-    first = list(align_series(shown.__getitem__, 7, replace(CONFIG, neighbours=neighbours, sweeps=1)))
-    engine, now, usable = Engine(CONFIG), list(first), [0, 1, 2, 4, 5, 6]
+    first = list(align_series(shown.__getitem__, 7, replace(plain, sweeps=1)))
+    engine, now, usable = Engine(plain), list(first), [0, 1, 2, 4, 5, 6]
     sections = [engine.section(*s) for s in shown]
     for colour in range(neighbours + 1):
         for place in range(colour, 6, neighbours + 1):

@@ -86,3 +86,30 @@ def test_dropped_features_have_no_gradient():
     loss = registration_loss(found, [torch.zeros(1, 1, 2)], [1.0], [torch.ones(1, 2)], STILL, 1.0, NONE, drop=0.5)
     loss.backward()
     torch.testing.assert_close(found.grad, torch.tensor([[[2.0, 0.0]]]))
+
+
+def test_many_sections_at_once_have_the_losses_of_each():
+    """Other masks, so that loss drop takes other numbers; other weights."""
+    rng = torch.Generator().manual_seed(1)
+    found, one, two = (torch.rand(3, 4, 5, 6, generator=rng) for _ in range(3))
+    vectors, shares = (
+        torch.rand(3, 2, 3, 3, generator=rng),
+        [torch.tensor([1.0, 0.5, 0.0]), torch.tensor([0.2, 1.0, 3.0])],
+    )
+    masks = [(torch.rand(3, 5, 6, generator=rng) > 0.3).float() for _ in range(2)]
+    weights = Weights(0.1, 2.0, 3.0)
+    together = registration_loss(found, [one, two], shares, masks, vectors, 4.0, weights, 0.5)
+    alone = [
+        registration_loss(
+            found[k],
+            [one[k], two[k]],
+            [float(s[k]) for s in shares],
+            [m[k] for m in masks],
+            vectors[k],
+            4.0,
+            weights,
+            0.5,
+        )
+        for k in range(3)
+    ]
+    torch.testing.assert_close(together, torch.stack(alone))
