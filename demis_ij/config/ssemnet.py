@@ -10,6 +10,8 @@ from demis_ij.errors import InputError
 INTERPOLATIONS = ("bilinear", "tps", "bspline")
 DROP_CLOCKS = ("step", "round")
 SIDES = ("before", "both")
+OWN_WEIGHTS = {"own": "tem", "own_sem": "sem"}
+"""Weights that ``demis-ij align`` trains on the stack itself, and which form they have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,8 @@ class SsemnetConfig:
     Attributes
     ----------
     weights : str
-        ``tem`` or ``sem`` (the autoencoders that ship), or the path of one of your own.
+        ``tem`` or ``sem`` (the autoencoders that ship), or the path of one of your own. ``own`` or ``own_sem``: one
+        that ``demis-ij align`` trains on the stack itself first, as in the paper, and keeps in the run folder.
     spacing_px : float
         From node to node of the vector map, px of the section; 1 has a node on every pixel, less is refused.
     interpolation : str

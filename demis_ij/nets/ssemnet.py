@@ -24,6 +24,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from demis_ij.config.ssemnet import OWN_WEIGHTS
 from demis_ij.errors import InputError, WeightsError
 from demis_ij.nets.weights import UNREADABLE, first_line, load_state, save_weights, shipped, state_digest
 
@@ -190,6 +191,9 @@ def load_autoencoder(name: str = "tem") -> LoadedAutoencoder:
     WeightsError
         When they are missing, damaged, or those of another network.
     """
+    if name in OWN_WEIGHTS:
+        msg = f"weights {name!r} are trained by demis-ij align; here, give the file that train_autoencoder has made"
+        raise WeightsError(msg)
     path = shipped(f"ssemnet_{name}") if name in FORMS else Path(name)
     if not path.is_file():
         msg = f"no weights {name!r}: neither a file nor one of {', '.join(FORMS)}"

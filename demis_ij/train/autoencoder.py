@@ -26,10 +26,10 @@ import demis_ij
 from demis_ij.config.autoencoder import AutoencoderConfig
 from demis_ij.config.reading import to_dict
 from demis_ij.errors import InputError
-from demis_ij.images.sections import section
+from demis_ij.images.opening import opened_section
 from demis_ij.nets.ssemnet import FORMS, Autoencoder, autoencoder_loss, frozen, save_autoencoder, standardised
 from demis_ij.nets.weights import UNREADABLE, write_whole
-from demis_ij.records import Stack
+from demis_ij.records import Stack, Tile
 from demis_ij.synth.series import series
 from demis_ij.train.loftr import stop_flag
 
@@ -39,6 +39,7 @@ WEIGHTS, CARD, SETTINGS, LOG, CHECKPOINT = (
 _FREE = ("device", "threads", "minutes")
 _HELD_OUT = 0.125  # share of the sections that is validated on
 _VALIDATION_CROPS = 16
+_WHOLE_PX = 1 << 23  # pixels of a section up to which its borders are looked for in every one
 _SHOWN = 512  # px, side of the largest part that the features' variance is measured on
 
 Part = tuple[NDArray[np.float32], NDArray[np.bool_]]
@@ -82,11 +83,18 @@ def parts_of_stack(stack: Stack, config: AutoencoderConfig) -> list[Part]:
     """
     count = len(stack.sections)
     chosen = sorted({round(k) for k in np.linspace(0, count - 1, min(config.sections, count))})
-    found = parts_of_images((section(stack.sections[k]) for k in chosen), config)
+    found = parts_of_images((_middle(stack.sections[k], config.section_px) for k in chosen), config)
     if not found:
         msg = f"{stack.source or 'the stack'} holds no section to learn from: none has {config.crop_px} px of data"
         raise InputError(msg)
     return found
+
+
+def _middle(tile: Tile, side: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return the middle of a section, which may be larger than memory, and where it is data."""
+    image, mask = opened_section(tile, whole_px=_WHOLE_PX)
+    rows, cols = (slice(max(0, (n - side) // 2), max(0, (n - side) // 2) + side) for n in image.shape)
+    return image[rows, cols], np.asarray(mask[rows, cols], bool)
 
 
 def parts_of_images(images: Iterable[tuple[NDArray[Any], NDArray[np.bool_]]], config: AutoencoderConfig) -> list[Part]:
