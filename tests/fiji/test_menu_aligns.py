@@ -59,3 +59,31 @@ def test_a_range_that_holds_no_section_is_one_sentence(menu: Menu, sections: Pat
     done = menu.run("Align_Sections", stack=sections, first="100")
 
     assert done.result.startswith("FAILED: no section of the stack is wanted"), done.logged
+
+
+def test_an_empty_folder_and_one_section_are_one_sentence_each(menu: Menu, sections: Path, tmp_path: Path) -> None:
+    empty, one = tmp_path / "empty", tmp_path / "one"
+    empty.mkdir()
+    one.mkdir()
+    (one / "s00.tif").write_bytes((sections / "s00.tif").read_bytes())
+
+    for stack, said in ((empty, "no image"), (one, "one section was found, two at least were needed")):
+        done = menu.run("Align_Sections", stack=stack)
+        assert done.result.startswith("FAILED: "), done.logged
+        assert said in done.result
+        assert "\n" not in done.result
+        assert not stack.with_name(f"{stack.name}.aligned").exists()
+
+
+def test_a_command_that_was_stopped_goes_on_where_it_was(menu: Menu, sections: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ausgerichtet"
+
+    stopped = menu.run("Align_Sections", stack=sections, out=out, cancel_at=2)
+
+    assert stopped.canceled
+    assert stopped.outputs["picture"] is None
+    assert not (out / "volume.tif").exists()
+    assert not (out / "report.html").exists()
+    done = menu.run("Align_Sections", stack=sections, out=out)
+    assert done.result.startswith("5 sections aligned by joint"), done.logged
+    assert done.outputs["picture"]["slices"] == 5
