@@ -1,0 +1,96 @@
+"""Weights of the two-headed network: write them with what they are, read them back, refuse others."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from demis_ij.errors import InputError, WeightsError
+from demis_ij.nets.two_headed import KIND, PARAMETERS, Form, TwoHeaded
+from demis_ij.nets.weights import UNREADABLE, first_line, load_state, save_weights, shipped, state_digest
+
+SHIPPED = "two_headed"
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedTwoHeaded:
+    """A network ready to register.
+
+    Attributes
+    ----------
+    net : TwoHeaded
+        In evaluation mode, its parameters fixed.
+    name : str
+        What it is, for reports.
+    card : dict
+        What is known of its training.
+    """
+
+    net: TwoHeaded
+    name: str
+    card: dict[str, Any]
+
+
+def save_two_headed(path: Path, net: TwoHeaded, card: dict[str, Any]) -> None:
+    """Write a network as safetensors: form, mean and deviation of its targets, card and checksum; all or nothing."""
+    targets = {n: (float(m), float(d)) for n, m, d in zip(PARAMETERS, net.mean, net.deviation, strict=True)}
+    what = {"kind": KIND, "form": asdict(net.form), "targets": targets}
+    save_weights(path, _own(net.state_dict(), net.form), what, half_pixel=0.0, card=card)
+
+
+def _own(state: dict[str, Any], form: Form) -> dict[str, Any]:
+    """Return a state without the second name of heads that share their weights."""
+    return state if form.separate else {k: v for k, v in state.items() if not k.startswith("moving_head.")}
+
+
+def load_two_headed(name: str = "shipped") -> LoadedTwoHeaded:
+    """Return a two-headed network.
+
+    Parameters
+    ----------
+    name : str
+        ``shipped``, or a path.
+
+    Raises
+    ------
+    WeightsError
+        When the weights are missing, damaged, or those of another network.
+    """
+    path = shipped(SHIPPED) if name == "shipped" else Path(name)
+    if not path.is_file():
+        msg = f"no weights {name!r}: neither a file nor 'shipped'"
+        raise WeightsError(msg)
+    state, meta = load_state(path), _metadata(path)
+    what = json.loads(meta.get("architecture", "{}"))
+    if what.get("kind") != KIND:
+        msg = f"{path} holds weights of another network, needed those of demis-ij train two-headed"
+        raise WeightsError(msg)
+    if state_digest(state) != meta.get("sha256"):
+        msg = f"{path} is damaged: its tensors do not have the checksum that was written with them"
+        raise WeightsError(msg)
+    try:
+        form = Form(**what["form"])
+        net = TwoHeaded(form)
+        if not form.separate:
+            state |= {k.replace("fixed_", "moving_", 1): v for k, v in state.items() if k.startswith("fixed_head.")}
+        counted = {k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")}
+        net.load_state_dict(state | counted)
+    except (*UNREADABLE, InputError) as error:
+        msg = f"{path} does not fit the form that it names: {first_line(error)}"
+        raise WeightsError(msg) from error
+    net.eval().requires_grad_(False)
+    return LoadedTwoHeaded(net, name if name == "shipped" else path.name, json.loads(meta.get("card", "{}")))
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, "pt") as source:
+        return dict(source.metadata() or {})
+
+
+__all__ = ["SHIPPED", "LoadedTwoHeaded", "load_two_headed", "save_two_headed"]
