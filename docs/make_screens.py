@@ -1,11 +1,12 @@
 """Take the pictures of ``docs/howto/fiji.md``: the dialogs of the menu, and what its commands show.
 
-    python docs/make_screens.py
+    python docs/make_screens.py [align sections ...]
 
 ImageJ with windows runs embedded, on the screen of ``DISPLAY``, or on one that ``Xvfb`` makes (with ``openbox`` for the
 frames of windows, where it is installed). The results are those of the commands themselves, run on a made-up section.
 The dialogs are drawn from the scripts' own inputs as SciJava lays them out, because SciJava's dialogs are part of Fiji
-and not on Maven Central; labels, choices, values and their order are the scripts'.
+and not on Maven Central; labels, choices, values and their order are the scripts'. With names, only those pictures are
+taken, and the others of the same command.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from demis_ij import fiji, synth
 from demis_ij.synth import GridSpec
+from demis_ij.synth.stack import CASES, made_up, write_stack
 
 IMAGES = Path(__file__).resolve().parent / "images"
 SCREEN = "1500x1000x24"
@@ -38,13 +41,14 @@ TYPED = {
     "project": "/data/em/section_012.xml",
     "layout": "/data/em/TileConfiguration.txt",
     "run": "/data/em/section_012.demis",
+    "stack": "/data/em/series",
     "to": "/data/em/section_012.json",
     "environment": "/home/me/miniforge3/envs/demis",
 }
 COMMANDS = {
     "stitch-trakem2": "Stitch_TrakEM2_Project", "stitch-layout": "Stitch_Layout", "compare": "Compare_With_SIFT",
     "matches": "Show_Matches", "convert": "Convert_Layout", "python": "Set_Python_Environment",
-    "update": "Update_Open_TrakEM2_Project",
+    "update": "Update_Open_TrakEM2_Project", "align": "Align_Sections",
 }  # fmt: skip
 
 LOOK = """
@@ -210,28 +214,26 @@ def make_small(path: Path) -> None:
 
 
 def main() -> None:
-    """Take them all."""
+    """Take them all, or those that are named."""
     from demis_ij import imagej
 
+    wanted = set(sys.argv[1:])
     with screen(), tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         for name in ("jars", "plugins"):
             (work / "Fiji" / name).mkdir(parents=True)
         fiji.install(work / "Fiji", python=Path(sys.executable))
         menu = work / "Fiji" / "scripts" / fiji.MENU
-        data = synth.write_scene(synth.make_scene(SPEC, 9), work / "section_012")
         session = imagej.start(headless=False, endpoints=[FLATLAF])
         session.run_script(
             "#@output String done\nif (ij.IJ.getInstance() == null) new ij.ImageJ()\n" + LOOK + "done = 'yes'\n"
         )
         for name, command in COMMANDS.items():
+            if name not in (wanted or COMMANDS):
+                continue
             script = menu / f"{command}_(DEMIS).groovy"
             target = str(IMAGES / f"fiji-{name}.png")
             session.run_script(DIALOG, {"source": script, "typed": json.dumps(TYPED), "target": target})
-
-        def run(command: str, **inputs: object) -> None:
-            done = session.run_script(menu / f"{command}_(DEMIS).groovy", inputs)
-            sys.stdout.write(f"{command}: {done['result']}\n")
 
         def shoot(kind: str, name: str, wide: int = 0, high: int = 0) -> None:
             target = IMAGES / f"fiji-{name}.png"
@@ -239,19 +241,30 @@ def main() -> None:
             session.run_script(WINDOWS, {"target": target, "kind": kind, "wide": wide, "high": high, "told": told})
             make_small(target)
 
-        run("Stitch_TrakEM2_Project", project=data / "project.xml", matcher="SIFT")
-        shoot("table", "seams", 860, 330)
-        shoot("image", "mosaic", 600)
-        run("Show_Matches", run=data / "project.demis", worst="1")
-        shoot("table", "pairs", 760, 330)
-        shoot("image", "pair", 640)
-        run("Check_Installation")
-        shoot("table", "check", 760, 330)
-        run("Compare_With_SIFT", layout=data / "project.xml")
-        shoot("table", "comparison", 1150, 150)
-        shoot("side by side", "mosaics", 350)
+        for command, inputs, shots in results(work):
+            if wanted and wanted.isdisjoint(name for _, name, *_ in shots):
+                continue
+            done = session.run_script(menu / f"{command}_(DEMIS).groovy", inputs)
+            sys.stdout.write(f"{command}: {done['result']}\n")
+            for shot in shots:
+                shoot(*shot)
     sys.stdout.write("".join(f"{p}\n" for p in sorted(IMAGES.glob("fiji-*.png"))))
     os._exit(0)
+
+
+def results(work: Path) -> Iterator[tuple[str, dict[str, object], list[tuple[Any, ...]]]]:
+    """Yield commands with their inputs, and what is shown of each: kind, name, width, height."""
+    data = synth.write_scene(synth.make_scene(SPEC, 9), work / "section_012")
+    shots: list[tuple[Any, ...]] = [("table", "seams", 860, 330), ("image", "mosaic", 600)]
+    yield "Stitch_TrakEM2_Project", {"project": data / "project.xml", "matcher": "SIFT"}, shots
+    shots = [("table", "pairs", 760, 330), ("image", "pair", 640)]
+    yield "Show_Matches", {"run": data / "project.demis", "worst": "1"}, shots
+    yield "Check_Installation", {}, [("table", "check", 760, 330)]
+    shots = [("table", "comparison", 1150, 150), ("side by side", "mosaics", 350)]
+    yield "Compare_With_SIFT", {"layout": data / "project.xml"}, shots
+    write_stack(work / "series", made_up(384, 10, 2), "folds", CASES["folds"], 2, source={"made_up": True})
+    shots = [("table", "sections", 1380, 300), ("image", "aligned", 420)]
+    yield "Align_Sections", {"stack": work / "series" / "images"}, shots
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from demis_ij.align import shown
 from demis_ij.config.aligning import AlignConfig
 from demis_ij.fields import at_nodes
 from demis_ij.records import Affine, Field, Offsets, Warp
@@ -143,6 +144,9 @@ class AlignResult:
     rounds: tuple[Round, ...] = ()
     warnings: tuple[str, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return shown.align_card(self)
 
     @property
     def stride(self) -> float:

@@ -128,7 +128,7 @@ def align(
         volumes=tuple(volume or ("ome-zarr",)),
         warps=tuple(w for item in warps or () for w in item.split(",")),
         labels=None if labels is None else jobs.companion_of(read_stack(labels), found, chosen),
-        channels={path.stem or path.name: jobs.companion_of(read_stack(path), found, chosen) for path in channel or ()},
+        channels=jobs.channels_of(channel or (), found, chosen),
     )
     if dry_run:
         facts = jobs.plan_align(chosen, out, job)
@@ -161,6 +161,8 @@ def _say_result(result: jobs.AlignJobResult, as_json: bool) -> None:
     say_warnings(result.warnings)
     for line in result.notes:
         typer.echo(f"note: {line}", err=True)
+    if facts["resumed"]:
+        typer.echo("went on with the run that was there: what was finished is kept")
     typer.echo(f"{facts['sections']} sections aligned by {facts['method']}, {len(facts['bridged'])} bridged")
     for what, unit in (("ncc", ""), ("residual", "_px")):
         before, after = facts[f"{what}_before{unit}"], facts[f"{what}_after{unit}"]

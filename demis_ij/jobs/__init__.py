@@ -15,6 +15,7 @@
 ``installation``    `examine`: what this installation has, and the remedy for what it lacks
 """
 
+from demis_ij.jobs.align_looks import look_at_cuts, look_at_section, look_at_warp
 from demis_ij.jobs.aligning import (
     AlignJob,
     AlignJobResult,
@@ -48,8 +49,9 @@ from demis_ij.jobs.stitching import placed_beside_neighbours, run_stitch, summar
 __all__ = [
     "AlignJob", "AlignJobResult", "Converted", "Finding", "JobResult", "Picture", "StitchJob", "align_settings",
     "align_summary", "as_compared", "channels_of", "check_parts", "chosen_of_stack", "chosen_sections",
-    "companion_of", "convert_layout", "draw_mosaic", "examine", "look_at_layout", "look_at_mosaic", "look_at_pair",
-    "make_preview", "placed_beside_neighbours", "plan", "plan_align", "read_layout", "ready_sections",
-    "rebuild_report", "reopen", "run_align", "run_compare", "run_render", "run_stitch", "settings_of", "show_mosaics",
-    "show_pairs", "summary", "try_imagej", "verdicts_json", "write_solved_layout",
+    "companion_of", "convert_layout", "draw_mosaic", "examine", "look_at_cuts", "look_at_layout", "look_at_mosaic",
+    "look_at_pair", "look_at_section", "look_at_warp", "make_preview", "placed_beside_neighbours", "plan",
+    "plan_align", "read_layout", "ready_sections", "rebuild_report", "reopen", "run_align", "run_compare",
+    "run_render", "run_stitch", "settings_of", "show_mosaics", "show_pairs", "summary", "try_imagej", "verdicts_json",
+    "write_solved_layout",
 ]  # fmt: skip

@@ -15,8 +15,9 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +30,19 @@ from demis_ij.config import to_dict
 from demis_ij.config.aligning import VOLUME_FORMATS, WARP_FORMATS, AlignConfig
 from demis_ij.config.checks import one_of
 from demis_ij.config.ssemnet import SsemnetConfig
-from demis_ij.errors import InputError
+from demis_ij.errors import DemisError, InputError
 from demis_ij.formats import warps_bunwarpj, warps_trakem2, warps_virtual_stack
 from demis_ij.formats.warps import StackWarps, write_npz
+from demis_ij.jobs.own_weights import with_own_weights
+from demis_ij.jobs.shown import aligned_card
+from demis_ij.jobs.volumes import ENDINGS, check_companion, digest_of, draw_volume, told_of_stack
 from demis_ij.records import Stack
-from demis_ij.render.volume import render_volume
 from demis_ij.report import write_alignment
 from demis_ij.runs import RunFolder, check_folder, fingerprint, make_folder, slug, write_json
-from demis_ij.sinks.volume import VolumeSink
-from demis_ij.sinks.volume_tiff import TiffVolumeSink
-from demis_ij.sinks.volume_zarr import ZarrVolumeSink
+from demis_ij.sinks.pyramid import discard
 
 Progress = Callable[[str, int, int], None]
 FORMAT_VERSION = 1
-_ENDINGS = {"ome-zarr": ".ome.zarr", "tiff": ".tif"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +114,9 @@ class AlignJobResult:
     notes: tuple[str, ...] = ()
     resumed: bool = False
 
+    def _repr_html_(self) -> str:
+        return aligned_card(self)
+
 
 class DiskMemory(Memory):
     """Remembers what steps leave, in one file a step, written all or nothing."""
@@ -143,82 +146,17 @@ class DiskMemory(Memory):
             part.unlink(missing_ok=True)
 
 
-def chosen_of_stack(stack: Stack, *, sections: Sequence[str] = (), span: tuple[float, float] | None = None) -> Stack:
-    """Return the part of a stack that is wanted.
-
-    Parameters
-    ----------
-    stack : Stack
-        All sections.
-    sections : sequence of str
-        Ids; all when empty.
-    span : tuple of float, optional
-        First and last section number.
-
-    Raises
-    ------
-    InputError
-        When an id is unknown, or nothing is left.
-    """
-    unknown = next((name for name in sections if name not in stack.ids), None)
-    if unknown is not None:
-        msg = f"no section {unknown!r} in the stack; there are {', '.join(stack.ids[:12])}{' ...' * (len(stack) > 12)}"
-        raise InputError(msg)
-    keep = [
-        i
-        for i, (tile, z) in enumerate(zip(stack, stack.z, strict=True))
-        if (not sections or tile.id in sections) and (span is None or span[0] <= z <= span[1])
-    ]
-    if not keep:
-        msg = f"no section of the stack is wanted: its numbers go from {stack.z[0]:g} to {stack.z[-1]:g}"
-        raise InputError(msg)
-    return replace(stack, sections=tuple(stack[i] for i in keep), z=tuple(stack.z[i] for i in keep))
-
-
-def companion_of(other: Stack, stack: Stack, wanted: Stack) -> Stack:
-    """Return the wanted sections of labels or of another channel, numbered as the stack is.
-
-    Parameters
-    ----------
-    other : Stack
-        Labels or another channel.
-    stack : Stack
-        The whole stack that is aligned, of as many sections.
-    wanted : Stack
-        The part of it that is wanted.
-
-    Raises
-    ------
-    InputError
-        When ``other`` has not as many sections as ``stack``.
-    """
-    if len(other) != len(stack):
-        msg = f"{other.source}: {len(other)} sections, the stack has {len(stack)}: one for each is needed"
-        raise InputError(msg)
-    sections = tuple(other[stack.ids.index(name)] for name in wanted.ids)
-    return replace(other, sections=sections, z=wanted.z)
-
-
 def align_settings(stack: Stack, job: AlignJob) -> dict[str, Any]:
     """Return everything that the warps depend on, as JSON types."""
     config = {k: v for k, v in to_dict(job.config).items() if k != "threads"}
     return {
         "job": "align",
         "stack": str(stack.source.absolute()) if stack.source else None,
-        "tiles_sha256": fingerprint([_told(stack), list(stack.z)]),
+        "tiles_sha256": fingerprint(told_of_stack(stack)),
         **config,
         "rounds": list(job.config.rounds),
         "ssemnet": to_dict(job.ssemnet) if job.config.method == "ssemnet" else None,
     }
-
-
-def _told(stack: Stack) -> list[Any]:
-    """Return what says whether a stack is still the same."""
-    out: list[Any] = []
-    for tile in stack:
-        stamps = [(p.stat().st_size, p.stat().st_mtime_ns) for p in (tile.path, tile.mask_path) if p and p.exists()]
-        out.append([tile.id, str(tile.path.absolute()), tile.page, tile.shape, tile.to_world.rows, stamps])
-    return out
 
 
 def plan_align(stack: Stack, out: Path, job: AlignJob) -> dict[str, Any]:
@@ -239,17 +177,17 @@ def plan_align(stack: Stack, out: Path, job: AlignJob) -> dict[str, Any]:
 
 
 def _check_companions(stack: Stack, job: AlignJob) -> None:
-    """Raise `InputError` when labels or a channel have not as many sections as the stack."""
-    for name, other in {**({"labels": job.labels} if job.labels else {}), **job.channels}.items():
-        if len(other) != len(stack):
-            msg = f"{name}: {len(other)} sections, the stack has {len(stack)}: one for each is needed"
-            raise InputError(msg)
+    """Raise `InputError` when labels or a channel do not suit the stack."""
+    if job.labels:
+        check_companion("labels", job.labels, stack, labels=True)
+    for name, channel in job.channels.items():
+        check_companion(f"channel {name}", channel, stack, labels=False)
 
 
 def _volume_paths(out: Path, job: AlignJob) -> dict[str, Path]:
     """Return where each volume goes, by its name and format."""
     names = ["volume", *(["labels"] if job.labels else []), *job.channels]
-    return {f"{name} {kind}": out / f"{slug(name)}{_ENDINGS[kind]}" for name in names for kind in job.volumes}
+    return {f"{name} {kind}": out / f"{slug(name)}{ENDINGS[kind]}" for name in names for kind in job.volumes}
 
 
 def run_align(stack: Stack, out: Path, job: AlignJob, *, progress: Progress | None = None) -> AlignJobResult:
@@ -273,24 +211,66 @@ def run_align(stack: Stack, out: Path, job: AlignJob, *, progress: Progress | No
     """
     tell = progress or (lambda _what, _done, _all: None)
     _check_companions(stack, job)
+    was_there = out.exists()
     folder = RunFolder(out, align_settings(stack, job))
     memory = DiskMemory(folder.path / "stages")
-    result = align(stack, job.config, ssemnet=job.ssemnet, memory=memory, scratch=folder.path, progress=tell)
+    with _nothing_left_of_refused(folder, was_there), _scratch(folder.path / ".scratch") as scratch:
+        paper = job.ssemnet
+        if job.config.method == "ssemnet":
+            paper = with_own_weights(stack, folder.path, paper, tell)
+        result = align(stack, job.config, ssemnet=paper, memory=memory, scratch=scratch, progress=tell)
     warps = StackWarps(result.warps, stack.ids, stack.z)
     files = {"warps": folder.path / "warps.npz", "verdicts": folder.path / "align.json"}
     notes = list(write_npz(files["warps"], warps, overwrite=True))
     warnings = [*stack.warnings, *result.warnings]
-    write_json(files["verdicts"], verdicts_json(stack, job, result, warnings))
+    report = folder.path / "report.html"
+    key = _told_of_result(stack, job, result, files["warps"])
+    is_new = not folder.is_done("report", key, [report, files["verdicts"]])
+    if is_new:  # to be read while volumes are drawn
+        write_json(files["verdicts"], verdicts_json(stack, job, result, warnings))
     more, said = _other_formats(folder.path, stack, warps, job)
-    files |= more
-    volumes, problems = _volumes(folder.path, stack, warps, job, tell)
-    files |= volumes
-    warnings += problems
-    tell("report", 0, 1)
-    files["report"] = folder.path / "report.html"
-    write_alignment(files["report"], stack, result, warnings=tuple(dict.fromkeys(warnings)), settings=_settings(job))
-    write_json(files["verdicts"], verdicts_json(stack, job, result, warnings))
-    return AlignJobResult(result, files, tuple(dict.fromkeys(warnings)), (*notes, *said), folder.resumed)
+    volumes, problems, drawn = _volumes(folder, stack, warps, job, tell)
+    files |= more | volumes | {"report": report}
+    warnings = list(dict.fromkeys([*warnings, *problems]))
+    if is_new or drawn:
+        tell("report", 0, 1)
+        write_alignment(report, stack, result, warnings=warnings, settings=_settings(job))
+        write_json(files["verdicts"], verdicts_json(stack, job, result, warnings))
+        folder.mark_done("report", key)
+    return AlignJobResult(result, files, tuple(warnings), (*notes, *said), folder.resumed)
+
+
+@contextmanager
+def _nothing_left_of_refused(folder: RunFolder, was_there: bool) -> Iterator[None]:
+    """Leave a new folder as it was when its stack or settings are refused: the next try may have others."""
+    try:
+        yield
+    except DemisError:
+        if not folder.resumed:
+            discard(folder.path / "stages")
+            (folder.path / "run.json").unlink(missing_ok=True)
+            if not was_there:
+                folder.path.rmdir()
+        raise
+
+
+@contextmanager
+def _scratch(path: Path) -> Iterator[Path]:
+    """Make a folder for what does not fit into memory; one that a killed run has left goes first."""
+    discard(path)
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        discard(path)
+
+
+def _told_of_result(stack: Stack, job: AlignJob, result: AlignResult, warps: Path) -> str:
+    """Return a digest of all that the report shows besides times."""
+    parts: tuple[Any, ...] = (*result.sections, *result.pairs, *result.rounds)
+    shown = [asdict(part) for part in parts]
+    asked = [_settings(job), sorted(job.channels), job.labels is not None, list(result.warnings)]
+    return fingerprint([__version__, digest_of(warps), told_of_stack(stack), _finite(shown), asked])
 
 
 def _settings(job: AlignJob) -> dict[str, Any]:
@@ -322,27 +302,22 @@ def _other_formats(
 
 
 def _volumes(
-    folder: Path, stack: Stack, warps: StackWarps, job: AlignJob, tell: Progress
-) -> tuple[dict[str, Path], list[str]]:
-    """Draw the volumes asked for; return where they are and what went wrong."""
-    paths = _volume_paths(folder, job)
+    folder: RunFolder, stack: Stack, warps: StackWarps, job: AlignJob, tell: Progress
+) -> tuple[dict[str, Path], list[str], bool]:
+    """Draw the volumes asked for; return where they are, what went wrong, and whether any was drawn."""
+    paths = _volume_paths(folder.path, job)
     warnings: list[str] = []
+    anything = False
     sources = {"volume": stack, **({"labels": job.labels} if job.labels else {}), **job.channels}
     for name, source in sources.items():
-        targets = [(_sink(kind), paths[f"{name} {kind}"]) for kind in job.volumes]
-        if not targets:
-            continue
-        calibrated = replace(source, pixel_size=source.pixel_size or stack.pixel_size)
-        drawn = render_volume(
-            calibrated, warps, targets, labels=source is job.labels, aligned=stack, threads=job.config.threads,
+        own = {kind: paths[f"{name} {kind}"] for kind in job.volumes}
+        problems, drawn = draw_volume(
+            folder, source, warps, own, aligned=stack, labels=source is job.labels, threads=job.config.threads,
             progress=lambda done, total, what=name: tell(f"{what} drawn", done, total),  # type: ignore[misc]
         )  # fmt: skip
-        warnings += drawn.warnings
-    return paths, warnings
-
-
-def _sink(kind: str) -> VolumeSink:
-    return ZarrVolumeSink() if kind == "ome-zarr" else TiffVolumeSink()
+        warnings += problems
+        anything = anything or drawn
+    return paths, warnings, anything
 
 
 def verdicts_json(stack: Stack, job: AlignJob, result: AlignResult, warnings: Sequence[str]) -> dict[str, Any]:

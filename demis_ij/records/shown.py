@@ -13,8 +13,9 @@ from demis_ij import display
 from demis_ij.display import Html
 
 if TYPE_CHECKING:
-    from demis_ij.records.nouns import Correspondences, Layout, PairMatch, Points, Rejected, Solution, Tile
+    from demis_ij.records.nouns import Affine, Correspondences, Layout, PairMatch, Points, Rejected, Solution, Tile
     from demis_ij.records.stack import Stack
+    from demis_ij.records.warps import Field, Warp
 
 Fact = tuple[str, object]
 
@@ -80,6 +81,42 @@ def stack_card(stack: Stack) -> Html:
         *(("note", line) for line in stack.warnings),
     ]
     return display.card("Stack", display.facts(lines))
+
+
+def field_card(field: Field) -> Html:
+    """Return how a displacement field is kept, and how far it reaches."""
+    rows, cols = field.grid
+    lines: list[Fact] = [
+        ("nodes", f"{cols} x {rows}, {field.stride:g} px apart"),
+        ("unknown", int((~field.known).sum()) or None),
+        ("displacement", _reach(field)),
+    ]
+    return display.card("Field: output pixel to input point", display.facts(lines))
+
+
+def warp_card(warp: Warp) -> Html:
+    """Return the canvas of a warp and what its parts do, in their order."""
+    rows, cols = warp.shape
+    lines: list[Fact] = [
+        ("canvas", f"{cols} x {rows} px, its pixel (0, 0) at {warp.origin_xy[0]:g}, {warp.origin_xy[1]:g}"),
+        *(("then", _part_said(part)) for part in warp.parts),
+        ("then", None if warp.parts else "nothing: the image stays as it is"),
+    ]
+    return display.card("Warp: output pixel to input point", display.facts(lines))
+
+
+def _part_said(part: Affine | Field) -> str:
+    from demis_ij.records.warps import Field  # which imports this module
+
+    if isinstance(part, Field):
+        return f"bent: {_reach(part)}"
+    (x, y), turn = part((0.0, 0.0)), degrees(part.angle)
+    return f"turned by {turn:.3f}°, pixel (0, 0) to {display.px(float(x))}, {display.px(float(y))} px"
+
+
+def _reach(field: Field) -> str | None:
+    lengths = [float(v) for v in (field.offsets[:, field.known] ** 2).sum(axis=0) ** 0.5]
+    return _median_and_largest(lengths)
 
 
 def points_card(points: Correspondences) -> Html:

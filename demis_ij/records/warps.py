@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from demis_ij.errors import InputError
+from demis_ij.records import shown
 from demis_ij.records.nouns import Affine, Points
 
 Offsets = NDArray[np.float32]
@@ -59,6 +60,9 @@ class Field:
             raise InputError(msg)
         object.__setattr__(self, "offsets", offsets)
         object.__setattr__(self, "stride", float(self.stride))
+
+    def _repr_html_(self) -> str:
+        return shown.field_card(self)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -117,6 +121,9 @@ class Warp:
         if min(self.shape) < 1:
             msg = f"the canvas of a warp has at least one pixel, found {self.shape}"
             raise InputError(msg)
+
+    def _repr_html_(self) -> str:
+        return shown.warp_card(self)
 
     @classmethod
     def identity(cls, shape: tuple[int, int]) -> Warp:

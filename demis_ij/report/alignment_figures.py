@@ -197,14 +197,26 @@ def maps(result: AlignResult, shown: Sequence[int]) -> Html | None:
 
 def _map_pair(result: AlignResult, index: int, field: Field, length: NDArray[np.float32], most: float) -> Html:
     verdict = result.sections[index]
-    area = jacobian(field)
-    displacement = _coloured(length / most, LENGTHS)
-    change = np.log2(np.maximum(area, 1e-3)) / 2 + 0.5
-    shrunk = _coloured(change, AREAS)
-    shrunk[area <= 0] = _bgr(_PURPLE)
-    pictures = [_png(displacement, f"{verdict.id}: displacement"), _png(shrunk, f"{verdict.id}: Jacobian")]
+    displacement = coloured_lengths(length, most)
+    pictures = [
+        _png(displacement, f"{verdict.id}: displacement"),
+        _png(coloured_areas(field), f"{verdict.id}: Jacobian"),
+    ]
     said = f"up to {px(verdict.displacement_max_px)} px; area at least × {verdict.min_jacobian:.2f}"
     return el("figure", el("h4", verdict.id), el("div", *pictures, class_="two"), el("figcaption", said))
+
+
+def coloured_lengths(length: NDArray[np.floating[Any]], most: float) -> NDArray[np.uint8]:
+    """Return colours (rows, cols, BGR) of lengths from 0 to ``most``; grey where unknown."""
+    return _coloured(length / most, LENGTHS)
+
+
+def coloured_areas(field: Field) -> NDArray[np.uint8]:
+    """Return colours (rows, cols, BGR) of a field's Jacobian: half to double, purple where it folds."""
+    area = jacobian(field)
+    colours = _coloured(np.log2(np.maximum(area, 1e-3)) / 2 + 0.5, AREAS)
+    colours[area <= 0] = _bgr(_PURPLE)
+    return colours
 
 
 def _coloured(share: NDArray[np.floating[Any]], stops: Sequence[str]) -> NDArray[np.uint8]:
