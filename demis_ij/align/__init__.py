@@ -4,6 +4,8 @@
 ``sections``    where sections come from; evened out, reduced, kept
 ``grids``       the nodes that all warps share
 ``coarse``      turns and shifts, where neighbours do not fit as they lie
+``searching``   the turn and shift that stand out among all
+``placing``     who stays, and where the others go
 ``evidence``    what neighbours say of each other
 ``relaxing``    all sections at once, node by node
 ``anchoring``   what is the section's own deformation, and what the tissue's course

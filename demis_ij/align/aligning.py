@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demis_ij.align.bridging import bridged_motions, bridged_offsets
-from demis_ij.align.chains import chained, paper_series
+from demis_ij.align.chains import chained, chosen_aligner, paper_series
 from demis_ij.align.coarse import put_in_place
 from demis_ij.align.evidence import Comparison, Series
 from demis_ij.align.grids import Grid, levels_of
@@ -89,6 +89,8 @@ def align(
     if len(sections.ids) < 2:
         msg = f"a stack of one section ({sections.ids[0]}) has nothing to be aligned with: two are needed"
         raise InputError(msg)
+    if config.aligner:
+        chosen_aligner(config)  # what it lacks is said now, not after the sections were read
     work = _Work(sections, config, ssemnet or SsemnetConfig(), memory or Memory(), tell, {})
     with tempfile.TemporaryDirectory(prefix="demis_ij-", dir=scratch) as folder:
         finest = work.levels[-1]
@@ -243,10 +245,13 @@ class _Work:
         self.tell("turns and shifts", 0, 1)
         canvas = self._canvas(still, looked)
         series = self._series(pyramid, usable, still, Grid(canvas.shape, smoothness[1]), canvas)
-        comparison = comparison_at(series, levels[0], levels, smoothness[0], self.config)
         names = [self.sections.ids[i] for i in usable]
         worlds = [self.sections.to_world[i] for i in usable]
-        found = put_in_place(series, names, worlds, levels, self.config, comparison)
+
+        def compare(some: Series) -> Comparison:
+            return comparison_at(some, levels[0], levels, smoothness[0], self.config)
+
+        found = put_in_place(series, names, worlds, levels, self.config, compare)
         motion = bridged_motions(found.motion, usable, self.sections.z, canvas)
         rows = np.array([[m.a, m.b, m.c, m.d, m.tx, m.ty] for m in motion])
         self.memory.put("placed", {"motion": rows, "notes": np.array(found.notes, dtype=np.str_)})

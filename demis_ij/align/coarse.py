@@ -1,14 +1,14 @@
 """Turned and shifted sections, put where they roughly belong before anything is bent.
 
-SIFT is asked about all neighbours, at reduced size; where it finds nothing and the flow does not bring them together
-either, LoFTR and then correlation are. Where all neighbours fit as they lie nothing moves. Else the robust solver
-places all sections by turns and shifts; where most of them lie well, exactly those stay, and only the others move.
+Where all neighbours fit as they lie, nothing moves. Of the others the turn and shift that stand out among all are
+looked for (`demis_ij.align.searching`); where none does, SIFT and LoFTR are asked. Who moves, and who stays, is decided
+by all that was found (`demis_ij.align.placing`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import hypot
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from demis_ij import geometry
 from demis_ij.align.evidence import Comparison, Series
+from demis_ij.align.placing import Said, groups_of, is_near, motions_of
 from demis_ij.align.relaxing import Measured
+from demis_ij.align.searching import brought_together
 from demis_ij.align.sections import Pyramid
 from demis_ij.align.verdicts import correlation
 from demis_ij.config import StitchConfig
@@ -27,18 +29,20 @@ from demis_ij.geometry import Box
 from demis_ij.images import TileStore
 from demis_ij.images.reading import Grey, Mask
 from demis_ij.pairs import match_pairs
-from demis_ij.pairs.gate import shift_turn_covariance
-from demis_ij.protocols import MATCHERS, SOLVERS, Matcher
+from demis_ij.protocols import MATCHERS, Matcher
 from demis_ij.records import Affine, Layout, PairMatch, Tile
 
-FURTHER_MATCHERS = ("loftr", "correlation")
+FURTHER_MATCHERS = ("sift", "loftr")
 _SHOWN_PX = 512  # the longer side that matchers look at is at most this
-_FITS_NCC = 0.42  # correlation at the coarsest level that only neighbours reach which the flow has brought together
-_REACH_FRAC = 0.06  # of the shorter side: shifts up to this the flow between neighbours finds by itself
-_CORNER_FRAC = 0.13  # of the shorter side: what a turn may move the corners by for that
-_NEAR_FRAC = 0.035  # of the shorter side: within this of most others, a section stays exactly where it is
+_FITS_FRAC = 0.06  # of the shorter side: shifts up to this the flow between neighbours finds by itself
+_ABOVE_CHANCE = 0.15  # correlation above that of sections turned wrongly, once the flow has done what it can
+_SPREADS = 4.0  # or so many standard deviations of that, where this is more
+_STANDS_OUT = 1.5  # over all other turns: this far no section does that is not a neighbour
+_MAY_STAND_OUT = 1.15  # this far some do; they are believed if others agree
 _TOLERANCE_FRAC = 0.03  # of the longer side: what deformation may move a match by
 _BELIEVED = 0.3  # weight of a node's displacement from which it serves as a match
+
+Compare = Callable[[Series], Comparison]
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class _ReducedStore(TileStore):
 
 def put_in_place(
     series: Series, names: Sequence[str], to_world: Sequence[Affine], levels: Sequence[int], config: AlignConfig,
-    comparison: Comparison,
+    compare: Compare,
 ) -> Placed:  # fmt: skip
     """Return how sections must be turned and shifted so that neighbours roughly fit.
 
@@ -92,63 +96,109 @@ def put_in_place(
         The reductions there are, the coarsest first.
     config : AlignConfig
         The device.
-    comparison : Comparison
-        At the coarsest level.
+    compare : callable
+        Returns what measures pairs of a series at the coarsest level.
     """
     count = len(series.index)
-    level = _shown_level(series, levels)
-    store = _ReducedStore(series.pyramid, level, dict(zip(names, series.index, strict=True)))
-    layout = _layout(series, names, to_world, level)
-    beside = [(names[i], names[i + 1]) for i in range(count - 1)]
-    found, _ = _matched(store, layout, beside, ("sift",), config)
-    unknown = [i for i, pair in enumerate(beside) if pair not in {(m.fixed, m.moving) for m in found}]
-    flowing = [m for m in _flows(series, unknown, comparison) if _fits(m, series, comparison.level)]
-    if len(flowing) == len(unknown) and all(_is_near(m, layout) for m in found):
+    fitting, enough = _fitting(series, compare)
+    lost = [(i, i + 1) for i in range(count - 1) if (i, i + 1) not in fitting]
+    if not lost:
         return Placed((Affine(),) * count)
-    lost = [i for i in unknown if i not in {m.fixed for m in flowing}]
-    further = sorted(
-        {(i, j) for k in lost for i, j in ((k, k + 1), (k - 1, k + 1), (k, k + 2)) if i >= 0 and j < count}
+    asked = {(i + a, j + b) for i, j in lost for a, b in ((0, 0), (-1, 0), (0, 1))} - fitting
+    said = _searched(
+        series, sorted(p for p in asked if p[0] >= 0 and p[1] < count), levels[0], to_world, compare, enough
     )
-    asked = [(names[i], names[j]) for i, j in further]
-    also, _ = _matched(store, layout, [p for p in asked if p not in beside], ("sift",), config)
-    more, notes = _matched(store, layout, [p for p in asked if p in beside], FURTHER_MATCHERS, config)
-    found += [*also, *more, *(_as_match(m, series, names, level) for m in flowing)]
-    if all(_is_near(m, layout) for m in found):
-        return Placed((Affine(),) * count, tuple(notes))
-    solved = SOLVERS["sparse"](model="rigid", stage_sigma_px=0.5 * max(layout.tiles[0].shape))(layout, found)
-    motion = [_full(solved.layout[n].to_world @ layout[n].to_world.inverse, level) for n in names]
-    return Placed(_most_stay(motion, series, _NEAR_FRAC * min(series.grid.shape)), tuple(notes))
+    shape = _shape(series, levels[0])
+    known = {(s.fixed, s.moving) for s in said if s.weight >= _STANDS_OUT - 1 or is_near(s.motion, shape)}
+    more, reason = _matched(series, names, to_world, levels, [p for p in lost if p not in known], config)
+    said += more
+    groups = groups_of(count, fitting | {(s.fixed, s.moving) for s in said if is_near(s.motion, shape)})
+    motion, reached = motions_of(groups, said, shape)
+    notes = (
+        f"sections {names[i]} and {names[j]} do not fit as they lie, and no turn was found: {reason[i, j]}"
+        for i, j in lost
+        if (i, j) in reason and not (reached[i] and reached[j])
+    )
+    return Placed(motion, tuple(notes))
 
 
-def _flows(series: Series, places: Sequence[int], comparison: Comparison) -> list[Measured]:
-    """Return what the flow says of some sections and the next ones, as they lie."""
-    if not places:
-        return []
-    still = np.zeros((len(series.index), 2, *series.grid.nodes), np.float32)
-    return comparison.measure(still, [(i, i + 1, 1.0) for i in places])
+# --- which sections fit, and how the others come together -------------------------------------------------------------
 
 
-def _is_near(match: PairMatch, layout: Layout) -> bool:
-    """Return whether two tiles are about where the layout has them relative to each other."""
-    fixed, moving = layout[match.fixed], layout[match.moving]
-    middle = moving.corners.mean(axis=0, keepdims=True)
-    at = np.concatenate([moving.corners, middle])
-    expected = (fixed.to_world.inverse @ moving.to_world)(at)
-    off = np.linalg.norm(geometry.apply(match.to_fixed, at) - expected, axis=1)
-    side = min(moving.shape)
-    return bool(off[4] < _REACH_FRAC * side and np.sqrt((off[:4] ** 2).mean()) < _CORNER_FRAC * side)
+def _fitting(series: Series, compare: Compare) -> tuple[set[tuple[int, int]], float]:
+    """Return the neighbours that fit as they lie, and how alike sections are that do.
+
+    The flow makes any two sections somewhat alike; how much, is seen where every other section is turned by half.
+    """
+    rows, cols = series.grid.shape
+    half = Affine(-1, 0, 0, -1, cols - 1, rows - 1)
+    turned = replace(series, placing=tuple(p @ half if k % 2 else p for k, p in enumerate(series.placing)))
+    chance = np.array([c for _, c in _alike(turned, compare) if np.isfinite(c)] or [0.0])
+    middle = float(np.median(chance))
+    spread = 1.4826 * float(np.median(np.abs(chance - middle)))
+    enough = middle + max(_ABOVE_CHANCE, _SPREADS * spread)
+    return {(m.fixed, m.moving) for m, c in _alike(series, compare) if _fits(m, series, c, enough)}, enough
 
 
-def _fits(measured: Measured, series: Series, level: int) -> bool:
+def _alike(series: Series, compare: Compare) -> list[tuple[Measured, float]]:
+    """Return what the flow says of all neighbours, and the correlation of each two that it brought together."""
+    count, comparison = len(series.index), compare(series)
+    still = np.zeros((count, 2, *series.grid.nodes), np.float32)
+    box = Box.of_shape(series.grid.level_shape(comparison.level))
+    out = []
+    for told in comparison.measure(still, [(i, i + 1, 1.0) for i in range(count - 1)]):
+        brought = series.warped(told.fixed, told.offsets, comparison.level, box)
+        out.append((told, correlation(*brought, *series.warped(told.moving, None, comparison.level, box))))
+    return out
+
+
+def _fits(measured: Measured, series: Series, alike: float, enough: float) -> bool:
     """Return whether two sections fit well enough, as they lie, for the flow to do the rest."""
     believed = measured.weight > _BELIEVED
     if not believed.any():
         return False
     dx, dy = (float(np.median(o[believed])) for o in measured.offsets)
-    box = Box.of_shape(series.grid.level_shape(level))
-    brought = series.warped(measured.fixed, measured.offsets, level, box)
-    likeness = correlation(*brought, *series.warped(measured.moving, None, level, box))
-    return hypot(dx, dy) < _REACH_FRAC * min(series.grid.shape) and likeness > _FITS_NCC
+    return hypot(dx, dy) < _FITS_FRAC * min(series.grid.shape) and alike > enough
+
+
+def _searched(
+    series: Series, asked: Sequence[tuple[int, int]], level: int, to_world: Sequence[Affine], compare: Compare,
+    enough: float,
+) -> list[Said]:  # fmt: skip
+    """Return what pairs of sections say whose best turn and shift stand out among all others."""
+    out = []
+    for i, j in asked:
+        found = brought_together(*(series.pyramid.get(series.index[k], level) for k in (i, j)))
+        if found is None or found.stands_out < _MAY_STAND_OUT:
+            continue
+        to_fixed = _refined(series, (i, j), _full(found.to_fixed, level), compare, enough)
+        motion = to_world[i] @ to_fixed @ to_world[j].inverse
+        out.append(Said(i, j, motion, min(found.stands_out - 1, 1.0)))
+    return out
+
+
+def _refined(series: Series, pair: tuple[int, int], to_fixed: Affine, compare: Compare, enough: float) -> Affine:
+    """Return the rigid motion of all that the flow finds between two sections once one is moved; as it was if none."""
+    i, j = (series.index[k] for k in pair)
+    placing = series.placing[pair[0]]
+    two = Series(series.pyramid, (i, j), (placing, to_fixed.inverse @ placing), series.grid)
+    ((flow, alike),) = _alike(two, compare)
+    if not _fits(flow, two, alike, enough):
+        return to_fixed
+    rows, cols = np.nonzero(flow.weight > _BELIEVED)
+    at = np.stack([cols, rows], axis=1) * two.grid.stride
+    # the step that the fixed section would take is where the moving section's tissue lies in the fixed one
+    fixed_xy, moving_xy = two.placing[0](at + flow.offsets[:, rows, cols].T), two.placing[1](at)
+    return Affine.from_matrix(geometry.fit_rigid(moving_xy, fixed_xy))
+
+
+def _shape(series: Series, level: int) -> tuple[int, int]:
+    """Return the (rows, cols) in the middle of those of all sections, full px."""
+    rows, cols = np.median([series.pyramid.get(i, level)[0].shape for i in series.index], axis=0) * level
+    return int(rows), int(cols)
+
+
+# --- matchers ---------------------------------------------------------------------------------------------------------
 
 
 def _shown_level(series: Series, levels: Sequence[int]) -> int:
@@ -180,70 +230,43 @@ def _full(small: Affine, level: int) -> Affine:
 
 
 def _matched(
-    store: TileStore, layout: Layout, pairs: list[tuple[str, str]], order: Sequence[str], config: AlignConfig
-) -> tuple[list[PairMatch], list[str]]:
-    """Return what matchers find of some pairs, each asked only about what the one before did not find."""
+    series: Series, names: Sequence[str], to_world: Sequence[Affine], levels: Sequence[int],
+    pairs: Sequence[tuple[int, int]], config: AlignConfig,
+) -> tuple[list[Said], dict[tuple[int, int], str]]:  # fmt: skip
+    """Return what matchers say of some pairs, each asked only about what the one before did not find, or why not."""
+    if not pairs:
+        return [], {}
+    level = _shown_level(series, levels)
+    layout = _layout(series, names, to_world, level)
+    store = _ReducedStore(series.pyramid, level, dict(zip(names, series.index, strict=True)))
     settings = StitchConfig(
         model="rigid", resolution=1.0, refine=False, max_rotation_deg=180.0, max_scale_frac=0.1,
         max_error_px=max(2.0, _TOLERANCE_FRAC * max(layout.tiles[0].shape)), device=config.device,
     )  # fmt: skip
-    found: list[PairMatch] = []
-    reason: dict[tuple[str, str], str] = {}
-    pending = pairs
-    for name in order:
-        if not pending:
-            break
+    place = {name: k for k, name in enumerate(names)}
+    out: list[Said] = []
+    reason = dict.fromkeys(pairs, "")
+    for name in FURTHER_MATCHERS:
+        pending = [(names[i], names[j]) for i, j in reason]
         try:
             matcher = _matcher(name, config)
         except WeightsError as error:
-            reason |= dict.fromkeys(pending, f"{name} cannot be used: {error}")
+            reason = dict.fromkeys(reason, f"{name} cannot be used: {error}")
             continue
-        got = match_pairs(store, layout, pending, matcher, settings, stage_error_frac=1.0)
-        found += [m for m in got if isinstance(m, PairMatch)]
-        missed = [m for m in got if not isinstance(m, PairMatch)]
-        reason |= {(m.fixed, m.moving): m.reason for m in missed}
-        pending = [(m.fixed, m.moving) for m in missed]
-    return found, [
-        f"sections {a} and {b} do not fit as they lie, and no turn was found: {reason[a, b]}" for a, b in pending
-    ]
+        got = match_pairs(store, layout, pending, matcher, settings, stage_error_frac=1.0) if pending else []
+        for match in got:
+            pair = place[match.fixed], place[match.moving]
+            if isinstance(match, PairMatch):
+                to_fixed = _full(Affine.from_matrix(match.to_fixed), level)
+                out.append(Said(*pair, to_world[pair[0]] @ to_fixed @ to_world[pair[1]].inverse, 1.0))
+                del reason[pair]
+            else:
+                reason[pair] = match.reason
+    return out, reason
 
 
 def _matcher(name: str, config: AlignConfig) -> Matcher:
     kind = MATCHERS[name]
     if name == "loftr":
         return kind(resolution=0.5, weights="shipped", device=config.device)  # type: ignore[no-any-return]
-    return kind(resolution=1.0) if name == "sift" else kind()  # type: ignore[no-any-return]
-
-
-def _as_match(measured: Measured, series: Series, names: Sequence[str], level: int) -> PairMatch:
-    """Return the flow between two sections that fit as a pair of tiles with points."""
-    believed = measured.weight > _BELIEVED
-    rows, cols = np.nonzero(believed)
-    at = np.stack([cols, rows], axis=1) * series.grid.stride
-    # the step that the fixed section would take is where the moving section's tissue lies in the fixed one
-    one = series.placing[measured.fixed](at + measured.offsets[:, rows, cols].T)
-    two = series.placing[measured.moving](at)
-    fixed_xy, moving_xy = (_halves(level).inverse(p) for p in (one, two))
-    keep = slice(None, None, max(1, len(at) // 200))
-    fixed_xy, moving_xy = fixed_xy[keep], moving_xy[keep]
-    to_fixed = geometry.fit_rigid(moving_xy, fixed_xy)
-    off = geometry.apply(to_fixed, moving_xy) - fixed_xy
-    residual = float(np.sqrt((off**2).sum(axis=1).mean()))
-    return PairMatch(
-        names[measured.fixed], names[measured.moving], fixed_xy, moving_xy, to_fixed, "rigid",
-        shift_turn_covariance(fixed_xy, residual), residual, "flow", len(at),
-    )  # fmt: skip
-
-
-def _most_stay(motion: Sequence[Affine], series: Series, near_px: float) -> tuple[Affine, ...]:
-    """Return the motions relative to the section that most others move with; those within reach of it do not move."""
-    rows, cols = series.grid.shape
-    corners = np.array([[0, 0], [cols - 1, 0], [cols - 1, rows - 1], [0, rows - 1]], np.float64)
-    at = np.stack([m(corners) for m in motion])
-    apart = np.linalg.norm(at[:, None] - at[None], axis=-1).max(axis=-1)
-    centre = int(np.argmin(np.median(apart, axis=1)))
-    relative = [motion[centre].inverse @ m for m in motion]
-    near = apart[centre] < near_px
-    if near.mean() < 0.5:
-        return tuple(relative)
-    return tuple(Affine() if n else m for m, n in zip(relative, near, strict=True))
+    return kind(resolution=1.0)  # type: ignore[no-any-return]
