@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from demis_ij import fields
 from demis_ij.errors import InputError
-from demis_ij.fields import grid_of
+from demis_ij.fields import grid_of, least_jacobian
 from demis_ij.images.evening import Grey, evened
 from demis_ij.records import Field
 
@@ -55,8 +54,21 @@ def blurred(plane: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
 
 
 def unfolded(field: Field) -> Field:
-    """Return a field that shrinks no area below `LEAST_JACOBIAN`: smoothed where it did; it is known everywhere."""
-    return Field(fields.unfolded(field.offsets, field.stride, LEAST_JACOBIAN)[0], field.stride)
+    """Return the field, smoothed as a whole until it shrinks no area below `LEAST_JACOBIAN`; it is known everywhere.
+
+    Notes
+    -----
+    The smoothing doubles from 1 node on; a field smoothed over its whole width is a shift, which folds nothing. What
+    two sections alone have said and folds is not to be believed beside the fold either: smoothing only there
+    (`demis_ij.fields.unfolded`), a chain of flow reached a score of .53 where it reaches .74 with this.
+    """
+    offsets, sigma = field.offsets, 1.0
+    while least_jacobian(offsets, field.stride) < LEAST_JACOBIAN:
+        if sigma > 2 * max(field.grid):
+            return Field(np.broadcast_to(offsets.mean(axis=(1, 2), keepdims=True), offsets.shape), field.stride)
+        offsets = np.stack([blurred(o, sigma) for o in offsets])
+        sigma *= 2
+    return Field(offsets, field.stride)
 
 
 __all__ = [

@@ -8,17 +8,18 @@ that the same comes out as one after the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from demis_ij.aligners.looks import unfolded
 from demis_ij.aligners.ssemnet_sections import Engine, Section, at_level
 from demis_ij.config.ssemnet import SsemnetConfig
 from demis_ij.errors import InputError
-from demis_ij.fields import at_nodes, grid_of, nodes, unfolded
+from demis_ij.fields import at_nodes, grid_of, nodes
 from demis_ij.nets.adam import Adam
 from demis_ij.nets.spatial_transformer import Interpolation, transformed
 from demis_ij.nets.ssemnet_loss import Weights, drop_share, registration_loss, resized_mask
@@ -38,13 +39,13 @@ class Registration:
         Pull map, canvas pixel to point of the section; NaN where nothing could be found.
     losses : tuple of float
         The loss at each step of Adam, in the units of `SsemnetConfig`.
-    changed_frac : float
-        Share of the vector map's nodes that were smoothed because it had folded the section; 0 is the rule.
+    smoothed : bool
+        Whether the vector map was smoothed because it had folded the section.
     """
 
     field: Field
     losses: tuple[float, ...] = ()
-    changed_frac: float = 0.0
+    smoothed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,12 +99,9 @@ def registered(tasks: Sequence[Task]) -> list[Registration]:
     for level in reversed(range(len(tasks[busy[0]].section.grey))):
         starts = [_start(out[n].field, tasks[n].section, level) for n in busy]
         for n, (vectors, losses) in zip(busy, _optimised([tasks[n] for n in busy], level, starts), strict=True):
-            whole, changed = unfolded(vectors, config.spacing_px, 0.0)
-            told = (*out[n].losses, *losses)
-            out[n] = replace(
-                out[n], field=_as_field(whole, tasks[n].section, level), losses=told,
-                changed_frac=max(changed, out[n].changed_frac),
-            )  # fmt: skip
+            whole = unfolded(Field(vectors, config.spacing_px)).offsets
+            field, told = _as_field(whole, tasks[n].section, level), (*out[n].losses, *losses)
+            out[n] = Registration(field, told, out[n].smoothed or whole is not vectors)
     return out
 
 
