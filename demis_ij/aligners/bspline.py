@@ -64,7 +64,7 @@ class BsplineAligner:
         samples: int = 2048,
         window_px: float = 0.0,
     ) -> None:
-        self._itk = _elastix()
+        self._itk = elastix()
         self.spacing_px, self.levels, self.window_px = spacing_px, levels, window_px
         self.iterations, self.samples = iterations, samples
 
@@ -78,7 +78,7 @@ class BsplineAligner:
             return unknown(shape, stride)
         window = self.window_px or min(shape) / 13
         grey = [evened(i, m, window).astype(np.float32) for i, m in zip((fixed, moving), data, strict=True)]
-        with _quietly():
+        with quietly():
             offsets = self._registered(grey, data, spacing)
         if offsets is None or not np.isfinite(offsets).all():
             return unknown(shape, stride)
@@ -130,9 +130,9 @@ class BsplineAligner:
         return parameters
 
 
-def _elastix() -> ModuleType:
+def elastix() -> ModuleType:
     """Return itk with elastix. Raises `MissingPart`."""
-    with _quietly():
+    with quietly():
         try:
             import itk
         except ImportError as error:
@@ -143,7 +143,7 @@ def _elastix() -> ModuleType:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Let no warning become an exception: inside the set-up of itk's modules, that ends the process."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

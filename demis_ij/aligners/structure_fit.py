@@ -4,11 +4,15 @@ Gauss-Newton on the correlation of their structure: the enhanced correlation coe
 (doi:10.1109/TPAMI.2008.113) in its inverse compositional form, so that the fixed image's derivatives are found once.
 The planes of direction turn with the map; their derivative with respect to the turn needs no place, which is why a turn
 is found from further off than by grey values.
+
+How exact the place is, is told by the residuals: those of one neighbourhood hang together, those of different ones do
+not, so the covariance is the sandwich estimator clustered by neighbourhoods (Liang & Zeger 1986,
+doi:10.1093/biomet/73.1.13).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import cv2
@@ -22,7 +26,8 @@ Freedom = Literal["rigid", "similarity", "affine"]
 _MOST_POINTS = 17_000
 _SETTLED_PX = 0.01
 _LEAST_SHARE = 0.1  # of the fixed points that must lie on data of the moving image
-_INDEPENDENT_PX = 3.5  # the planes of one Gaussian say the same over about this many sigma each way
+_LEAST_AREA = 0.05  # no step shrinks or grows an area by more than that
+_NEIGHBOURHOODS = 8  # a side
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +43,7 @@ class Fit:
     overlap : float
         Share of the fixed image's data that has data of the moving image.
     sigma_px : float
-        Standard deviation of the fixed image's corners, px, root mean square, as the curvature of the correlation and
-        what is left of it say; infinite where they say nothing.
+        Standard deviation of the fixed image's corners, px, root mean square.
     """
 
     to_moving: Affine
@@ -57,18 +61,17 @@ class Template:
         The image that stays.
     model : str
         What the map may do besides shifting: ``rigid``, ``similarity`` or ``affine``.
-    sigma_px : float
-        That the structure was made with: neighbouring points say much the same.
     """
 
-    def __init__(self, fixed: Structure, model: Freedom = "similarity", sigma_px: float = 1.5) -> None:
+    def __init__(self, fixed: Structure, model: Freedom = "similarity") -> None:
         rows, cols = fixed.shape
-        self.shape, self.model, self.sigma_px = fixed.shape, model, sigma_px
+        self.shape, self.model = fixed.shape, model
         self.centre = np.array([(cols - 1) / 2, (rows - 1) / 2])
         step = max(1, int(np.ceil(np.sqrt(fixed.known.sum() / _MOST_POINTS))))
-        self.step = step
         y, x = np.nonzero(fixed.known[::step, ::step])
         self.xy = (np.stack([x, y], axis=1) * step).astype(np.float32)
+        column, row = (np.minimum(self.xy * _NEIGHBOURHOODS // (cols, rows), _NEIGHBOURHOODS - 1)).astype(np.intp).T
+        self.hood = row * _NEIGHBOURHOODS + column
         planes = fixed.planes[:, ::step, ::step][:, y, x]
         down, across = (np.gradient(fixed.planes, axis=k) for k in (1, 2))
         slopes = [s[:, ::step, ::step][:, y, x] for s in (across, down)]
@@ -88,12 +91,13 @@ class Template:
 
     def _step(self, p: NDArray[np.float64]) -> Affine:
         """Return the map about the middle that parameters stand for."""
+        values = [float(v) for v in p]
         if self.model == "rigid":
-            linear = Affine.rigid(p[0], p[1], p[2])
+            linear = Affine.rigid(*values)
         elif self.model == "similarity":
-            linear = Affine(1 + p[0], -p[1], p[1], 1 + p[0], p[2], p[3])
+            linear = Affine(1 + values[0], -values[1], values[1], 1 + values[0], values[2], values[3])
         else:
-            linear = Affine(1 + p[0], p[1], p[2], 1 + p[3], p[4], p[5])
+            linear = Affine(1 + values[0], values[1], values[2], 1 + values[3], values[4], values[5])
         return Affine.about(linear, self.centre)
 
     def fit(self, moving: Structure, start: Affine, steps: int = 12) -> Fit | None:
@@ -117,15 +121,14 @@ class Template:
                 break
             if best is None or told.fit.score > best.fit.score:
                 best = told
-            try:
-                step = self._step(told.wanted)
-                at = at @ step.inverse
-            except (ValueError, np.linalg.LinAlgError):
+            if not np.isfinite(told.wanted).all():
                 break
+            step = self._step(told.wanted)
             reach = np.abs(step(self._corners) - self._corners).max()
-            if reach < _SETTLED_PX or reach > max(self.shape) or not 0.2 < at.scale < 5:
+            if reach < _SETTLED_PX or reach > max(self.shape) or not _LEAST_AREA < step.determinant < 1 / _LEAST_AREA:
                 break
-        return None if best is None else best.fit
+            at = at @ step.inverse
+        return None if best is None else replace(best.fit, sigma_px=self._sigma(best))
 
     @property
     def _corners(self) -> NDArray[np.float64]:
@@ -150,21 +153,19 @@ class Template:
         jf, jv = (j @ f).astype(np.float64), (j @ v).astype(np.float64)
         held, told = ff - jf @ inverse @ jf, fv - jf @ inverse @ jv
         gain = held / told if told > 1e-9 * ff else np.sqrt(ff / vv)  # eqs. 14 and 17 of the paper
-        score = fv / np.sqrt(ff * vv)
-        left = max(ff - fv * fv / vv, 0.0)
-        return _Told(
-            Fit(at, score, share, self._sigma(inverse, left, 3 * float(there.sum()))), inverse @ (gain * jv - jf)
-        )
+        fit = Fit(at, float(fv / np.sqrt(ff * vv)), share, float("inf"))
+        return _Told(fit, inverse @ (gain * jv - jf), inverse, gain * v - f, there)
 
-    def _sigma(self, inverse: NDArray[np.float64], left: float, values: float) -> float:
-        """Return the standard deviation of the corners, px: the residual's variance through the curvature."""
-        alike = max(1.0, (_INDEPENDENT_PX * self.sigma_px / self.step) ** 2)
-        covariance = inverse * left / max(values, 1.0) * alike
-        square = 0.0
-        for corner in self._corners - self.centre:
-            moved = np.array(self._corner_slopes(*corner))
-            square += float(np.einsum("ip,pq,iq->", moved, covariance, moved))
-        return float(np.sqrt(square / 4))
+    def _sigma(self, told: _Told) -> float:
+        """Return the standard deviation of the corners, px."""
+        pulls = self.slopes * (told.residual.reshape(3, -1) * told.there)
+        count = _NEIGHBOURHOODS**2
+        summed = np.array([np.bincount(self.hood, p, minlength=count) for p in pulls.sum(axis=1)])
+        heard = np.unique(self.hood[told.there]).size
+        spread = summed @ summed.T * heard / max(1, heard - len(summed))
+        covariance = told.inverse @ spread @ told.inverse
+        moved = np.array([self._corner_slopes(*corner) for corner in self._corners - self.centre])
+        return float(np.sqrt(np.einsum("kip,pq,kiq->", moved, covariance, moved) / len(moved)))
 
     def _corner_slopes(self, x: float, y: float) -> list[list[float]]:
         """Return what each parameter does to a point (x, y) from the middle: a row for x, one for y."""
@@ -177,5 +178,10 @@ class Template:
 
 @dataclass(frozen=True, eq=False)
 class _Told:
+    """A fit as it stands, the step from there, the inverse of the normal matrix, what is left, and where."""
+
     fit: Fit
     wanted: NDArray[np.float64]
+    inverse: NDArray[np.float64]
+    residual: NDArray[np.float32]
+    there: NDArray[np.bool_]

@@ -127,8 +127,7 @@ class _Searched:
     def _drawn(self, turn: float, scale: float) -> tuple[NDArray[np.float32], Affine]:
         """Return the moving image's planes, what is known and its energy (5, rows, cols), and the map into it."""
         rows, cols = self.moving.shape
-        linear = Affine.rigid(turn)
-        linear = Affine(scale * linear.a, scale * linear.b, scale * linear.c, scale * linear.d)
+        linear = Affine.similarity(scale, turn)
         wide = int(np.ceil((abs(linear.a) * cols + abs(linear.c) * rows) / scale**2))
         high = int(np.ceil((abs(linear.b) * cols + abs(linear.d) * rows) / scale**2))
         to_moving = (

@@ -69,6 +69,12 @@ class Affine:
         return cls(cos(angle), -sin(angle), sin(angle), cos(angle), float(tx), float(ty))
 
     @classmethod
+    def similarity(cls, scale: float, angle: float, tx: float = 0.0, ty: float = 0.0) -> Affine:
+        """Return a turn by ``angle`` radians (x towards y) and a scaling about the origin, then a shift, px."""
+        c, s = scale * cos(angle), scale * sin(angle)
+        return cls(c, -s, s, c, float(tx), float(ty))
+
+    @classmethod
     def about(cls, linear: Affine, centre_xy: ArrayLike) -> Affine:
         """Return ``linear`` (its translation included) done about ``centre_xy`` instead of the origin."""
         x, y = (float(v) for v in np.asarray(centre_xy, float))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import cv2
+import made_pictures
 import numpy as np
 import pytest
-from scipy.spatial import cKDTree
 
 from demis_ij.aligners.structure import structure_of, turned
 from demis_ij.aligners.structure_fit import Template
@@ -13,21 +13,10 @@ from demis_ij.aligners.structure_search import places, scales_between, turns_bet
 from demis_ij.records import Affine
 
 SIDE = 128
-CORNERS = np.array([[0, 0], [SIDE - 1, 0], [SIDE - 1, SIDE - 1], [0, SIDE - 1]], float)
 
 
-def cells(seed: int, side: int = 3 * SIDE) -> np.ndarray:
-    """Return a made-up picture: patches of one grey value each with dark borders."""
-    rng = np.random.default_rng(seed)
-    at = rng.uniform(0, side, (side * side // 500, 2))
-    y, x = np.mgrid[:side, :side]
-    far, nearest = cKDTree(at).query(np.stack([x, y], axis=-1), k=2)
-    grey = rng.uniform(90, 240, len(at))[nearest[..., 0]]
-    return cv2.GaussianBlur(np.where(far[..., 1] - far[..., 0] < 2, 20, grey).astype(np.float32), (0, 0), 1.0)
-
-
-def cut(picture: np.ndarray, to_picture: Affine, side: int = SIDE) -> np.ndarray:
-    return cv2.warpAffine(picture, to_picture.matrix[:2], (side, side), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
+def cells(seed: int) -> np.ndarray:
+    return made_pictures.cells(seed, 3 * SIDE)
 
 
 def looked_up(plane: np.ndarray, at: Affine) -> np.ndarray:
@@ -35,23 +24,19 @@ def looked_up(plane: np.ndarray, at: Affine) -> np.ndarray:
 
 
 def pair(seed: int, truth: Affine) -> tuple[np.ndarray, np.ndarray]:
-    """Return a fixed image and a moving one: ``truth`` leads from fixed to moving px."""
-    picture, place = cells(seed), Affine.translation(SIDE, SIDE)
-    return cut(picture, place), cut(picture, place @ truth.inverse)
+    return made_pictures.pair(seed, truth, SIDE)
 
 
 def similarity(turn_deg: float, scale: float, shift: tuple[float, float]) -> Affine:
-    linear = Affine.rigid(np.radians(turn_deg))
-    whole = Affine(*(scale * v for v in (linear.a, linear.b, linear.c, linear.d)), *shift)
-    return Affine.about(whole, ((SIDE - 1) / 2, (SIDE - 1) / 2))
+    return made_pictures.similarity(turn_deg, scale, shift, SIDE)
+
+
+def off(one: Affine, two: Affine) -> float:
+    return made_pictures.off(one, two, SIDE)
 
 
 def seen(image: np.ndarray, mask: np.ndarray | None = None):
     return structure_of(image, np.ones(image.shape, bool) if mask is None else mask, 1.5)
-
-
-def off(one: Affine, two: Affine) -> float:
-    return float(np.linalg.norm(one(CORNERS) - two(CORNERS), axis=1).max())
 
 
 def test_tone_inversion_and_shading_hardly_change_structure() -> None:
