@@ -153,6 +153,7 @@ def main() -> int:
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=["fib25_3", "fib25_4", "own512", "own1024"])
     parser.add_argument("--cases", nargs="+", choices=list(CASES))
     parser.add_argument("--methods", nargs="+", default=["joint", "ssemnet", "chain:flow", "chain:affine"])
+    parser.add_argument("--fiji", default="", help="folder of a Fiji, for chain:bunwarpj and chain:elastic")
     parser.add_argument("--work", type=Path, default=Path("align-benchmark"), help="folder that remembers")
     parser.add_argument("--anew", action="store_true", help="measure again what it remembers")
     parser.add_argument("--markdown", action="store_true", help="end with tables: score, or change of Dice")
@@ -169,7 +170,7 @@ def main() -> int:
     if args.anew:
         for path in (args.work / "measured").glob("*.json"):
             path.unlink()
-    methods, rows = [read_method(text) for text in args.methods], []
+    methods, rows = [read_method(text, fiji=args.fiji) for text in args.methods], []
     for name in args.sets:
         for case in (c for c in SETS[name].cases if not args.cases or c in args.cases):
             title = f"{name}/{case}"

@@ -205,8 +205,12 @@ ALIGNERS = NameTable(
         "affine": "demis_ij.aligners.affine:AffineAligner",
         "bspline": "demis_ij.aligners.bspline:BsplineAligner",
         "ssemnet": "demis_ij.aligners.ssemnet:SsemnetAligner",
+        "bunwarpj": "demis_ij.aligners.bunwarpj:BunwarpjAligner",
+        "elastic": "demis_ij.aligners.elastic_alignment:ElasticAligner",
     },
 )
+FIJI_ALIGNERS = ("bunwarpj", "elastic")
+"""Aligners that run a plugin of a Fiji, whose folder they take as ``fiji``."""
 FORMATS = NameTable(
     "format",
     {

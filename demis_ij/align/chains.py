@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from demis_ij import protocols
 from demis_ij.align.evidence import Series
 from demis_ij.align.grids import Grid
 from demis_ij.config.aligning import AlignConfig
 from demis_ij.config.ssemnet import SsemnetConfig
-from demis_ij.errors import InputError
 from demis_ij.geometry import Box
+from demis_ij.protocols import ALIGNERS, FIJI_ALIGNERS, Aligner
 from demis_ij.records import Field, Offsets
 
 Progress = Callable[[str, int, int], None]
@@ -42,7 +41,7 @@ def chained(series: Series, level: int, config: AlignConfig, tell: Progress) -> 
     InputError
         When there is no such aligner.
     """
-    aligner = aligner_named(config.aligner)()
+    aligner = chosen_aligner(config)
     count = len(series.index)
     box = Box.of_shape(series.grid.level_shape(level))
     offsets = np.zeros((count, 2, *series.grid.nodes), np.float32)
@@ -58,13 +57,11 @@ def chained(series: Series, level: int, config: AlignConfig, tell: Progress) -> 
     return offsets
 
 
-def aligner_named(name: str) -> Callable[..., Callable[..., Field]]:
-    """Return what makes an aligner. Raises `InputError` when there is none of that name."""
-    table: protocols.NameTable | None = getattr(protocols, "ALIGNERS", None)
-    if table is None:
-        msg = f"method chain:{name}: this version has no aligners to make a chain of"
-        raise InputError(msg)
-    return table[name]
+def chosen_aligner(config: AlignConfig) -> Aligner:
+    """Return the aligner of a chain. Raises `InputError` when there is none of that name, or it lacks a part."""
+    make, name = ALIGNERS[config.aligner], config.aligner
+    found: Aligner = make(fiji=config.fiji) if name in FIJI_ALIGNERS else make()
+    return found
 
 
 def paper_series(series: Series, level: int, ssemnet: SsemnetConfig, tell: Progress) -> Offsets:

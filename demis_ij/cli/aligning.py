@@ -16,13 +16,19 @@ from demis_ij.config import from_dict, read_toml, to_dict
 from demis_ij.config.aligning import METHODS, AlignConfig
 from demis_ij.config.ssemnet import SsemnetConfig
 from demis_ij.errors import InputError
+from demis_ij.fiji import find_fiji
 from demis_ij.formats.stacks import FORMATS, read_stack
 
 TABLES: dict[str, type[Any]] = {"align": AlignConfig, "ssemnet": SsemnetConfig}
+Fiji_ = Annotated[
+    Path | None, typer.Option("--fiji", help="Folder of a Fiji: chain:bunwarpj and chain:elastic run its plugins.")
+]
 
 
-def configs(config: Path | None, settings: list[str] | None, method: str | None) -> tuple[AlignConfig, SsemnetConfig]:
-    """Return the configs: defaults, then the TOML file, then ``--set``, then ``--method``."""
+def configs(
+    config: Path | None, settings: list[str] | None, method: str | None, fiji: Path | None = None
+) -> tuple[AlignConfig, SsemnetConfig]:
+    """Return the configs: defaults, then the TOML file, then ``--set``, then ``--method`` and ``--fiji``."""
     tables = read_toml(config) if config else {}
     wrong = next((name for name, t in tables.items() if name not in TABLES or not isinstance(t, dict)), None)
     if wrong is not None:
@@ -39,6 +45,8 @@ def configs(config: Path | None, settings: list[str] | None, method: str | None)
         values[table][name] = _value(text, defaults[table][name])
     if method is not None:
         values["align"]["method"] = method
+    if fiji is not None:
+        values["align"]["fiji"] = str(find_fiji(fiji))
     return from_dict(AlignConfig, values["align"]), from_dict(SsemnetConfig, values["ssemnet"])
 
 
@@ -93,6 +101,7 @@ def align(
         typer.Option("--set", help="One setting, e.g. --set neighbours=3 or --set ssemnet.steps=90. Repeatable."),
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="TOML with tables [align] and [ssemnet].")] = None,
+    fiji: Fiji_ = None,
     labels: Annotated[
         Path | None, typer.Option("--labels", help="Labels of the sections, to be aligned with them.")
     ] = None,
@@ -119,7 +128,7 @@ def align(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 when there is any warning.")] = False,
 ) -> int:
     """Align the sections of STACK: one warp a section, the aligned volume, a verdict for each section."""
-    align_config, ssemnet_config = configs(config, setting, method)
+    align_config, ssemnet_config = configs(config, setting, method, fiji)
     found = read_stack(stack, format=format, pattern=pattern, masks=masks)
     chosen = jobs.chosen_of_stack(found, sections=tuple(section or ()), span=_span(span))
     job = jobs.AlignJob(

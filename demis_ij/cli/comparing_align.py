@@ -14,6 +14,7 @@ import cv2
 import typer
 
 from demis_ij.cli import evaluation
+from demis_ij.cli.aligning import Fiji_
 from demis_ij.cli.evaluation import Anew_, Check_, Json_, Out_, Quiet_, Threads_, Write_
 from demis_ij.cli.progress import Bars
 from demis_ij.cli.stitching import say_table, say_warnings
@@ -23,6 +24,7 @@ from demis_ij.evaluate.ledger import check as fallen
 from demis_ij.evaluate.ledger import write_ledger
 from demis_ij.evaluate.summary import Row
 from demis_ij.evaluate.tables import csv_table, json_rows, score_table
+from demis_ij.fiji import find_fiji
 from demis_ij.formats.stacks import read_stack
 from demis_ij.protocols import ALIGNERS
 from demis_ij.runs import check_folder, make_folder, write_json, write_text
@@ -38,9 +40,10 @@ Method_ = Annotated[
 ]
 
 
-def methods_of(asked: Sequence[str] | None, threads: int) -> tuple[Method, ...]:
+def methods_of(asked: Sequence[str] | None, threads: int, fiji: Path | None = None) -> tuple[Method, ...]:
     """Return the methods asked for, each once; threads as asked for. Raises `InputError`."""
-    found = tuple(read_method(text, threads=threads) for text in dict.fromkeys(asked or METHODS))
+    folder = "" if fiji is None else str(find_fiji(fiji))
+    found = tuple(read_method(text, threads=threads, fiji=folder) for text in dict.fromkeys(asked or METHODS))
     cv2.setNumThreads(threads)
     if any(m.config.method.endswith("ssemnet") for m in found) or "torch" in sys.modules:
         import_module("torch").set_num_threads(threads)
@@ -54,6 +57,7 @@ def align(
     *,
     out: Out_,
     method: Method_ = None,
+    fiji: Fiji_ = None,
     threads: Threads_ = 1,
     check: Check_ = None,
     write: Write_ = None,
@@ -63,7 +67,7 @@ def align(
 ) -> int:
     """Measure ways to align on stacks whose truth is known: Dice, drift, residual, correlation, folding, time."""
     ledger = evaluation.asked_ledger(check, write)
-    sources, methods = stack_sources(stacks), methods_of(method, threads)
+    sources, methods = stack_sources(stacks), methods_of(method, threads, fiji)
     kept = evaluation.results_folder(out, "align", anew)
     with Bars(not (quiet or as_json)) as bars:
         scores = evaluate_stacks(sources, methods, kept=kept, progress=bars)
@@ -118,6 +122,7 @@ def compare_align(
     *,
     out: Annotated[Path, typer.Option("--out", help="Folder for table and pictures: new, empty, or of this command.")],
     method: Method_ = None,
+    fiji: Fiji_ = None,
     masks: Annotated[Path | None, typer.Option("--masks", help="Folder of masks: 0 is no data.")] = None,
     pattern: Annotated[str | None, typer.Option("--pattern", help="Of file names in a folder: slice_{i}.png.")] = None,
     threads: Threads_ = 1,
@@ -128,7 +133,7 @@ def compare_align(
 
     Correlation alone misleads: look at the cross-sections, too.
     """
-    sections, methods = read_stack(stack, masks=masks, pattern=pattern), methods_of(method, threads)
+    sections, methods = read_stack(stack, masks=masks, pattern=pattern), methods_of(method, threads, fiji)
     check_folder(out, {"compare_align": str(stack)})
     make_folder(out)
     write_json(out / "run.json", {"compare_align": str(stack), "methods": [m.name for m in methods]})

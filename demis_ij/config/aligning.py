@@ -62,6 +62,8 @@ class AlignConfig:
         Larger sections are compared in overlapping blocks of this side, px of the level.
     threads : int
         Pairs compared at the same time; 0 is one a processor.
+    fiji : str
+        Folder of a Fiji, for ``chain:bunwarpj`` and ``chain:elastic``, which run its plugins.
     """
 
     method: str = "joint"
@@ -83,6 +85,7 @@ class AlignConfig:
     min_data_frac: float = 0.05
     block_px: int = 1536
     threads: int = 0
+    fiji: str = ""
 
     def __post_init__(self) -> None:
         check_types(self)

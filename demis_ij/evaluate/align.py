@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from demis_ij import __version__
 from demis_ij.align.aligning import align
+from demis_ij.align.chains import chosen_aligner
 from demis_ij.config import from_dict, to_dict
 from demis_ij.config.aligning import AlignConfig
 from demis_ij.config.ssemnet import SsemnetConfig
@@ -37,7 +38,7 @@ from demis_ij.fields import at_nodes, folded_frac, grid_of, nodes
 from demis_ij.geometry import fit_rigid
 from demis_ij.images import warped
 from demis_ij.metrics import volumes
-from demis_ij.protocols import ALIGNERS
+from demis_ij.protocols import FIJI_ALIGNERS
 from demis_ij.records import Affine, Offsets, Warp
 from demis_ij.synth.stack import TrueStack, is_true_stack, read_true_stack
 from demis_ij.synth.stack.deforming import SIDE
@@ -86,8 +87,17 @@ class StackSource:
     load: Callable[[], TrueStack]
 
 
-def read_method(text: str, *, threads: int = 1) -> Method:
+def read_method(text: str, *, threads: int = 1, fiji: str = "") -> Method:
     """Return a method from ``NAME[,SETTING=VALUE...]``; of ``ssemnet`` a setting may be one of `SsemnetConfig`.
+
+    Parameters
+    ----------
+    text : str
+        Name and settings.
+    threads : int
+        Unless it is one of the settings.
+    fiji : str
+        Folder of a Fiji for the methods that run its plugins, unless it is one of the settings.
 
     Raises
     ------
@@ -101,6 +111,8 @@ def read_method(text: str, *, threads: int = 1) -> Method:
     """
     name, *settings = (part.strip() for part in text.split(","))
     values: dict[str, Any] = {"method": name, "threads": threads}
+    if name.removeprefix("chain:") in FIJI_ALIGNERS:
+        values["fiji"] = fiji
     paper: dict[str, Any] = {}
     for item in settings:
         key, equals, value = (part.strip() for part in item.partition("="))
@@ -112,7 +124,7 @@ def read_method(text: str, *, threads: int = 1) -> Method:
     try:
         config = from_dict(AlignConfig, values)
         if config.aligner:
-            ALIGNERS[config.aligner]  # an unknown one is refused now, not after the first stack
+            chosen_aligner(config)  # one that cannot be had is refused now, not after the first stack
         return Method(text, config, from_dict(SsemnetConfig, paper))
     except InputError as error:
         msg = f"method {text!r}: {error}"

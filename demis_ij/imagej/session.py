@@ -98,6 +98,11 @@ def start(
     return _one_session(asked)
 
 
+def running_session() -> Session | None:
+    """Return the session of this process; None when there is none yet."""
+    return _running
+
+
 def running_or_started() -> Session:
     """Return the session of this process; an embedded one without windows is started when there is none."""
     return _running or start()

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from demis_ij import __version__
 from demis_ij.align import AlignResult, Memory, align
+from demis_ij.align.chains import chosen_aligner
 from demis_ij.config import to_dict
 from demis_ij.config.aligning import VOLUME_FORMATS, WARP_FORMATS, AlignConfig
 from demis_ij.config.checks import one_of
@@ -163,6 +164,8 @@ def plan_align(stack: Stack, out: Path, job: AlignJob) -> dict[str, Any]:
     """Return what a job would do, without writing anything. Raises `InputError` as the job would."""
     resumes = check_folder(out, align_settings(stack, job))
     _check_companions(stack, job)
+    if job.config.aligner:
+        chosen_aligner(job.config)
     sides = sorted({(t.shape[1], t.shape[0]) for t in stack})
     return {
         "sections": len(stack),
@@ -237,6 +240,7 @@ def run_align(stack: Stack, out: Path, job: AlignJob, *, progress: Progress | No
         write_alignment(report, stack, result, warnings=warnings, settings=_settings(job))
         write_json(files["verdicts"], verdicts_json(stack, job, result, warnings))
         folder.mark_done("report", key)
+        tell("report", 1, 1)
     return AlignJobResult(result, files, tuple(warnings), (*notes, *said), folder.resumed)
 
 
