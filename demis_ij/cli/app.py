@@ -23,6 +23,7 @@ from demis_ij.cli import (
     support,
     synthesis,
     training,
+    training_two_headed,
 )
 from demis_ij.errors import DemisError, InputError, WeightsError
 
@@ -40,6 +41,7 @@ layouts.add_to(app)
 aligning.add_to(app)
 support.add_to(app)
 training.add_to(app)
+training_two_headed.add_to(app)
 synthesis.add_to(app)
 evaluation.add_to(app)
 comparing_align.add_to(app)

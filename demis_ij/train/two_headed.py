@@ -34,7 +34,7 @@ from demis_ij.train.two_headed_validation import Scores, validate, validation_pa
 
 SETTINGS, LOG, CHECKPOINT = "two_headed.json", "log.csv", "checkpoint.pt"
 COLUMNS = ("step", "seconds", "rate", "coarse", "fine", "place", *KINDS, "lost")
-_FREE = ("device", "threads", "validate_every", "licence", "finish_pairs", "finish_steps")
+_FREE = ("steps", "device", "threads", "validate_every", "licence", "finish_pairs", "finish_steps")
 _PLAIN = ("step", "seconds", "sums", "history")
 _RATE_LEFT = 0.01  # of the rate, at the last step
 
@@ -165,7 +165,11 @@ class TwoHeadedTraining:
         """Go on from a checkpoint. Raises `InputError` when it is damaged or of another run."""
         try:
             content = torch.load(path, map_location=self.device, weights_only=True)
-            other = "" if content["facts"] == self.facts() else "the settings or the images are not the same"
+            before = content["facts"]["config"] = {
+                k: v for k, v in content["facts"]["config"].items() if k not in _FREE
+            }
+            other = _difference(before, self.facts()["config"])
+            other = other or ("" if content["facts"] == self.facts() else "the images are not the same")
         except (*UNREADABLE, pickle.UnpicklingError) as error:
             msg = f"{path} cannot be read as a checkpoint; delete it to begin anew"
             raise InputError(msg) from error
@@ -176,6 +180,12 @@ class TwoHeadedTraining:
             getattr(self, name).load_state_dict(content[name])
         for name in _PLAIN:
             setattr(self, name, content[name])
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return which setting differs, in words; empty when none does."""
+    names = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    return f"{names[0]} was {before.get(names[0])!r}, now {now.get(names[0])!r}" if names else ""
 
 
 def train_features(

@@ -33,7 +33,8 @@ class Scores:
         Median of the mean corner error of each kind, px of 512.
     lost : float
         Share of all pairs further off than `LOST_PX`.
-    error_px : ndarray of shape (N,)
+    error_px, sigma_px, match : ndarray of shape (N,)
+        Mean corner errors, what was expected of them, and logits of a match.
     truth, found : ndarray of shape (N, 4)
         The parameters.
     kinds : tuple of str
@@ -42,6 +43,8 @@ class Scores:
     median_px: dict[str, float]
     lost: float
     error_px: NDArray[np.float64]
+    sigma_px: NDArray[np.float64]
+    match: NDArray[np.float64]
     truth: NDArray[np.float64]
     found: NDArray[np.float64]
     kinds: tuple[str, ...]
@@ -71,18 +74,21 @@ def validate(net: TwoHeaded, batch: Batch, *, passes: int = 1) -> Scores:
     """Return how far off a network is on pairs."""
     net.eval()
     device = net.mean.device
-    errors, parameters = [], []
+    errors, parameters, sigmas, matches = [], [], [], []
     for k in range(0, len(batch.kinds), _AT_ONCE):
         part = [torch.from_numpy(p[k : k + _AT_ONCE]).to(device) for p in batch.pictures]
         seen = find(net, *part, passes=passes)
         truth = torch.from_numpy(batch.parameters[k : k + _AT_ONCE]).to(device)
         errors.append(corner_errors(seen.transforms, matrices(truth)).cpu())
         parameters.append(seen.parameters.cpu())
+        sigmas.append(seen.sigma.cpu() * SIDE_PX)
+        matches.append(seen.match.cpu())
     error = torch.cat(errors).double().numpy()
     kinds = np.array(batch.kinds)
     medians = {kind: float(np.median(error[kinds == kind])) for kind in dict.fromkeys(batch.kinds)}
     return Scores(
-        medians, float((error > LOST_PX).mean()), error, batch.parameters.astype(np.float64),
+        medians, float((error > LOST_PX).mean()), error, torch.cat(sigmas).double().numpy(),
+        torch.cat(matches).double().numpy(), batch.parameters.astype(np.float64),
         torch.cat(parameters).double().numpy(), batch.kinds,
     )  # fmt: skip
 
