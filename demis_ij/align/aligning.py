@@ -30,6 +30,7 @@ from demis_ij.align.evidence import Comparison, Series
 from demis_ij.align.grids import Grid, levels_of
 from demis_ij.align.joint import Relaxed, comparison_at, relax_stack
 from demis_ij.align.memory import Memory
+from demis_ij.align.repeats import with_repeats
 from demis_ij.align.results import AlignResult, PairEvidence, placed
 from demis_ij.align.sections import ArraySections, Looked, Pyramid, Sections, StackSections, prepare
 from demis_ij.align.verdicts import judged
@@ -158,6 +159,7 @@ class _Work:
         found = section_verdicts(
             self.sections, looked, motion, whole, verdict, solved.changed_frac, usable, series.grid, canvas
         )
+        found = with_repeats(found, pyramid, usable, levels)
         warps = tuple(
             placed(Field(o, stride), self._placing(i, motion[i], canvas), canvas.shape, (canvas.x0, canvas.y0))
             for i, o in enumerate(whole)

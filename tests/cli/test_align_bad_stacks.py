@@ -86,13 +86,25 @@ def test_nan_is_no_data_and_a_section_of_it_is_bridged(align, write, tissue, tmp
         assert np.isfinite(held["offsets"]).all()
 
 
-def test_equal_sections_stay_where_they_are(align, write, tissue, tmp_path: Path) -> None:
+def test_equal_sections_stay_where_they_are_and_are_named(align, write, tissue, tmp_path: Path) -> None:
     said = align(write([tissue[0]] * 4), "--json")
 
     assert said.code == 0, said.err
+    copies = [f"section s_0{i}.tif: the same picture as section s_00.tif" for i in (1, 2, 3)]
+    assert said.json["warnings"] == copies
     with np.load(tmp_path / "run" / "warps.npz") as held:
         assert np.abs(held["offsets"]).max() < 0.02  # px
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+
+
+def test_a_copy_of_a_section_is_named_and_the_rest_is_aligned(align, write, tissue) -> None:
+    nearly = tissue[3].copy()
+    nearly[5, 5] ^= 1
+
+    said = align(write([*tissue, tissue[3], nearly]), "--json")
+
+    copies = [line for line in said.json["warnings"] if "the same picture" in line]
+    assert copies == ["section s_05.tif: the same picture as section s_03.tif"]
 
 
 def test_sections_of_another_size_and_type_are_aligned_and_named(align, write, tissue) -> None:
