@@ -54,10 +54,10 @@ def align_series(
 ) -> Iterator[Registration]:
     """Align a series by the method of the paper: a window of neighbours slides along it, and only it is in memory.
 
-    The first section stays where it is, unless there are ``references``; every other is brought onto the
-    ``neighbours`` before it, which are aligned already. With ``sides = "both"`` the series is gone through
-    ``sweeps`` times, and sections after it count, too, as the last sweep left them (ours). With a ``batch`` above 1
-    all sweeps but the first take sections together that do not look at each other.
+    With ``sides = "before"`` the first section stays where it is, unless there are ``references``; every other is
+    brought onto the ``neighbours`` before it, which are aligned already. With ``sides = "both"`` sections after it
+    count, too, as they stand, and the series is gone through ``sweeps`` times. With a ``batch`` above 1 all sweeps but
+    the first take sections together that do not look at each other.
 
     Parameters
     ----------

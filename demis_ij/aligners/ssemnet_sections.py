@@ -19,7 +19,7 @@ from demis_ij.nets.spatial_transformer import transformed
 from demis_ij.nets.ssemnet import Autoencoder, load_autoencoder, standardised
 from demis_ij.records import Field
 
-_LEAST_SIDE = 32  # px of the coarsest level
+_LEAST_SIDE = 64  # px of the coarsest level
 _LEAST_SHARE = 0.02  # of a section, or of what two of them share: less says nothing
 
 

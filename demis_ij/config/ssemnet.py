@@ -36,7 +36,7 @@ class SsemnetConfig:
     beta, gamma : float
         Weights of the squared gradient of their x and y parts, px per px.
     neighbours : int
-        How many sections already aligned a section is compared with.
+        How many sections a section is compared with, on either side that counts.
     neighbour_decay : float
         Weight of the second neighbour in parts of the first's, of the third in parts of the second's, and so on.
     steps : int
@@ -53,8 +53,8 @@ class SsemnetConfig:
     rounds : int
         Into which the steps of a level are divided for the ``round`` clock.
     sides : str
-        ``before``: sections are compared with those before them, one sweep, as in the paper. ``both``: with those
-        after them, too, as these stand so far.
+        ``before``: sections are compared with those before them, which are aligned already, in one sweep. ``both``:
+        with those after them, too, as these stand so far. The paper has "neighbours" and does not say which.
     sweeps : int
         How often the series is gone through; more than one only for ``both``.
     batch : int
@@ -73,21 +73,21 @@ class SsemnetConfig:
     """
 
     weights: str = "tem"
-    spacing_px: float = 32.0
+    spacing_px: float = 16.0
     interpolation: str = "bilinear"
     alpha: float = 1e-4
-    beta: float = 3.0
-    gamma: float = 3.0
+    beta: float = 1.0
+    gamma: float = 1.0
     neighbours: int = 2
     neighbour_decay: float = 0.5
     steps: int = 40
     rate_px: float = 1.0
-    levels: int = 3
+    levels: int = 4
     drop: float = 0.5
     drop_clock: str = "round"
     rounds: int = 5
-    sides: str = "before"
-    sweeps: int = 1
+    sides: str = "both"
+    sweeps: int = 2
     batch: int = 1
     window_px: float = 24.0
     patience: int = 12

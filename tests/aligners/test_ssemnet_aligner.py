@@ -28,7 +28,9 @@ from demis_ij.testing import aligner_contract
 SIDE = 176
 WHOLE = Box(0, 0, SIDE, SIDE)
 ALL = np.ones((SIDE, SIDE), bool)
-FAST = SsemnetConfig(steps=30, device="cpu", rounds=3, levels=1)
+FAST = SsemnetConfig(
+    steps=30, device="cpu", rounds=3, levels=1, sides="before", sweeps=1, spacing_px=32.0, beta=3.0, gamma=3.0
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,9 @@ def test_ssemnet_keeps_the_contract_of_aligners(check):
 def test_a_smooth_warp_is_recovered_better_than_by_any_affine_map(sections, interpolation):
     truth = smooth_warp(3)
     moving, mask = warped_by(truth, sections[0])
-    config = SsemnetConfig(device="cpu", interpolation=interpolation, spacing_px=24.0, steps=25, patience=8)
+    config = SsemnetConfig(
+        device="cpu", interpolation=interpolation, spacing_px=24.0, steps=25, patience=8, beta=3.0, gamma=3.0
+    )
     found = SsemnetAligner(config)(sections[0], moving, ALL, mask)
     still = Field(np.zeros((2, 2, 2)), SIDE)
     assert missed(found, truth) < 0.5 * missed(best_affine(truth), truth)
@@ -257,7 +261,7 @@ def test_settings_that_cannot_be_are_refused_in_one_line():
     for wrong, said in (
         ({"spacing_px": 0.5}, "finer than the image"),
         ({"interpolation": "tsp"}, "did you mean 'tps'"),
-        ({"sweeps": 2}, "sides = 'both'"),
+        ({"sides": "before"}, "sides = 'both'"),
         ({"rounds": 1000}, "rounds"),
         ({"drop": 1.0}, "drop"),
     ):

@@ -17,7 +17,17 @@ from demis_ij.synth.series import series
 SIDE = 96
 ALL = np.ones((SIDE, SIDE), bool)
 CONFIG = SsemnetConfig(
-    steps=6, rounds=2, levels=1, spacing_px=24.0, patience=4, sides="both", sweeps=2, neighbours=1, device="cpu"
+    steps=6,
+    rounds=2,
+    levels=1,
+    spacing_px=24.0,
+    patience=4,
+    sides="both",
+    sweeps=2,
+    neighbours=1,
+    device="cpu",
+    beta=3.0,
+    gamma=3.0,
 )
 TOLERANCE_PX = 0.1  # a batch rounds otherwise, and each step of Adam makes more of it
 
@@ -98,5 +108,5 @@ def test_a_series_in_batches_is_that_of_the_same_order_one_by_one(shown, neighbo
 
 def test_a_batch_without_a_second_sweep_is_refused_in_one_line():
     with pytest.raises(InputError, match="need 2 sweeps") as refused:
-        SsemnetConfig(batch=4)
+        SsemnetConfig(batch=4, sweeps=1)
     assert "\n" not in str(refused.value)
