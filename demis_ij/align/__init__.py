@@ -11,6 +11,7 @@
 ``anchoring``   what is the section's own deformation, and what the tissue's course
 ``joint``       the rounds, coarse to fine
 ``verdicts``    better than doing nothing?
+``repeats``     copies of another section
 ``bridging``    sections that could not be compared
 ``chains``      one section after the other: ssEMnet, and any aligner
 """

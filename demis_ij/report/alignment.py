@@ -14,7 +14,7 @@ from demis_ij.display.markup import Html, count, el, join, px, seconds
 from demis_ij.errors import DemisError
 from demis_ij.records import Stack
 from demis_ij.report import tables
-from demis_ij.report.alignment_figures import ALIGNMENT_CSS, along_the_stack, cut_figures, maps, start_said
+from demis_ij.report.alignment_figures import ALIGNMENT_CSS, along_the_stack, cut_figures, maps
 from demis_ij.report.alignment_pictures import Cuts, compared, cuts_through, neighbour_of
 from demis_ij.report.figures import overlay
 from demis_ij.report.page import POLICY
@@ -130,10 +130,10 @@ def verdict(result: AlignResult, cuts: Cuts | None = None) -> tuple[str, str]:
     lost = [s for s in sections if not s.usable]
     idle = [s for s in sections if s.usable and s.no_better]
     other = [s for s in sections if s.usable and s.flags and not s.no_better]
-    before, after, said = _likeness(result, cuts)
+    before, after = _likeness(result, cuts)
     clauses = [f"{count(len(sections) - len(lost), 'section')} of {len(sections)} compared and aligned"]
     if math.isfinite(before) and math.isfinite(after):
-        clauses.append(f"neighbours correlate by {_two(before)} {said}, {_two(after)} aligned")
+        clauses.append(f"neighbours correlate by {_two(before)} as given, {_two(after)} aligned")
     if idle:
         clauses.append(f"{_named(idle)} no better than doing nothing")
     if other:
@@ -155,14 +155,14 @@ def verdict(result: AlignResult, cuts: Cuts | None = None) -> tuple[str, str]:
     return level, "; ".join(clauses) + "."
 
 
-def _likeness(result: AlignResult, cuts: Cuts | None) -> tuple[float, float, str]:
-    """Return the mean correlation of neighbours before and after, and what before is; NaN when not known."""
+def _likeness(result: AlignResult, cuts: Cuts | None) -> tuple[float, float]:
+    """Return the mean correlation of neighbours as given and aligned; NaN when not known."""
     if cuts is not None and cuts.sections == len(result.sections):
         pairs = [v for v in cuts.likeness if all(map(math.isfinite, v))]
         if pairs:
             before, after = (sum(side) / len(pairs) for side in zip(*pairs, strict=True))
-            return before, after, "as given"
-    return _mean(result, "ncc_before"), _mean(result, "ncc_after"), start_said(result)
+            return before, after
+    return _mean(result, "ncc_before"), _mean(result, "ncc_after")
 
 
 def _worst(result: AlignResult) -> SectionVerdict | None:
@@ -171,7 +171,7 @@ def _worst(result: AlignResult) -> SectionVerdict | None:
 
 def _worst_said(section: SectionVerdict) -> str:
     if math.isfinite(section.residual_after_px):
-        return f"{px(section.residual_after_px)} px from its neighbours"
+        return f"{px(section.residual_after_px)} px from sections further away"
     return f"correlation {section.ncc_after:.2f}" if math.isfinite(section.ncc_after) else "not measured"
 
 
@@ -215,7 +215,7 @@ def _cards(result: AlignResult, cuts: Cuts) -> Html:
     cards = [
         (f"{sum(s.usable for s in sections)} of {len(sections)}", "sections compared"),
         (f"{_two(before)} → {_two(after)}", f"correlation, {said} → aligned"),
-        (" → ".join(map(_two, left)), f"px left, {start_said(result)} → aligned"),
+        (" → ".join(map(_two, left)), "px left, as given → aligned"),
         (f"{px(max(moved, default=math.nan))} px", "largest bending"),
         (f"× {min((s.min_jacobian for s in sections), default=1.0):.2f}", "smallest area; 0 would fold"),
         (seconds(sum(result.timings_s.values())), "computing time"),
@@ -259,9 +259,8 @@ def _close_ups(stack: Stack, result: AlignResult, worst: Sequence[int]) -> Html 
 def _card(stack: Stack, result: AlignResult, index: int, other: int) -> Html:
     s = result.sections[index]
     title = el("h4", f"{s.id} over {result.sections[other].id}")
-    start = start_said(result)
-    said = f"Correlation {_two(s.ncc_before)} {start}, {_two(s.ncc_after)} aligned; "
-    said += f"displacement left {px(s.residual_before_px)} px {start}, {px(s.residual_after_px)} px aligned."
+    said = f"Correlation {_two(s.ncc_before)} as given, {_two(s.ncc_after)} aligned; "
+    said += f"displacement left {px(s.residual_before_px)} px as given, {px(s.residual_after_px)} px aligned."
     flags = el("p", "; ".join(s.flags) + ".", class_="note") if s.flags else None
     try:
         views = compared(stack, result, index, other)
@@ -296,7 +295,7 @@ def _maps(result: AlignResult, worst: Sequence[int]) -> Html | None:
 _HEAD = (
     ("section", ""),
     ("z", "section number"),
-    ("NCC before", "mean correlation with the neighbours, brightness evened out, once turned and shifted"),
+    ("NCC before", "mean correlation with the neighbours as given, brightness evened out"),
     ("NCC after", ""),
     ("left before, px", "median displacement against sections that did not steer the alignment"),
     ("left after, px", ""),

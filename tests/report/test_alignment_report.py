@@ -148,7 +148,7 @@ def test_an_aligned_stack_is_good(result: AlignResult) -> None:
 
     assert level == "good"
     assert said.startswith("4 sections of 4 compared and aligned; neighbours correlate by 0.40 as given, 0.90 aligned")
-    assert said.endswith("worst s2, 1.50 px from its neighbours.")
+    assert said.endswith("worst s2, 1.50 px from sections further away.")
 
 
 def test_sections_that_are_no_better_or_bridged_are_named(result: AlignResult) -> None:
@@ -170,8 +170,15 @@ def test_a_stack_that_is_less_alike_than_before_is_not_good(result: AlignResult)
     assert verdict(result)[0] == "bad"
 
 
-def test_what_was_only_turned_is_not_called_as_given(result: AlignResult) -> None:
-    assert "by 0.40 turned and shifted" in verdict(told(result, 1, moved_coarsely=True))[1]
+def test_before_is_as_given_even_where_sections_were_turned(result: AlignResult) -> None:
+    assert "by 0.40 as given" in verdict(told(result, 1, moved_coarsely=True))[1]
+
+
+def test_losses_are_drawn_where_a_method_has_them(result: AlignResult) -> None:
+    found = replace(result, losses=((), (3.0, 1.0, 0.5), (4.0, 2.0), (1.0,)))
+
+    assert "Loss of a section" in along_the_stack(found, no_cuts(result))
+    assert "Loss of a section" not in along_the_stack(result, no_cuts(result))
 
 
 def test_maps_are_drawn_for_fields_alone(result: AlignResult) -> None:
