@@ -1,4 +1,4 @@
-"""What was measured on one pair, on one grid, and on one stack: plain values, as JSON keeps them."""
+"""What was measured on a pair of tiles, a grid, a stack, and a pair from unlike instruments: plain values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OUTLIER_PX = 3.0
 AUC_PX = (1.0, 3.0, 5.0, 10.0)
 """Thresholds of the areas under the recall curve."""
 
-T = TypeVar("T", "PairScore", "GridScore", "StackScore")
+T = TypeVar("T", "PairScore", "GridScore", "StackScore", "RegisterScore")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,12 +184,54 @@ class StackScore:
     measures: Mapping[str, float | None] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RegisterScore:
+    """One pair of images from unlike instruments by one method. What is not known is None.
+
+    Attributes
+    ----------
+    scene, configuration : str
+        Kind and range of the pair, and the method.
+    pair : int
+        Its number in the scene.
+    stranger : bool
+        Whether the two have nothing in common.
+    problem : str
+        Why there is no result; the rest is empty then.
+    matched : bool
+        Whether the method says that they match.
+    error_px : float
+        Mean error of the corners; None when refused.
+    sigma_px : float
+        What the method expected.
+    standing : float
+        By how much the place stood out.
+    route : str
+        What found it.
+    wall_s, cpu_s : float
+        All of it, images in memory.
+    """
+
+    scene: str
+    configuration: str
+    pair: int
+    stranger: bool = False
+    problem: str = ""
+    matched: bool = False
+    error_px: float | None = None
+    sigma_px: float | None = None
+    standing: float = 0.0
+    route: str = ""
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+
 def number(value: float, digits: int = 6) -> float | None:
     """Return a number that JSON can hold: None for what is not finite."""
     return round(float(value), digits) if math.isfinite(value) else None
 
 
-def to_json(score: PairScore | GridScore | StackScore) -> dict[str, Any]:
+def to_json(score: PairScore | GridScore | StackScore | RegisterScore) -> dict[str, Any]:
     """Return a score as plain values."""
     return asdict(score)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from demis_ij.evaluate.scores import GridScore, PairScore, StackScore, to_json
+from demis_ij.evaluate.scores import GridScore, PairScore, RegisterScore, StackScore, to_json
 from demis_ij.evaluate.summary import Row
 
 
@@ -121,7 +121,21 @@ STACK_COLUMNS: tuple[Column, ...] = (
     Column("cpu_s_per_section", "CPU s/section", "processor seconds a section", 2),
     Column("failed_stacks", "no result", "stacks without a result", 0, of="stacks"),
 )
-COLUMNS: Mapping[str, tuple[Column, ...]] = {"pairs": PAIR_COLUMNS, "grids": GRID_COLUMNS, "align": STACK_COLUMNS}
+REGISTER_COLUMNS: tuple[Column, ...] = (
+    Column("failed", "failed", "share of pairs refused, or off by over 10 px"),
+    Column("refused", "refused", "share of pairs that the method says do not match"),
+    Column("wrong", "wrong", "share of pairs believed, and off by over 10 px"),
+    Column("error_px", "error px", "mean error of the fixed image's corners, median of pairs, failures infinite", 2),
+    Column("error_95_px", "  95 %", "19 of 20 pairs are below", 2),
+    Column("error_per_sigma", "error / sigma", "error over what the method expected, median", 2),
+    Column("recognised", "strangers", "share of pairs with nothing in common that are refused"),
+    Column("by_network", "by network", "share of pairs where the network's start held"),
+    Column("wall_ms", "wall ms", "milliseconds a pair on the clock, median", 0),
+    Column("cpu_ms", "CPU ms", "processor milliseconds a pair, median", 0),
+)
+COLUMNS: Mapping[str, tuple[Column, ...]] = {
+    "pairs": PAIR_COLUMNS, "grids": GRID_COLUMNS, "align": STACK_COLUMNS, "register": REGISTER_COLUMNS,
+}  # fmt: skip
 NOT_INSTALLED = "not installed"
 
 
@@ -174,7 +188,7 @@ def _plain(value: float) -> str:
     return "" if math.isnan(value) else "inf" if math.isinf(value) else f"{value:.6g}"
 
 
-def score_table(scores: Sequence[PairScore] | Sequence[GridScore] | Sequence[StackScore]) -> str:
+def score_table(scores: Sequence[PairScore] | Sequence[GridScore] | Sequence[StackScore] | Sequence[RegisterScore]) -> str:
     """Return every score as a line of CSV, without the matches that are kept for pictures."""
     lines = [_flat(to_json(s)) for s in scores]
     keys = list(dict.fromkeys(k for line in lines for k in line))

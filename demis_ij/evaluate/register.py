@@ -1,0 +1,210 @@
+"""Pairs of images from unlike instruments: every pair by every method, against the transform that is known.
+
+**Error**: mean distance of the four corners of the fixed image from where they belong, px of the moving image. A pair
+*fails* above 10 px, or when it is refused. Strangers are pairs with nothing in common; they are *recognised* when they
+are refused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demis_ij import __version__
+from demis_ij.config import from_dict
+from demis_ij.config.registering import METHODS, RegisterConfig
+from demis_ij.errors import DemisError, InputError
+from demis_ij.evaluate.kept import Kept
+from demis_ij.evaluate.scores import FAIL_PX, RegisterScore, number
+from demis_ij.evaluate.summary import Row
+from demis_ij.register.registering import Guess, Registrar
+from demis_ij.synth.correlative_pairs import (
+    KINDS,
+    RANGES,
+    CorrelativePair,
+    corner_error_px,
+    correlative_pair,
+    specimen_for,
+    stranger_pair,
+)
+
+STRANGERS = "strangers"
+SCENES = tuple(
+    [f"{k}/{r}" for k in KINDS if not k.endswith("hard") for r in RANGES]
+    + [f"{k}/full" for k in KINDS if k.endswith("hard")]
+    + [STRANGERS]
+)
+"""Kind of instrument and range, by name; hard kinds are at the full range only."""
+Progress = Callable[[str, int, int], None]
+Guesser = Callable[[RegisterConfig], Guess | None]
+
+
+@dataclass(frozen=True)
+class RegisterMethod:
+    """A way to register, with settings, under the name it was asked for by."""
+
+    name: str
+    config: RegisterConfig
+
+
+def read_method(text: str, *, threads: int = 1) -> RegisterMethod:
+    """Return a method from ``NAME[,SETTING=VALUE...]``.
+
+    Raises
+    ------
+    InputError
+        When there is no such method or setting, or a value is out of range.
+
+    Examples
+    --------
+    >>> read_method("search,reach=near").config.reach
+    'near'
+    """
+    name, *settings = (part.strip() for part in text.split(","))
+    values: dict[str, object] = {"method": name, "threads": threads}
+    kinds = {k: type(v) for k, v in vars(RegisterConfig()).items()}
+    for item in settings:
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or key not in kinds:
+            msg = f"method {text!r}: {item!r} is not SETTING=VALUE with one of {', '.join(kinds)}"
+            raise InputError(msg)
+        try:
+            values[key] = kinds[key](value)
+        except ValueError as error:
+            msg = f"method {text!r}: {key} needs a number, found {value!r}"
+            raise InputError(msg) from error
+    return RegisterMethod(text, from_dict(RegisterConfig, values))
+
+
+def made_pair(scene: str, number_: int, side: int = 512) -> CorrelativePair:
+    """Return the n-th pair of a scene; every second one of tissue, the others of materials.
+
+    Raises
+    ------
+    InputError
+        When there is no such scene.
+    """
+    if scene not in SCENES:
+        msg = f"no scene {scene!r}; there are {', '.join(SCENES)}"
+        raise InputError(msg)
+    own = specimen_for(number_, side, tissue=number_ % 2 == 0)
+    if scene == STRANGERS:
+        other = specimen_for(number_ + 5000, side, tissue=number_ % 3 != 0)
+        return stranger_pair(own, other, KINDS[number_ % len(KINDS)], number_, side=side)
+    kind, span = scene.split("/")
+    return correlative_pair(own, kind, RANGES[span], number_, side=side)
+
+
+def evaluate_registrations(
+    scenes: Sequence[str], count: int, methods: Sequence[RegisterMethod], *, guesser: Guesser = lambda _: None,
+    kept: Kept | None = None, side: int = 512, progress: Progress = lambda _what, _done, _all: None,
+) -> list[RegisterScore]:  # fmt: skip
+    """Return a score for every pair and method.
+
+    Parameters
+    ----------
+    scenes : sequence of str
+        Of `SCENES`.
+    count : int
+        Pairs of each.
+    methods : sequence of RegisterMethod
+    guesser : callable
+        The network of a config, where it has one.
+    kept : Kept, optional
+        What was measured earlier, and is not measured again.
+    side : int
+        Px of the images.
+    progress : callable
+        Called with (what, done, all).
+    """
+    memory, total, done = kept or Kept(None), len(scenes) * count * len(methods), 0
+    guesses = {m.name: guesser(m.config) for m in methods}
+    out: list[RegisterScore] = []
+    for scene in scenes:
+        for index in range(count):
+            pair: CorrelativePair | None = None
+            for method in methods:
+                progress(f"{scene}: {method.name}", done, total)
+                done += 1
+                key = ("register", __version__, scene, index, side, method.name, repr(method))
+                found = memory.get(RegisterScore, *key)
+                if found is None:
+                    pair = pair or made_pair(scene, index, side)
+                    found = [scored(scene, index, pair, method, guesses[method.name])]
+                    memory.put(found, *key)
+                out += found
+    progress("done", total, total)
+    return out
+
+
+def grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image without its colours (red first; ITU-R BT.601)."""
+    if image.ndim == 2:
+        return image
+    return np.rint(image[..., :3].astype(np.float32) @ np.array((0.299, 0.587, 0.114), np.float32)).astype(np.uint8)
+
+
+def scored(scene: str, index: int, pair: CorrelativePair, method: RegisterMethod, guess: Guess | None) -> RegisterScore:
+    """Return how a method does on a pair; its time is that of the whole, images in memory."""
+    blank = RegisterScore(scene=scene, configuration=method.name, pair=index, stranger=pair.to_moving is None)
+    cpu = time.process_time()
+    try:
+        wall = time.perf_counter()
+        found = Registrar(pair.fixed, method.config, guess=guess)(grey(pair.moving))
+        wall = time.perf_counter() - wall
+    except DemisError as error:
+        return replace(blank, problem=str(error))
+    error_px = None
+    if found.to_moving is not None and pair.to_moving is not None:
+        error_px = corner_error_px(found.to_moving, pair.to_moving, pair.fixed.shape)
+    return replace(
+        blank, matched=found.matched, error_px=None if error_px is None else number(error_px),
+        sigma_px=number(found.sigma_px), standing=number(found.standing) or 0.0, route=found.method,
+        wall_s=wall, cpu_s=time.process_time() - cpu,
+    )  # fmt: skip
+
+
+def register_rows(scores: Sequence[RegisterScore]) -> list[Row]:
+    """Return a row for each scene and method, in the order of the scores."""
+    keys = list(dict.fromkeys((s.scene, s.configuration) for s in scores))
+    return [Row(*key, _values([s for s in scores if (s.scene, s.configuration) == key])) for key in keys]
+
+
+def _values(scores: Sequence[RegisterScore]) -> dict[str, float]:
+    """Return the figures of one scene and method; NaN where they say nothing."""
+    nan = float("nan")
+    out = {"pairs": float(len(scores)), "wall_ms": 1000 * float(np.median([s.wall_s for s in scores]))}
+    out["cpu_ms"] = 1000 * float(np.median([s.cpu_s for s in scores]))
+    if all(s.stranger for s in scores):
+        return out | {"recognised": float(np.mean([not s.matched for s in scores]))}
+    errors = np.sort([np.inf if s.error_px is None else s.error_px for s in scores])
+    ratios = list(_ratios(scores))
+    return out | {
+        "failed": float((errors > FAIL_PX).mean()),
+        "refused": float(np.mean([not s.matched for s in scores])),
+        "wrong": float(np.mean([s.matched and (s.error_px or 0.0) > FAIL_PX for s in scores])),
+        "error_px": _quantile(errors, 0.5),
+        "error_95_px": _quantile(errors, 0.95),
+        "error_per_sigma": float(np.median(ratios)) if ratios else nan,
+        "by_network": float(np.mean([s.route == "network" for s in scores])),
+    }
+
+
+def _quantile(ordered: NDArray[np.float64], share: float) -> float:
+    """Return a quantile without mixing numbers with infinity."""
+    return float(ordered[min(len(ordered) - 1, int(share * len(ordered)))])
+
+
+def _ratios(scores: Sequence[RegisterScore]) -> Iterator[float]:
+    for s in scores:
+        if s.error_px is not None and s.sigma_px:
+            yield s.error_px / s.sigma_px
+
+
+__all__ = [
+    "METHODS", "SCENES", "RegisterMethod", "evaluate_registrations", "made_pair", "read_method", "register_rows",
+]  # fmt: skip
