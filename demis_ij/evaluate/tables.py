@@ -188,7 +188,7 @@ def _plain(value: float) -> str:
     return "" if math.isnan(value) else "inf" if math.isinf(value) else f"{value:.6g}"
 
 
-def score_table(scores: Sequence[PairScore] | Sequence[GridScore] | Sequence[StackScore] | Sequence[RegisterScore]) -> str:
+def score_table(scores: Sequence[PairScore | GridScore | StackScore | RegisterScore]) -> str:
     """Return every score as a line of CSV, without the matches that are kept for pictures."""
     lines = [_flat(to_json(s)) for s in scores]
     keys = list(dict.fromkeys(k for line in lines for k in line))
