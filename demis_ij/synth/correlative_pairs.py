@@ -24,6 +24,7 @@ from demis_ij.synth import modalities
 from demis_ij.synth.fields import Plane
 from demis_ij.synth.specimens import Specimen, material_specimen, tissue_specimen
 
+_COARSE = 1.5  # px of the specimen a px of the picture, from which it is halved first
 KINDS = ("mono", "xray", "light", "xray_hard", "light_hard")
 """Instruments of the moving picture."""
 
@@ -100,7 +101,7 @@ def seen(
         label = _sampled(specimen.label, to_specimen, side)
         return modalities.marked(_sampled(specimen.grey, to_specimen, side), label, rng, unit)
     if kind == "partner" and specimen.partner is not None:
-        return modalities.mono(_sampled(specimen.partner, to_specimen, side), rng, unit)
+        return modalities.another_day(_sampled(specimen.partner, to_specimen, side), rng, unit)
     plane = _sampled(specimen.grey, to_specimen, side)
     if kind == "mono":
         return modalities.mono(plane, rng, unit)
@@ -114,9 +115,22 @@ def seen(
 
 def _sampled(plane: NDArray[np.float32] | NDArray[np.int32], at: Affine, side: int) -> NDArray:  # type: ignore[type-arg]
     labels = plane.dtype == np.int32
+    if at.scale >= _COARSE:  # what is finer than the picture's px is averaged, not jumped over
+        half = (plane.shape[1] // 2, plane.shape[0] // 2)
+        less: NDArray = plane[::2, ::2] if labels else cv2.resize(plane, half, interpolation=cv2.INTER_AREA)  # type: ignore[type-arg]
+        return _sampled(
+            np.ascontiguousarray(less), Affine(0.5, 0, 0, 0.5, *(() if labels else (-0.25, -0.25))) @ at, side
+        )
     flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_NEAREST if labels else cv2.INTER_LINEAR)
     matrix = np.array(at.rows)
     return cv2.warpAffine(plane, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def covered(specimen: Specimen, to_specimen: Affine, side: int) -> Plane:
+    """Return 1 where a picture shows the specimen and 0 where it shows what lies beyond its edge."""
+    flags = cv2.WARP_INVERSE_MAP | cv2.INTER_NEAREST
+    whole = np.ones(specimen.grey.shape, np.float32)
+    return np.asarray(cv2.warpAffine(whole, np.array(to_specimen.rows), (side, side), flags=flags), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,6 +221,6 @@ def _bytes(plane: Plane) -> NDArray[np.uint8]:
 
 
 __all__ = [
-    "KINDS", "RANGES", "CorrelativePair", "TransformRange", "corner_error_px", "correlative_pair", "seen",
+    "KINDS", "RANGES", "CorrelativePair", "TransformRange", "corner_error_px", "correlative_pair", "covered", "seen",
     "specimen_for", "stranger_pair", "to_moving_of",
 ]  # fmt: skip

@@ -88,6 +88,13 @@ def mono(plane: Plane, rng: np.random.Generator, unit_px: float = 1.0) -> Plane:
     return np.asarray(seen + noise, np.float32)
 
 
+def another_day(plane: Plane, rng: np.random.Generator, unit_px: float = 1.0) -> Plane:
+    """Return a picture as the same instrument might have shown it: tone, blur and noise changed a little, or not."""
+    seen = blurred(rising_tone(plane, rng, 0.3), unit_px * rng.uniform(0, 2.5))
+    noise = np.float32(0.04 * rng.uniform(0, 1) ** 3) * rng.standard_normal(plane.shape, dtype=np.float32)
+    return np.asarray(seen + noise, np.float32)
+
+
 def xray(plane: Plane, rng: np.random.Generator, unit_px: float = 1.0) -> Plane:
     """Return what X-rays show of a section."""
     seen = blurred(rising_tone(1 - plane, rng, 0.7), unit_px * rng.uniform(1.5, 3.5))
@@ -142,6 +149,6 @@ def marked(plane: Plane, label: NDArray[np.int32], rng: np.random.Generator, uni
 
 
 __all__ = [
-    "blurred", "counted", "detected", "light", "light_hard", "marked", "mono", "repainted", "rising_tone", "uneven",
-    "unit_range", "winding_tone", "xray", "xray_hard",
+    "another_day", "blurred", "counted", "detected", "light", "light_hard", "marked", "mono", "repainted",
+    "rising_tone", "uneven", "unit_range", "winding_tone", "xray", "xray_hard",
 ]  # fmt: skip

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from demis_ij.nets.two_headed_frames import prepared
 from demis_ij.records import Affine
-from demis_ij.synth.correlative_pairs import RANGES, TransformRange, seen, to_moving_of
+from demis_ij.synth.correlative_pairs import RANGES, TransformRange, covered, seen, to_moving_of
 from demis_ij.synth.fields import Plane
 from demis_ij.synth.specimens import Specimen
 
 SHARES = {
-    "mono": 0.12, "xray": 0.14, "light": 0.16, "xray_hard": 0.22, "light_hard": 0.22, "marked": 0.1, "edges": 0.04,
+    "mono": 0.1, "xray": 0.13, "light": 0.15, "xray_hard": 0.2, "light_hard": 0.28, "marked": 0.1, "edges": 0.04,
 }  # fmt: skip
 """How often the second picture is of which kind, where a specimen has no partner."""
 _FINER = 1.5  # pictures are made with this many px for each px of the frame, and reduced as those of users are
-_FIELD = (190.0, 330.0)  # px of the specimen that a picture covers
+_FIELD = (190.0, 500.0)  # px of the specimen that a picture covers
 
 
 _SMALL = 1 / 6  # of the range
@@ -108,6 +108,8 @@ def make_pair(
     if chosen == "edges":
         moving = _edges(moving)
     masks = [np.ones((made, made), np.float32) for _ in "fm"]
+    if specimen.partner is not None:  # a picture may show all of it, and what lies beyond
+        masks = [covered(specimen, where, made) for where in (at, at @ to_moving.inverse)]
     if not kind:
         fixed, moving = (_spoilt(one, rng) for one in (fixed, moving))
         masks = [_partly(mask, rng) for mask in masks]
@@ -125,14 +127,14 @@ def _field_px(specimen: Specimen, rng: np.random.Generator) -> float:
     """Return how many px of the specimen a picture covers: most of a registered pair, whose markers may be apart."""
     least = min(specimen.grey.shape)
     if specimen.partner is not None:
-        return float(rng.uniform(0.45, 1.0) * least)
-    return float(min(rng.uniform(*_FIELD), 0.75 * least))
+        return float(rng.uniform(0.5, 1.4) * least)
+    return float(min(rng.uniform(*_FIELD), 0.95 * least))
 
 
 def _somewhere(shape: tuple[int, ...], field: float, side: int, rng: np.random.Generator) -> Affine:
     """Return a field anywhere in a specimen, turned any way, half of them mirrored."""
     scale = field / side
-    centre = [rng.uniform(0.5 * field, n - 0.5 * field) for n in shape[::-1]]
+    centre = [n / 2 + rng.uniform(-0.5, 0.5) * abs(n - field) for n in shape[::-1]]
     turn = Affine.rigid(rng.uniform(0, 2 * np.pi))
     flip = -1.0 if rng.random() < 0.5 else 1.0
     linear = Affine(scale * turn.a * flip, scale * turn.b, scale * turn.c * flip, scale * turn.d)
@@ -172,7 +174,7 @@ def _partly(mask: Plane, rng: np.random.Generator) -> Plane:
     out = np.zeros_like(mask)
     rows, cols = (int(n) for n in rng.uniform(0.65, 1.0, 2) * side)
     top, left = (side - rows) // 2, (side - cols) // 2  # pictures of other proportions lie in the middle of the frame
-    out[top : top + rows, left : left + cols] = 1
+    out[top : top + rows, left : left + cols] = mask[top : top + rows, left : left + cols]
     return out
 
 
