@@ -78,6 +78,8 @@ class BunwarpjSettings:
 class ElasticSettings:
     """What the dialogs of *Elastic Stack Alignment* ask; the names are the dialogs'. Lengths are px.
 
+    The dialogs' own defaults are for sections of many thousand px; these are for 512, found on real sections.
+
     Attributes
     ----------
     resolution : int
@@ -102,13 +104,13 @@ class ElasticSettings:
 
     resolution: int = 16
     scale: float = 1.0
-    block_radius: int = 16
+    block_radius: int = 28
     search_radius: int = 25
-    min_r: float = 0.5
+    min_r: float = 0.3
     max_curvature_ratio: float = 10.0
     max_second_best_ratio: float = 0.9
-    local_sigma: float = 50.0
-    max_local_displacement: float = 12.0
+    local_sigma: float = 100.0
+    max_local_displacement: float = 25.0
     max_local_trust: float = 3.0
     stiffness: float = 0.1
     damping: float = 0.9

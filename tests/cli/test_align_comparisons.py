@@ -100,3 +100,36 @@ def test_what_cannot_be_measured_is_refused_in_a_line(demis, tmp_path):
         code, _, errors = demis(*words)
         assert (code, errors.count("\n")) == (2, 1)
         assert said in errors
+
+
+def test_chains_of_plugins_need_a_fiji_and_say_so_at_once(demis, stacks, tmp_path):
+    images, out = stacks / "moderate" / "images", tmp_path / "c"
+    bare = tmp_path / "Fiji"
+    (bare / "jars").mkdir(parents=True)
+    (bare / "plugins").mkdir()
+    compare = ("compare-align", images, "--out", out, "--method", "chain:flow", "--method", "chain:bunwarpj")
+    align = ("align", images, "--out", out, "--method", "chain:elastic")
+
+    for words, reason in (
+        (compare, "no Fiji was named: give the folder of one (--fiji PATH"),
+        ((*compare, "--fiji", tmp_path / "nowhere"), "there is no such folder; needed the folder of a Fiji"),
+        ((*compare, "--fiji", bare), "has no bUnwarpJ (no jar bUnwarpJ): run Help > Update..."),
+        ((*align, "--fiji", bare, "--dry-run"), "has no Elastic Stack Alignment (no jar mpicbg)"),
+        ((*align, "--set", f"fiji={bare}"), "has no Elastic Stack Alignment (no jar mpicbg)"),
+    ):
+        code, _, errors = demis(*words)
+        assert (code, errors.count("\n"), reason in errors) == (2, 1, True), errors
+    assert not out.exists()
+
+
+@pytest.mark.java
+def test_a_chain_of_bunwarpj_runs_by_command(demis, stacks, tmp_path, fiji_folder, imagej_session):
+    code, said, errors = demis(
+        "compare-align", stacks / "moderate" / "images", "--out", tmp_path / "c", "--method", "chain:bunwarpj",
+        "--fiji", fiji_folder, "--json",
+    )  # fmt: skip
+
+    assert code == 0, errors
+    (row,) = json.loads(said)["table"]  # nothing that the plugin prints is between
+    assert (row["method"], row["problem"]) == ("chain:bunwarpj", "")
+    assert row["moved px"] > 0
