@@ -33,7 +33,7 @@ from demis_ij.align.memory import Memory
 from demis_ij.align.repeats import with_repeats
 from demis_ij.align.results import AlignResult, PairEvidence, placed
 from demis_ij.align.sections import ArraySections, Looked, Pyramid, Sections, StackSections, prepare
-from demis_ij.align.verdicts import judged
+from demis_ij.align.verdicts import Judged, judged
 from demis_ij.align.wording import section_verdicts, warnings_of
 from demis_ij.config.aligning import AlignConfig
 from demis_ij.config.ssemnet import SsemnetConfig
@@ -121,6 +121,7 @@ class _Solved:
     offsets: Offsets
     changed_frac: tuple[float, ...]
     relaxed: Relaxed | None = None
+    losses: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +155,8 @@ class _Work:
         with _timed(self.timings, self.config.method):
             solved = self._solve(series, levels, sigma)
         with _timed(self.timings, "judge"):
-            offsets, verdict = self._judge(series, solved, levels, sigma)
+            moved = [_on_canvas(motion[i], canvas) for i in usable]
+            offsets, verdict = self._judge(series, solved, levels, sigma, moved)
         whole = bridged_offsets(offsets, usable, self.sections.z)
         found = section_verdicts(
             self.sections, looked, motion, whole, verdict, solved.changed_frac, usable, series.grid, canvas
@@ -167,7 +169,9 @@ class _Work:
         pairs = tuple(replace(p, fixed=usable[p.fixed], moving=usable[p.moving]) for p in _pairs(solved))
         warnings = (*notes, *warnings_of(found))
         rounds = solved.relaxed.rounds if solved.relaxed else ()
-        return AlignResult(warps, found, pairs, self.config, rounds, warnings, self.timings)
+        losses = dict(zip(usable, solved.losses, strict=True)) if solved.losses else {}
+        told = tuple(losses.get(i, ()) for i in range(len(looked))) if losses else ()
+        return AlignResult(warps, found, pairs, self.config, rounds, warnings, self.timings, told)
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -266,23 +270,34 @@ class _Work:
         if self.config.method == "joint":
             relaxed = relax_stack(series, z, levels, sigma, self.config, self.memory, self.tell)
             return _Solved(relaxed.offsets, relaxed.changed_frac, relaxed)
+        losses: tuple[tuple[float, ...], ...] = ()
         if self.config.method == "ssemnet":
-            found = paper_series(series, levels[-1], self.ssemnet, self.tell)
+            found, losses = paper_series(series, levels[-1], self.ssemnet, self.tell)
         else:
             found = chained(series, levels[-1], self.config, self.tell)
         whole = [unfolded(o, series.grid.stride, self.config.min_jacobian) for o in found]
-        return _Solved(np.stack([o for o, _ in whole]), tuple(c for _, c in whole))
+        return _Solved(np.stack([o for o, _ in whole]), tuple(c for _, c in whole), losses=losses)
 
-    def _judge(self, series: Series, solved: _Solved, levels: Sequence[int], sigma: float) -> tuple[Offsets, Any]:
+    def _judge(
+        self, series: Series, solved: _Solved, levels: Sequence[int], sigma: float, motion: Sequence[Affine]
+    ) -> tuple[Offsets, Judged]:
         """Return the fields, those dropped that did not help, and what was found of each section."""
         level = levels[-2] if len(levels) > 1 else levels[-1]
         self.tell("sections judged", 0, 1)
         comparison: Comparison = comparison_at(series, level, levels, sigma, self.config)
-        verdict = judged(series, solved.offsets, self.config.neighbours, comparison)
+        verdict = judged(series, solved.offsets, self.config.neighbours, comparison, motion)
         self.tell("sections judged", 1, 1)
         if self.config.method != "joint":
             return solved.offsets, verdict  # a baseline is shown as it is
         return np.where(verdict.no_better[:, None, None, None], np.float32(0), solved.offsets), verdict
+
+
+def _on_canvas(motion: Affine, canvas: Box) -> Affine:
+    """Return a motion of the world as one of canvas px; exactly none when it is none."""
+    if motion == Affine():
+        return motion
+    to_world = Affine.translation(canvas.x0, canvas.y0)
+    return to_world.inverse @ motion @ to_world
 
 
 def _pairs(solved: _Solved) -> tuple[PairEvidence, ...]:

@@ -64,8 +64,12 @@ def chosen_aligner(config: AlignConfig) -> Aligner:
     return found
 
 
-def paper_series(series: Series, level: int, ssemnet: SsemnetConfig, tell: Progress) -> Offsets:
-    """Return the fields of a series by ssEMnet: a window of neighbours slides along it (Yoo et al. 2017).
+def paper_series(
+    series: Series, level: int, ssemnet: SsemnetConfig, tell: Progress
+) -> tuple[Offsets, tuple[tuple[float, ...], ...]]:
+    """Return the fields of a series by ssEMnet, and the losses of each section step by step.
+
+    A window of neighbours slides along the series (Yoo et al. 2017).
 
     Parameters
     ----------
@@ -85,8 +89,8 @@ def paper_series(series: Series, level: int, ssemnet: SsemnetConfig, tell: Progr
     def read(place: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         return _seen(series, place, None, level, box)
 
-    found = align_series(read, len(series.index), ssemnet, progress=tell)
-    return np.stack([on_grid(one.field, series.grid, level) for one in found])
+    found = list(align_series(read, len(series.index), ssemnet, progress=tell))
+    return np.stack([on_grid(f.field, series.grid, level) for f in found]), tuple(f.losses for f in found)
 
 
 def _seen(

@@ -35,9 +35,11 @@ class SectionVerdict:
     displacement_px, displacement_max_px : float
         Median and largest length of what its field adds, px.
     ncc_before, ncc_after : float
-        Mean correlation with the next usable sections, grey values evened out; NaN without any.
+        Mean correlation with the next usable sections, grey values evened out: as the sections were given, and
+        aligned; NaN without any.
     residual_before_px, residual_after_px : float
-        Median displacement against sections that did not steer the alignment, px; NaN without any.
+        Median displacement against sections that did not steer the alignment, px, as given and aligned; NaN without
+        any.
     consistent_frac : float
         Share of the data where displacements there and back agree; the rest is damage, or tissue without likeness.
     min_jacobian : float
@@ -135,6 +137,8 @@ class AlignResult:
         How it was done.
     timings_s : mapping of str to float
         Stage of the work to seconds.
+    losses : tuple of tuple of float
+        What a method that has a loss made smaller step by step, one a section in order; empty for other methods.
     """
 
     warps: tuple[Warp, ...]
@@ -144,6 +148,7 @@ class AlignResult:
     rounds: tuple[Round, ...] = ()
     warnings: tuple[str, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    losses: tuple[tuple[float, ...], ...] = ()
 
     def _repr_html_(self) -> str:
         return shown.align_card(self)

@@ -8,15 +8,16 @@ has become better is its field dropped.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from demis_ij.align.evidence import Comparison, Series
+from demis_ij.align.grids import Grid
 from demis_ij.align.relaxing import Measured
 from demis_ij.geometry import Box
-from demis_ij.records import Offsets
+from demis_ij.records import Affine, Offsets
 
 _LEAST_MOVED_PX = 0.25
 _LEAST_WEIGHT = 0.1
@@ -30,34 +31,32 @@ class Judged:
     Attributes
     ----------
     ncc_before, ncc_after : ndarray of shape (n,)
-        Mean correlation with the next sections on either side.
-    far_ncc_before, far_ncc_after : ndarray of shape (n,)
-        The same with sections that did not steer.
+        Mean correlation with the next sections on either side, as they were given and aligned.
     residual_before_px, residual_after_px : ndarray of shape (n,)
-        Median displacement against those, px.
+        Median displacement against sections that did not steer, px, as they were given and aligned.
     consistent_frac : ndarray of shape (n,)
         Share of the data that closes there and back, after.
     no_better : ndarray of shape (n,), bool
-        Whether a section that was moved fits no better than before.
+        Whether a section that was bent fits no better than without.
     """
 
     ncc_before: NDArray[np.float64]
     ncc_after: NDArray[np.float64]
-    far_ncc_before: NDArray[np.float64]
-    far_ncc_after: NDArray[np.float64]
     residual_before_px: NDArray[np.float64]
     residual_after_px: NDArray[np.float64]
     consistent_frac: NDArray[np.float64]
     no_better: NDArray[np.bool_]
 
 
-def judged(series: Series, offsets: Offsets, neighbours: int, comparison: Comparison) -> Judged:
+def judged(
+    series: Series, offsets: Offsets, neighbours: int, comparison: Comparison, motion: Sequence[Affine] = ()
+) -> Judged:
     """Return whether each section is better off, at the resolution of a comparison.
 
     Parameters
     ----------
     series : Series
-        The sections.
+        The sections, put in place.
     offsets : ndarray of shape (n, 2, rows, cols)
         Their fields.
     neighbours : int
@@ -65,27 +64,49 @@ def judged(series: Series, offsets: Offsets, neighbours: int, comparison: Compar
         by what steered it.
     comparison : Comparison
         Measures displacements.
+    motion : sequence of Affine
+        How each was put in place, canvas px to canvas px; nothing when empty. A field is judged against none, and
+        what is told of before is how the sections lay before that.
     """
     count = len(offsets)
+    motion = motion or (Affine(),) * count
     far = neighbours + 1 if count > neighbours + 1 else max(1, count - 1)
     near_pairs, far_pairs = ([(i, i + k) for i in range(count - k)] for k in (1, far))
-    ncc = [_correlations(series, o, comparison.level, {1, far}) for o in (None, offsets)]
-    still = np.zeros_like(offsets)
-    told = [comparison.measure(o, [(i, j, 1.0) for i, j in far_pairs]) for o in (still, offsets)]
+    level = comparison.level
+    straight, bent = (_correlations(series, o, level, {1, far}) for o in (None, offsets))
+    told = [comparison.measure(o, [(i, j, 1.0) for i, j in far_pairs]) for o in (np.zeros_like(offsets), offsets)]
     residual = [_each(count, far_pairs, [_residual(m) for m in some]) for some in told]
-    near = [_each(count, near_pairs, [c[p] for p in near_pairs]) for c in ncc]
-    distant = [_each(count, far_pairs, [c[p] for p in far_pairs]) for c in ncc]
+    distant = [_each(count, far_pairs, [c[p] for p in far_pairs]) for c in (straight, bent)]
+    near = [_each(count, near_pairs, [c[p] for p in near_pairs]) for c in (straight, bent)]
     moved = np.sqrt((offsets**2).sum(axis=1).mean(axis=(1, 2))) > _LEAST_MOVED_PX
     untold = np.isnan(distant[1]) & np.isnan(residual[1])  # in the middle of a short stack: by what did steer
     better = (residual[1] < residual[0]) | (distant[1] > distant[0]) | (untold & ~(near[1] <= near[0]))
     consistent = _each(count, far_pairs, [m.consistent_frac for m in told[1]])
-    return Judged(near[0], near[1], distant[0], distant[1], residual[0], residual[1], consistent, moved & ~better)
+    if any(m != Affine() for m in motion):
+        given = replace(series, placing=tuple(p @ m for p, m in zip(series.placing, motion, strict=True)))
+        as_given = _correlations(given, None, level, {1})
+        near[0] = _each(count, near_pairs, [as_given[p] for p in near_pairs])
+        residual[0] = _each(count, far_pairs, [_residual_as_given(m, series.grid, motion) for m in told[0]])
+    return Judged(near[0], near[1], residual[0], residual[1], consistent, moved & ~better)
 
 
 def _residual(measured: Measured) -> float:
     """Return the median displacement between two sections where it is believed; NaN where nothing is."""
     believed = measured.weight > _LEAST_WEIGHT
     return float(np.median(np.hypot(*measured.offsets[:, believed]))) if believed.any() else float("nan")
+
+
+def _residual_as_given(measured: Measured, grid: Grid, motion: Sequence[Affine]) -> float:
+    """Return the same as two sections lay before they were put in place, where what was measured showed them.
+
+    Measured there, a section that is far off would be compared with what lies beside its counterpart.
+    """
+    rows, cols = np.nonzero(measured.weight > _LEAST_WEIGHT)
+    if not rows.size:
+        return float("nan")
+    at = np.stack([cols, rows], axis=1) * grid.stride
+    fixed = motion[measured.fixed].inverse(at + measured.offsets[:, rows, cols].T)
+    return float(np.median(np.linalg.norm(fixed - motion[measured.moving].inverse(at), axis=1)))
 
 
 def _each(count: int, pairs: Sequence[tuple[int, int]], values: Sequence[float]) -> NDArray[np.float64]:

@@ -274,7 +274,9 @@ def _told_of_result(stack: Stack, job: AlignJob, result: AlignResult, warps: Pat
     parts: tuple[Any, ...] = (*result.sections, *result.pairs, *result.rounds)
     shown = [asdict(part) for part in parts]
     asked = [_settings(job), sorted(job.channels), job.labels is not None, list(result.warnings)]
-    return fingerprint([__version__, digest_of(warps), told_of_stack(stack), _finite(shown), asked])
+    return fingerprint(
+        [__version__, digest_of(warps), told_of_stack(stack), _finite(shown), _finite(result.losses), asked]
+    )
 
 
 def _settings(job: AlignJob) -> dict[str, Any]:
@@ -339,6 +341,7 @@ def verdicts_json(stack: Stack, job: AlignJob, result: AlignResult, warnings: Se
         "sections": [asdict(s) | {"path": str(t.path)} for s, t in zip(result.sections, stack, strict=True)],
         "pairs": [asdict(p) for p in result.pairs],
         "rounds": [asdict(r) for r in result.rounds],
+        "losses": [list(own) for own in result.losses],
         "warnings": list(warnings),
     })  # fmt: skip
     return found

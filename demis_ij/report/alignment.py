@@ -210,11 +210,11 @@ def _source(stack: Stack, result: AlignResult) -> Html:
 def _cards(result: AlignResult, cuts: Cuts) -> Html:
     sections = result.sections
     moved = [s.displacement_max_px for s in sections]
-    before, after, said = _likeness(result, cuts)
+    before, after = _likeness(result, cuts)
     left = [_mean(result, name) for name in ("residual_before_px", "residual_after_px")]
     cards = [
         (f"{sum(s.usable for s in sections)} of {len(sections)}", "sections compared"),
-        (f"{_two(before)} → {_two(after)}", f"correlation, {said} → aligned"),
+        (f"{_two(before)} → {_two(after)}", "correlation, as given → aligned"),
         (" → ".join(map(_two, left)), "px left, as given → aligned"),
         (f"{px(max(moved, default=math.nan))} px", "largest bending"),
         (f"× {min((s.min_jacobian for s in sections), default=1.0):.2f}", "smallest area; 0 would fold"),

@@ -97,13 +97,8 @@ def _scale_said(stack: Stack, tall: float) -> str:
 # --- curves ---------------------------------------------------------------------------------------------------------
 
 
-def start_said(result: AlignResult) -> str:
-    """Return what the verdicts of sections call before: as given, or once they were turned and shifted."""
-    return "turned and shifted" if any(s.moved_coarsely for s in result.sections) else "as given"
-
-
 def along_the_stack(result: AlignResult, cuts: Cuts) -> Html:
-    """Return correlation, residual and displacement over the number of the section, and the rounds of the solution."""
+    """Return correlation, residual and displacement along the stack, and how the solution went: rounds, losses."""
     every = max(1, math.ceil(len(result.sections) / CURVE_POINTS))
     chosen = result.sections[::every]
     steps = [1 + every * i for i in range(len(chosen))]
@@ -111,13 +106,12 @@ def along_the_stack(result: AlignResult, cuts: Cuts) -> Html:
     def curve(name: str, values: Sequence[float]) -> Curve:
         return Curve(name, steps, [v if math.isfinite(v) else None for v in values])
 
-    start = start_said(result)
     likeness = [
-        curve(start, [s.ncc_before for s in chosen]),
+        curve("as given", [s.ncc_before for s in chosen]),
         curve("aligned", [s.ncc_after for s in chosen]),
     ]
     residual = [
-        curve(start, [s.residual_before_px for s in chosen]),
+        curve("as given", [s.residual_before_px for s in chosen]),
         curve("aligned", [s.residual_after_px for s in chosen]),
     ]
     moved = [
@@ -139,6 +133,8 @@ def along_the_stack(result: AlignResult, cuts: Cuts) -> Html:
     ]
     if result.rounds:
         drawn.append(_rounds(result.rounds))
+    if any(result.losses):
+        drawn.append(_losses(result.losses))
     return el("div", *drawn, class_="charts")
 
 
@@ -160,6 +156,19 @@ def _rounds(rounds: Sequence[Round]) -> Html:
     ]
     levels = ", ".join(dict.fromkeys("full size" if r.level == 1 else f"1/{r.level}" for r in rounds))
     return chart(f"Rounds of the solution, px (at {levels})", curves, log=True, across="round")
+
+
+def _losses(losses: Sequence[Sequence[float]]) -> Html:
+    """Return the loss of the sections at each step, median and highest; one that has ended keeps its last."""
+    longest = max(map(len, losses))
+    every = max(1, math.ceil(longest / CURVE_POINTS))
+    steps = list(range(0, longest, every))
+    at = np.array([[own[min(k, len(own) - 1)] for k in steps] for own in losses if own])
+    curves = [
+        Curve(name, [k + 1 for k in steps], [float(v) if v > 0 else None for v in values])
+        for name, values in (("median of the sections", np.median(at, axis=0)), ("highest", at.max(axis=0)))
+    ]
+    return chart("Loss of a section", curves, log=True, across="step")
 
 
 def _levels(curves: Sequence[Curve]) -> list[float]:

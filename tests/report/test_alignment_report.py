@@ -16,8 +16,8 @@ from demis_ij.config.aligning import AlignConfig
 from demis_ij.records import Affine, Field, Stack, Tile, Warp
 from demis_ij.report import write_alignment
 from demis_ij.report.alignment import alignment_page, verdict, worst_first
-from demis_ij.report.alignment_figures import maps
-from demis_ij.report.alignment_pictures import compared, cuts_through, neighbour_of
+from demis_ij.report.alignment_figures import along_the_stack, maps
+from demis_ij.report.alignment_pictures import Cuts, compared, cuts_through, neighbour_of
 
 SIDE = 96
 SHIFTS = (0, 5, -4, 3)
@@ -177,8 +177,8 @@ def test_before_is_as_given_even_where_sections_were_turned(result: AlignResult)
 def test_losses_are_drawn_where_a_method_has_them(result: AlignResult) -> None:
     found = replace(result, losses=((), (3.0, 1.0, 0.5), (4.0, 2.0), (1.0,)))
 
-    assert "Loss of a section" in along_the_stack(found, no_cuts(result))
-    assert "Loss of a section" not in along_the_stack(result, no_cuts(result))
+    assert "Loss of a section" in along_the_stack(found, Cuts((), 0, ()))
+    assert "Loss of a section" not in along_the_stack(result, Cuts((), 0, ()))
 
 
 def test_maps_are_drawn_for_fields_alone(result: AlignResult) -> None:
