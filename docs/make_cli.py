@@ -32,6 +32,7 @@ from demis_ij.config import (
 )
 from demis_ij.config.autoencoder import AutoencoderConfig
 from demis_ij.config.ssemnet import SsemnetConfig
+from demis_ij.config.two_headed import TwoHeadedConfig
 from demis_ij.train.samples import SampleSpec
 
 DOCS = Path(__file__).resolve().parent
@@ -269,6 +270,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "architecture": lambda: settings_table(ArchitectureConfig),
     "ssemnet": lambda: settings_table(SsemnetConfig),
     "autoencoder": lambda: settings_table(AutoencoderConfig),
+    "two_headed": lambda: settings_table(TwoHeadedConfig),
     "grids_config": lambda: settings_table(GridsConfig),
     "grids": grids_table,
     "pairs": pairs_table,
@@ -281,6 +283,7 @@ PAGES = (
     DOCS / "howto" / "ssemnet.md",
     DOCS / "howto" / "synth.md",
     DOCS / "howto" / "train.md",
+    DOCS / "howto" / "train-two-headed.md",
     DOCS / "matching.md",
     DOCS / "verdicts.md",
     DOCS.parent / "README.md",
