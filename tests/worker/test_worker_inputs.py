@@ -106,7 +106,6 @@ def test_scripts_of_another_version_that_speak_the_same_language_are_served(work
     ("stich", "unknown verb 'stich'; did you mean 'stitch'?"),
     ("Stitch", "did you mean 'stitch'?"),
     ("print(1)\nimport os", "unknown verb"),
-    ("register", f"'register' is not available yet in demis_ij {__version__}"),
 ])  # fmt: skip
 def test_a_verb_that_is_not_there_says_so(worker, verb, expected):
     assert expected in worker.refused(verb, {})

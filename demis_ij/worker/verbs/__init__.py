@@ -27,7 +27,6 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from demis_ij import __version__
 from demis_ij.errors import InputError
 from demis_ij.worker.inputs import Check, checked, nearest
 
@@ -43,11 +42,9 @@ VERBS = {
     "convert": "demis_ij.worker.verbs.convert",
     "transforms": "demis_ij.worker.verbs.transforms",
     "align": "demis_ij.worker.verbs.align",
+    "register": "demis_ij.worker.verbs.register",
 }
 """Name to module."""
-
-LATER = ("register",)
-"""Verbs that scripts know already and this version does not have."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +72,6 @@ class Verb:
 
 def verb_named(name: str) -> Verb:
     """Return a verb. Raises `InputError` when there is none of that name."""
-    if name in LATER:
-        msg = f"'{name}' is not available yet in demis_ij {__version__}: it comes with a later version"
-        raise InputError(msg)
     if name not in VERBS:
         msg = f"unknown verb {name[:60]!r}{nearest(name[:60], VERBS)}"
         raise InputError(msg)

@@ -1,22 +1,36 @@
-#@script(label="Register Images (DEMIS)", description="Register two images of one specimen", headless=true)
-#@ File (label="Fixed image", style="open", persist=false) fixed
-#@ File (label="Moving image", style="open", persist=false) moving
+#@script(label="Register Images (DEMIS)", description="Register two images of one specimen, also of different instruments: turn, scale and shift", headless=true)
+#@ File (label="Fixed image", style="both", persist=false, description="An image file, or the folder of an OME-Zarr") fixed
+#@ File (label="Moving image", style="both", persist=false, description="The image that is brought onto it") moving
+#@ String (label="Method", choices={"auto","network","search","sift","ecc","log-polar","elastix"}, value="auto", persist=false, description="auto: the network's start, then a search where that does not hold, then an exact fit; the last four are what the field uses otherwise") method
+#@ String (label="Expected transformation", choices={"rigid","similarity","affine"}, value="similarity", persist=false, description="rigid: turn and shift; similarity: and scale") expectedTransformation
+#@ String (label="Range", choices={"wide","near"}, value="wide", persist=false, description="near: turns to 35 degrees, scales 0.7 to 1.43; wide: any turn, scales 0.5 to 2, when nothing is found near") range
+#@ String (label="Pixel size of the fixed image", value="", required=false, persist=false, description="In one unit for both images; empty: what the files say") fixedPixelSize
+#@ String (label="Pixel size of the moving image", value="", required=false, persist=false) movingPixelSize
 #@ File (label="Run folder (empty = beside the moving image)", style="directory", required=false, persist=false) out
 // never given: with one more open input SciJava does not ask for a lone File that was left out
 #@ String (visibility=INVISIBLE, value="", required=false, persist=false) unused
 #@ String (label="Python (empty = the stored one)", visibility=INVISIBLE, value="", required=false, persist=false) python
 #@ Context context
 #@output String result
+#@output ij.ImagePlus picture
+#@output java.util.List pictures
+#@output ij.measure.ResultsTable transform
 
 def folder = new File(getBinding().getVariable("org.scijava.script.ScriptModule").info.getURL().toURI()).parentFile
 def demis = new GroovyClassLoader(getClass().classLoader).parseClass(new File(folder, "lib/Demis.gvy")).start(folder, context, getBinding())
 
 result = demis.run("Register Images") {
-    def given = demis.inputs
+    def given = demis.inputs, registering = demis.registering
     def done = demis.ask("register", [
-        fixed: given.file("Fixed image", fixed),
-        moving: given.file("Moving image", moving),
+        fixed: given.fileOrFolder("Fixed image", fixed),
+        moving: given.fileOrFolder("Moving image", moving),
+        method: registering.method(method),
+        model: registering.model(expectedTransformation),
+        settings: registering.settings(range, fixedPixelSize, movingPixelSize),
         out: given.pathOrNull("Run folder", out),
     ], python)
-    "Register Images: done. ${done.report ? 'Report: ' + done.report + '.' : ''}"
+    pictures = registering.pictures(demis, done)
+    picture = pictures ? pictures[0] : null
+    transform = registering.transform(demis, done)
+    registering.sentence(done)
 }

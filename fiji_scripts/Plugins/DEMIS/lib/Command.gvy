@@ -41,6 +41,9 @@ class Command {
     /** What Align Sections needs. */
     Class getAligning() { Aligning }
 
+    /** What Register Images needs. */
+    Class getRegistering() { Registering }
+
     /** Pictures and tables. */
     Class getResults() { Results }
 

@@ -57,6 +57,13 @@ class Results {
         return image
     }
 
+    /** A picture of any format that ImageJ reads. */
+    static ImagePlus image(String path) {
+        ImagePlus image = new File(path).isFile() ? new Opener().openImage(path) : null
+        if (image == null) throw new Problem("ImageJ could not open ${path}.")
+        return image
+    }
+
     /** The seams of a mosaic, worst first, with the names of the images where these differ from tile to tile. */
     static List<Map> seams(Map view) {
         Map names = (view.tiles as List<Map>).collectEntries { [it.id, it.name] }

@@ -1,0 +1,320 @@
+"""Two image files in, how one lies on the other out; and a run folder of it.
+
+::
+
+    run.json            the complete config, the images' digest, the package version
+    registration.json   the transform both ways, how sure it is, how it was found
+    registered.tif      the moving image, all its channels, on the fixed image's grid; registered_mask.tif: where it is
+    red_cyan.png, checkerboard.png
+    to_moving.tfm (ITK), trakem2.xml (both images), bunwarpj_raw.txt
+    report.html         before and after, and every number
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from demis_ij import __version__
+from demis_ij.config import to_dict
+from demis_ij.config.registering import RegisterConfig
+from demis_ij.errors import InputError
+from demis_ij.jobs.register_files import write_files
+from demis_ij.jobs.register_pictures import Picture, read_picture
+from demis_ij.register.looks import factors
+from demis_ij.register.network import network_guess
+from demis_ij.register.registering import Guess, Registrar
+from demis_ij.register.results import Registration
+from demis_ij.report.registration import write_registration
+from demis_ij.runs import RunFolder, check_folder, fingerprint, read_json, write_json
+
+Progress = Callable[[str, int, int], None]
+Sizes = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Registered:
+    """How one file lies on another.
+
+    Attributes
+    ----------
+    fixed, moving : Picture
+        The images, as they were looked at.
+    registration : Registration
+        In px of the files.
+    pixel_ratio : float or None
+        The fixed image's pixel size over the moving image's, where both are known.
+    read_ms : float
+        Reading the moving image.
+    notes : tuple of str
+        What else there is to say.
+    """
+
+    fixed: Picture
+    moving: Picture
+    registration: Registration
+    pixel_ratio: float | None
+    read_ms: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All of it as JSON types."""
+        return {
+            **self.registration.as_json(),
+            "pixel_ratio": self.pixel_ratio,
+            "read_milliseconds": round(self.read_ms, 1),
+            "fixed": str(self.fixed.path),
+            "moving": str(self.moving.path),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """The network, loaded once for many images; none where the settings ask for none, or there is none.
+
+    Attributes
+    ----------
+    guess : Guess or None
+        What asks it.
+    notes : tuple of str
+        What there is to say of that.
+    """
+
+    guess: Guess | None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, config: RegisterConfig) -> Start:
+        """Return the start that settings ask for. Raises `WeightsError`, or `InputError` as `network_guess` does."""
+        said: list[str] = []
+        guess = network_guess(config, tell=said.append)
+        return cls(guess, tuple(said))
+
+
+class FixedImage:
+    """A fixed image file, read once, that other files are brought onto.
+
+    Parameters
+    ----------
+    path : Path
+        The image.
+    config : RegisterConfig
+        How to register.
+    start : Start, optional
+        The network, where it is loaded already.
+
+    Attributes
+    ----------
+    notes : tuple of str
+        What there is to say before anything is registered.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read or registered to.
+    WeightsError
+        When the weights cannot be used.
+    """
+
+    def __init__(self, path: Path, config: RegisterConfig, start: Start | None = None) -> None:
+        check_sizes(config.fixed_pixel_size, config.moving_pixel_size)
+        self.config = config
+        self.picture = read_picture(path, config.side_px)
+        begin = Start.of(config) if start is None else start
+        self.notes = begin.notes
+        self._registrar: Registrar = self._named(
+            path, lambda: Registrar(self.picture.image, config, fixed_mask=self.picture.mask, guess=begin.guess)
+        )
+
+    @staticmethod
+    def _named(path: Path, task: Callable[[], Any]) -> Any:
+        try:
+            return task()
+        except InputError as error:
+            if str(path) in str(error):
+                raise
+            msg = f"{path}: {error}"
+            raise InputError(msg) from error
+
+    def register(self, path: Path, sizes: Sizes | None = None) -> Registered:
+        """Return how a file lies on the fixed one.
+
+        Parameters
+        ----------
+        path : Path
+            The moving image.
+        sizes : tuple of float, optional
+            Size of a px of the fixed and of the moving image, in one unit; else those of the settings count, else
+            what both files say.
+
+        Raises
+        ------
+        InputError
+            When it cannot be read or registered; the message names it.
+        """
+        began = time.perf_counter()
+        moving = read_picture(path, self.config.side_px)
+        read_ms = 1000 * (time.perf_counter() - began)
+        ratio = self._ratio(moving, sizes)
+        found: Registration = self._named(
+            path, lambda: self._registrar(moving.image, moving.mask, pixel_ratio=self._reduced_ratio(moving, ratio))
+        )
+        return Registered(self.picture, moving, self._in_full(found, moving), ratio, read_ms, self.notes)
+
+    def _ratio(self, moving: Picture, sizes: Sizes | None) -> float | None:
+        """Return the fixed file's pixel size over the moving one's, None where not both are known."""
+        given = sizes or (self.config.fixed_pixel_size, self.config.moving_pixel_size)
+        if all(given):
+            return given[0] / given[1]
+        known = self.picture.pixel_nm, moving.pixel_nm
+        return known[0] / known[1] if known[0] and known[1] else None
+
+    def _reduced_ratio(self, moving: Picture, ratio: float | None) -> float | None:
+        """Return the same between the images as they were read; sizes that are not known are judged by whole files."""
+        if self.picture.reduced == moving.reduced == 1:
+            return ratio
+        first, second = factors(self.picture.shape, moving.shape, self.config.side_px, ratio)
+        return second / first * self.picture.reduced / moving.reduced
+
+    def _in_full(self, found: Registration, moving: Picture) -> Registration:
+        at = found.to_moving
+        whole = None if at is None else moving.to_full @ at @ self.picture.to_full.inverse
+        return replace(found, to_moving=whole, sigma_px=found.sigma_px * self.picture.reduced)
+
+
+def check_sizes(fixed: float, moving: float) -> None:
+    """Raise `InputError` when the pixel size of only one of two images is given: its unit would not be known."""
+    if bool(fixed) != bool(moving):
+        given, lacking = ("fixed", "moving") if fixed else ("moving", "fixed")
+        msg = f"{given}_pixel_size is given and {lacking}_pixel_size is not: give both, in one unit, or none"
+        raise InputError(msg)
+
+
+def register_files(fixed: Path, moving: Path, config: RegisterConfig) -> Registered:
+    """Return how one image file lies on another; nothing is written. Raises as `FixedImage` does."""
+    return FixedImage(fixed, config).register(moving)
+
+
+# --- a run folder -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class RegisterResult:
+    """What a job found, and what it left.
+
+    Attributes
+    ----------
+    facts : dict
+        `Registered.facts`.
+    files : mapping of str to Path
+        What was written.
+    notes : tuple of str
+        What there is to say, one line each.
+    resumed : bool
+        Whether the run was there already.
+    """
+
+    facts: Mapping[str, Any]
+    files: Mapping[str, Path]
+    notes: tuple[str, ...]
+    resumed: bool = False
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What a program wants to know, as JSON types."""
+        files = {name: str(path) for name, path in self.files.items()}
+        return {**self.facts, "notes": list(self.notes), "files": files, "resumed": self.resumed}
+
+
+def register_settings(fixed: Path, moving: Path, config: RegisterConfig) -> dict[str, Any]:
+    """Return everything that the result depends on, as JSON types."""
+    own = Path(config.weights)
+    stamps = [_stamp(p) for p in (fixed, moving, *([own] if own.is_file() else []))]
+    kept = {k: v for k, v in to_dict(config).items() if k not in {"threads", "device"}}
+    images = {"fixed": str(fixed.absolute()), "moving": str(moving.absolute())}
+    return {"job": "register", **images, "tiles_sha256": fingerprint(stamps), **kept}
+
+
+def _stamp(path: Path) -> list[Any]:
+    """Return what says whether a file, or a folder's own entry, is still the same."""
+    try:
+        found = path.stat()
+    except OSError:
+        return [str(path)]
+    return [str(path), found.st_size if path.is_file() else 0, found.st_mtime_ns]
+
+
+def run_register(
+    fixed: Path, moving: Path, out: Path, config: RegisterConfig, *, progress: Progress | None = None
+) -> RegisterResult:
+    """Register two files into a run folder; one that is finished is not done again.
+
+    Parameters
+    ----------
+    fixed, moving : Path
+        The images; they are never changed.
+    out : Path
+        The run folder.
+    config : RegisterConfig
+    progress : callable, optional
+        Told how far the work is.
+
+    Raises
+    ------
+    InputError
+        When something given cannot be used; nothing is left in that case.
+    WeightsError
+        When the weights cannot be used.
+    """
+    tell = progress or (lambda _what, _done, _all: None)
+    settings = register_settings(fixed, moving, config)
+    key = fingerprint([__version__, settings])
+    resumed = check_folder(out, settings)
+    if resumed:
+        kept = _finished(RunFolder(out, settings), key)
+        if kept is not None:
+            return kept
+    tell("registered", 0, 1)
+    found = register_files(fixed, moving, config)
+    tell("registered", 1, 1)
+    return _written(RunFolder(out, settings), key, found, tell)
+
+
+def _finished(folder: RunFolder, key: str) -> RegisterResult | None:
+    """Return what a finished run left, None where it is not finished."""
+    path = folder.path / "registration.json"
+    if not folder.is_done("registered", key, [path]):
+        return None
+    told = read_json(path)
+    files = {name: folder.path / there for name, there in told.pop("files").items()}
+    if not all(p.exists() for p in files.values()):
+        return None
+    notes = tuple(told.pop("notes"))
+    return RegisterResult(told, files, notes, resumed=True)
+
+
+def _written(folder: RunFolder, key: str, found: Registered, tell: Progress) -> RegisterResult:
+    """Write everything, the JSON last."""
+    files, said, views = write_files(
+        folder.path, found.fixed, found.moving, found.registration.to_moving, found.pixel_ratio,
+        lambda done, total: tell("written", done, total),
+    )  # fmt: skip
+    notes = (*found.notes, *said)
+    facts = found.facts
+    files = {**files, "report": folder.path / "report.html", "registration": folder.path / "registration.json"}
+    write_registration(files["report"], found.registration, facts, views, settings=folder.settings, notes=notes)
+    names = {name: path.name for name, path in files.items()}
+    write_json(files["registration"], {**facts, "notes": list(notes), "files": names})
+    folder.mark_done("registered", key, notes)
+    return RegisterResult({k: v for k, v in facts.items() if k != "notes"}, files, notes, resumed=False)
+
+
+__all__ = [
+    "FixedImage", "RegisterResult", "Registered", "Sizes", "Start", "check_sizes", "register_files",
+    "register_settings", "run_register",
+]  # fmt: skip
