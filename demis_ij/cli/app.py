@@ -19,6 +19,7 @@ from demis_ij.cli import (
     fiji,
     imagej,
     layouts,
+    registering,
     stitching,
     support,
     synthesis,
@@ -39,6 +40,7 @@ app = typer.Typer(
 stitching.add_to(app)
 layouts.add_to(app)
 aligning.add_to(app)
+registering.add_to(app)
 support.add_to(app)
 training.add_to(app)
 training_two_headed.add_to(app)
@@ -103,7 +105,7 @@ def _say_os_error(error: OSError) -> NoReturn:
 
 
 def _say_interrupted() -> NoReturn:
-    keeps = any(word in GOES_ON for word in sys.argv[1:3])
+    keeps = any(word in GOES_ON for word in sys.argv[1:3]) or ("register" in sys.argv[1:3] and "--out" in sys.argv)
     kept = "what is done is kept: the same command goes on from there" if keeps else "nothing unfinished is left"
     _fail(f"interrupted; {kept}", INTERRUPTED)
 
@@ -112,7 +114,7 @@ def main() -> None:
     """Run the command line.
 
     Exit codes: 0 done; 1 our fault or the machine's (a full disk); 2 something the user gave; 3 done, but
-    ``--strict`` and there were warnings; 130 interrupted.
+    ``--strict`` and there were warnings; 4 done, but images do not match; 130 interrupted.
     """
     debug = "--debug" in sys.argv
     if not debug:
