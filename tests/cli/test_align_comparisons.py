@@ -102,7 +102,8 @@ def test_what_cannot_be_measured_is_refused_in_a_line(demis, tmp_path):
         assert said in errors
 
 
-def test_chains_of_plugins_need_a_fiji_and_say_so_at_once(demis, stacks, tmp_path):
+def test_chains_of_plugins_need_a_fiji_and_say_so_at_once(demis, stacks, tmp_path, monkeypatch):
+    monkeypatch.setattr("demis_ij.imagej.plugins.running_session", lambda: None)  # other tests may have one
     images, out = stacks / "moderate" / "images", tmp_path / "c"
     bare = tmp_path / "Fiji"
     (bare / "jars").mkdir(parents=True)
