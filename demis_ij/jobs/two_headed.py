@@ -61,13 +61,13 @@ def run_train_two_headed(
     from demis_ij.train.two_headed_specimens import gather_specimens
 
     _prepared(out, (two_headed.SETTINGS, _KEPT))
+    if as_it_stands and not (out / two_headed.CHECKPOINT).is_file():
+        msg = f"{out} holds no checkpoint to make weights of: train first"
+        raise InputError(msg)
     specimens = gather_specimens(folders, pairs, config, kept=out / _KEPT, progress=progress)
     for line in specimens.warnings:
         warn(line)
     if as_it_stands:
-        if not (out / two_headed.CHECKPOINT).is_file():
-            msg = f"{out} holds no checkpoint to make weights of: train first"
-            raise InputError(msg)
         training = two_headed.TwoHeadedTraining(specimens, config)
         training.resume(out / two_headed.CHECKPOINT)
     else:
