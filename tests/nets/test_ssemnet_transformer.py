@@ -110,3 +110,15 @@ def test_the_gradient_of_the_vector_map_is_that_of_finite_differences(kind):
         with torch.no_grad():
             slope = (total(v + step) - total(v - step)) / 1e-2
         assert float(v.grad[at]) == pytest.approx(float(slope), rel=0.05, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["bilinear", "tps", "bspline"])
+def test_many_images_at_once_are_each_transformed_as_alone(kind):
+    rng = torch.Generator().manual_seed(5)
+    spread = Interpolation(kind, (20, 26), 6.0)
+    vectors = 3 * torch.randn(3, 2, *spread.grid, generator=rng)
+    images, masks = torch.rand(3, 20, 26, generator=rng), (torch.rand(3, 20, 26, generator=rng) > 0.1).float()
+    together = transformed(images, masks, spread(vectors))
+    alone = [transformed(images[k], masks[k], spread(vectors[k])) for k in range(3)]
+    for n in range(2):
+        torch.testing.assert_close(together[n], torch.stack([one[n] for one in alone]), atol=1e-4, rtol=1e-4)
