@@ -72,7 +72,7 @@ def places(
     """
     if fixed.is_blank or moving.is_blank:
         return []
-    field = _Searched(fixed, moving, least_overlap, min(scales))
+    field = _Searched(fixed, moving, least_overlap)
     found = [p for turn in turns for scale in scales if (p := field.best(turn, scale)) is not None]
     return distinct(sorted(found, key=lambda p: -p.score), fixed.shape, keep)
 
@@ -93,26 +93,31 @@ def distinct(ordered: Sequence[Place], shape: tuple[int, int], keep: int) -> lis
 
 
 class _Searched:
-    """The fixed image's spectra, made once for all turns and scales."""
+    """The fixed image's spectra, made once for each scale."""
 
-    def __init__(self, fixed: Structure, moving: Structure, least_overlap: float, least_scale: float) -> None:
+    def __init__(self, fixed: Structure, moving: Structure, least_overlap: float) -> None:
         self.fixed, self.moving, self.least_overlap = fixed, moving, least_overlap
-        span = int(np.ceil(hypot(*moving.shape) / least_scale)) + 2
-        self.size = tuple(int(fft.next_fast_len(n + span, real=True)) for n in fixed.shape)
-        own = np.concatenate([fixed.planes, fixed.known[None].astype(np.float32), fixed.energy[None]])
-        spectra = fft.rfft2(own, self.size)
-        self.planes, self.known, self.energy = spectra[:3], spectra[3], spectra[4]
+        self.own = np.concatenate([fixed.planes, fixed.known[None].astype(np.float32), fixed.energy[None]])
         self.packed = np.dstack([moving.packed, moving.energy])
+        self._spectra: dict[tuple[int, ...], NDArray[np.complex64]] = {}
+
+    def spectra(self, scale: float) -> tuple[tuple[int, ...], NDArray[np.complex64]]:
+        """Return the size that holds every shift at a scale, turned anyhow, and the spectra at it."""
+        span = int(np.ceil(hypot(*self.moving.shape) / scale)) + 2
+        size = tuple(int(fft.next_fast_len(n + span, real=True)) for n in self.fixed.shape)
+        if size not in self._spectra:
+            self._spectra[size] = fft.rfft2(self.own, size)
+        return size, self._spectra[size]
 
     def best(self, turn: float, scale: float) -> Place | None:
         """Return the best shift of the moving image at a turn and a scale, or None where nothing overlaps enough."""
         drawn, to_moving = self._drawn(turn, scale)
-        spectra = np.conj(fft.rfft2(drawn, self.size))
+        size, own = self.spectra(scale)
+        other = np.conj(fft.rfft2(drawn, size))
         products = np.stack(
-            [(self.planes * spectra[:3]).sum(axis=0), self.energy * spectra[3], self.known * spectra[3],
-             self.known * spectra[4]]
-        )  # fmt: skip
-        both, fixed_energy, overlap, moving_energy = fft.irfft2(products, self.size)
+            [(own[:3] * other[:3]).sum(axis=0), own[4] * other[3], own[3] * other[3], own[3] * other[4]]
+        )
+        both, fixed_energy, overlap, moving_energy = fft.irfft2(products, size)
         most = min(float(self.fixed.known.sum()), float(drawn[3].sum()))
         enough = overlap > max(1.0, self.least_overlap * most)
         if not enough.any():
@@ -121,7 +126,7 @@ class _Searched:
         floor = 1e-3 * float(length.max()) + 1e-12
         score = np.where(enough, both / np.maximum(length, floor) * np.sqrt(np.maximum(overlap, 0) / most), -1)
         at = np.array(np.unravel_index(int(np.argmax(score)), score.shape))
-        rows, cols = np.where(at >= self.fixed.shape, at - self.size, at)
+        rows, cols = np.where(at >= self.fixed.shape, at - size, at)
         return Place(to_moving @ Affine.translation(-float(cols), -float(rows)), float(score[tuple(at)]))
 
     def _drawn(self, turn: float, scale: float) -> tuple[NDArray[np.float32], Affine]:
