@@ -124,11 +124,11 @@ def told(facts: dict[str, Any]) -> list[str]:
     """Return what a registration says to people, in one to three lines."""
     if not facts["matched"]:
         return [f"not matched: {facts['reason']}"]
-    (_, _, tx), (_, _, ty) = facts["to_moving"]
+    x, y = facts["shift_px"]
     standing, overlap = f"{facts['standing']:.1f}", f"{facts['overlap']:.0%}"
     return [
         f"matched by {facts['method']}: turn {facts['angle_deg']:.3f} degrees, scale {facts['scale']:.5f}, "
-        f"shift ({tx:.2f}, {ty:.2f}) px, from fixed to moving px",
+        f"shift of the middle ({x:.2f}, {y:.2f}) px",
         f"expected error {facts['sigma_px']:.2f} px; stands out by {standing} standard deviations; overlap {overlap}",
         f"{facts['milliseconds']:.0f} ms, and {facts['read_milliseconds']:.0f} ms to read the moving image",
     ]

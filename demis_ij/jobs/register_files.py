@@ -163,11 +163,12 @@ def _plane_of(image: NDArray[Any], channel: int, samples: Samples) -> NDArray[An
 def _begun(parts: dict[str, Path], samples: Samples, fixed: Picture) -> tuple[Any, Any]:
     """Return the file of the image and that of its mask, as arrays that are written to disk."""
     count = len(samples.planes)
-    shape = fixed.shape
+    shape: tuple[int, ...] = fixed.shape
+    whole, axes = shape, "YX"
     if samples.is_colour:
         whole, axes = (*shape, 3), "YXS"
-    else:
-        whole, axes = ((count, *shape), "CYX") if count > 1 else (shape, "YX")
+    elif count > 1:
+        whole, axes = (count, *shape), "CYX"
     return (
         _file(parts["registered"], whole, samples.dtype, axes, fixed.pixel_nm),
         _file(parts["mask"], shape, np.dtype(np.uint8), "YX", fixed.pixel_nm),

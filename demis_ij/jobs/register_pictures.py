@@ -198,7 +198,7 @@ def _zarr_channels(path: Path) -> Iterator[Pixels]:
 def _tiff_samples(path: Path) -> NDArray[Any] | None:
     """Return the channels (C, H, W) of a TIFF's first place; None where it has one, kept as `opened` reads it."""
     with tifffile.TiffFile(path) as tiff:
-        first = tiff.pages.first
+        first: Any = tiff.pages.first
         if first.photometric.name == "PALETTE":
             return None
         series: Any = tiff.series[0]

@@ -126,10 +126,8 @@ def _registered(onto: FixedImage, image: Path, stamp: Stamp, seen: _Seen, rate: 
     more = seen.keep(line)
     if not facts["matched"]:
         return Arrival(f"{image.name}: not matched: {facts['reason']}{more}", "not matched", line)
-    (_, _, tx), (_, _, ty) = facts["to_moving"]
-    said = (
-        f"{image.name}: turn {facts['angle_deg']:.2f} degrees, scale {facts['scale']:.4f}, shift ({tx:.1f}, {ty:.1f})"
-    )
+    x, y = facts["shift_px"]
+    said = f"{image.name}: turn {facts['angle_deg']:.2f} degrees, scale {facts['scale']:.4f}, shift ({x:.1f}, {y:.1f})"
     said += f" px, error {facts['sigma_px']:.2f} px, {facts['milliseconds']:.0f} ms{rate.said()}"
     return Arrival(said + more, "matched", line)
 

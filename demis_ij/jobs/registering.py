@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from demis_ij import __version__
 from demis_ij.config import to_dict
 from demis_ij.config.registering import RegisterConfig
@@ -62,9 +64,12 @@ class Registered:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """All of it as JSON types."""
+        """All of it as JSON types; ``shift_px`` is that of the fixed image's middle from the moving one's, its px."""
+        at = self.registration.to_moving
+        fixed, moving = (np.array([(s.shape[1] - 1) / 2, (s.shape[0] - 1) / 2]) for s in (self.fixed, self.moving))
         return {
             **self.registration.as_json(),
+            "shift_px": None if at is None else [float(v) for v in at(fixed) - moving],
             "pixel_ratio": self.pixel_ratio,
             "read_milliseconds": round(self.read_ms, 1),
             "fixed": str(self.fixed.path),

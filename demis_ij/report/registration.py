@@ -41,7 +41,7 @@ def write_registration(
     found : Registration
         In px of the files.
     facts : mapping
-        What is known besides: ``fixed``, ``moving``, ``pixel_ratio``.
+        What is known besides: ``fixed``, ``moving``, ``shift_px``, ``pixel_ratio``.
     views : Views
         Both images on the fixed image's grid.
     settings : mapping
@@ -81,7 +81,7 @@ def registration_page(
         Html(DEFINITIONS),
         el("header", el("h1", heading), el("p", f"{facts['fixed']} · {facts['moving']}", class_="source")),
         _banner(found),
-        _cards(found) if found.matched else None,
+        _cards(found, facts) if found.matched else None,
         _pictures(views),
         el("ul", *[el("li", n) for n in notes], class_="warnings") if notes else None,
         el("h2", "Parameters"),
@@ -104,12 +104,12 @@ def _banner(found: Registration) -> Html:
               aria_label="Verdict")  # fmt: skip
 
 
-def _cards(found: Registration) -> Html:
-    at = found.to_moving or Affine()
+def _cards(found: Registration, facts: Mapping[str, Any]) -> Html:
+    at, (x, y) = found.to_moving or Affine(), facts["shift_px"]
     cards = [
         (f"{signed(math.degrees(at.angle), 2)}°", "turn, x towards y"),
         (f"× {at.scale:.4f}", "scale: moving px for a fixed px"),
-        (f"{signed(at.tx, 1)}, {signed(at.ty, 1)} px", "shift x, y of the fixed image's first px, moving px"),
+        (f"{signed(x, 1)}, {signed(y, 1)} px", "shift x, y from middle to middle, moving px"),
         (f"{px(found.sigma_px)} px", "expected error at the corners, fixed px"),
         (f"{found.overlap:.0%}", "of the fixed image is covered"),
         (f"{found.milliseconds:.0f} ms", "from images in memory"),

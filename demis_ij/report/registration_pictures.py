@@ -88,10 +88,10 @@ def _drawn(source: Source, at: Affine, shape: tuple[int, int]) -> tuple[NDArray[
         size = (max(1, round(grey.shape[1] / coarser)), max(1, round(grey.shape[0] / coarser)))
         x, y = grey.shape[1] / size[0], grey.shape[0] / size[1]
         into = Affine(x, 0, 0, y, (x - 1) / 2, (y - 1) / 2).inverse @ into
-        grey, share = (cv2.resize(a, size, interpolation=cv2.INTER_AREA) for a in (grey, share))
+        grey, share = (np.asarray(cv2.resize(a, size, interpolation=cv2.INTER_AREA), np.float32) for a in (grey, share))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    grey, share = (cv2.warpAffine(a, into.matrix[:2], shape[::-1], flags=flags) for a in (grey, share))
-    return (grey / np.maximum(share, 1e-6)).astype(np.float32), np.asarray(share > 0.5)
+    drawn, known = (cv2.warpAffine(a, into.matrix[:2], shape[::-1], flags=flags) for a in (grey, share))
+    return (drawn / np.maximum(known, 1e-6)).astype(np.float32), np.asarray(known > 0.5)
 
 
 def red_cyan(fixed: GREY, moving: GREY) -> NDArray[np.uint8]:

@@ -96,15 +96,6 @@ def test_a_layout_is_converted_and_nothing_is_overwritten(menu: Menu, scene: Pat
     assert "exists already" in again.result
 
 
-def test_what_does_not_exist_yet_says_so(menu: Menu, scene: Path) -> None:
-    tile = scene / "tiles" / "r00_c00.tif"
-
-    done = menu.run("Register_Images", fixed=tile, moving=tile)
-
-    assert done.result.startswith("FAILED: ")
-    assert f"not available yet in demis_ij {demis_ij.__version__}" in done.result
-
-
 def test_the_installation_is_checked(menu: Menu) -> None:
     done = menu.run("Check_Installation")
 

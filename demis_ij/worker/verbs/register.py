@@ -66,9 +66,11 @@ def _config(given: Mapping[str, Any]) -> RegisterConfig:
 def _row(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row for a table of results: numbers that are not known are None."""
     (a, b, tx), (c, d, ty) = facts["to_moving"] or [[None] * 3] * 2
+    x, y = facts["shift_px"] or (None, None)
     return {
         "fixed": facts["fixed"], "moving": facts["moving"], "matched": facts["matched"],
-        "turn deg": facts["angle_deg"], "scale": facts["scale"], "error px": facts["sigma_px"],
+        "turn deg": facts["angle_deg"], "scale": facts["scale"],
+        "shift x px": x, "shift y px": y, "error px": facts["sigma_px"],
         "a": a, "b": b, "tx": tx, "c": c, "d": d, "ty": ty,
         "standing": facts["standing"], "overlap": facts["overlap"], "found by": facts["method"],
         "reason": facts["reason"],
