@@ -61,34 +61,14 @@ def _none_ship() -> bool:
 def _loaded(config: RegisterConfig) -> Guess:
     """Return what asks the network of the settings."""
     try:
-        import torch
-    except ImportError as error:
+        from demis_ij.nets.two_headed_start import two_headed_start
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
         raise MissingPart("torch") from error
-    from demis_ij.nets.two_headed_frames import predict
-    from demis_ij.nets.two_headed_weights import load_two_headed
-
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    net = load_two_headed(config.weights).net.to(_device(config.device))
+    ask = two_headed_start(config.weights, config.device, config.threads)
 
     def guess(fixed: Look, moving: Look) -> Affine | None:
-        try:
-            said = predict(fixed.image, moving.image, net=net, fixed_mask=fixed.mask, moving_mask=moving.mask)
-        except InputError:  # nothing of a look is left in the network's frame: it has no opinion, the search may
-            return None
-        return said.to_moving
+        return ask(fixed.image, moving.image, fixed.mask, moving.mask)
 
     return guess
-
-
-def _device(name: str) -> str:
-    """Return where the network runs. Raises `InputError` when that is not there."""
-    import torch
-
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return "cuda" if there["cuda"] else "cpu"
-    if not there[name]:
-        msg = f"device {name!r} was asked for, torch finds none here: choose 'auto' or 'cpu'"
-        raise InputError(msg)
-    return name
