@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from demis_ij.records import Offsets
 
 Array = NDArray[np.float64]
-_ANCHOR = 0.02  # of the weight of a section's pairs at a node; with 0.012 and less, blocks begin to differ from the whole
+_ANCHOR = 0.02  # of the weight of a section's pairs at a node; with 0.012 blocks begin to differ from the whole
 _LEAST_WEIGHT = 0.02
 _REWEIGHTINGS = 4
 _WIDTH = 3.0  # times the median misfit of all pairs
