@@ -52,6 +52,7 @@ line on standard error.
 | 1 | our fault, or the machine's (a full disk); what is done is kept |
 | 2 | something given cannot be used: the line says what, and what is needed |
 | 3 | done, but there were warnings and `--strict` was given |
+| 4 | done, but images do not match (`register`) |
 | 130 | interrupted; the same command goes on from there |
 """
 

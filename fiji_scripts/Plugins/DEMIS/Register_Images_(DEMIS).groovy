@@ -31,6 +31,6 @@ result = demis.run("Register Images") {
     ], python)
     pictures = registering.pictures(demis, done)
     picture = pictures ? pictures[0] : null
-    transform = registering.transform(demis, done)
+    transform = registering.row(demis, done)
     registering.sentence(done)
 }

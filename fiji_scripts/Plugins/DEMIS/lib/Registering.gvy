@@ -29,7 +29,7 @@ class Registering {
     }
 
     /** One row: the transform from px of the fixed image to px of the moving one, and how sure it is. */
-    static ResultsTable transform(Command command, Map done) {
+    static ResultsTable row(Command command, Map done) {
         ResultsTable table = Results.table(done.table as List<Map>)
         ["a", "b", "c", "d"].each { String name ->
             int column = table.getColumnIndex(name)
