@@ -16,7 +16,7 @@ from demis_ij.errors import InputError
 from demis_ij.images.calibration import pixel_size
 from demis_ij.images.masks import data_mask
 from demis_ij.images.opening import opened
-from demis_ij.images.reading import TIFF_MAGIC, first_bytes, grey_dtype, translated
+from demis_ij.images.reading import TIFF_MAGIC, first_bytes, grey_dtype, read, translated
 from demis_ij.images.warping import Pixels
 from demis_ij.images.zarr_planes import ZarrPlane, is_zarr, open_zarr
 from demis_ij.records import Affine, Tile
@@ -84,12 +84,17 @@ def read_picture(path: Path, side_px: int) -> Picture:
         msg = f"{path}: {shape[1]}x{shape[0]} px cannot be registered, {LEAST_PX} a side are needed"
         raise InputError(msg)
     factor = max(1, max(shape) // (_FINER * side_px))
-    image = np.asarray(pixels[:, :]) if factor == 1 else _reduced(pixels, factor)
+    image = _whole(path, pixels) if factor == 1 else _reduced(pixels, factor)
     mask = data_mask(image)
     if factor > 1 and not mask.all():  # a px at the border is part data, part none
         mask = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1).astype(bool)
     _check_content(path, image[mask])
     return Picture(path, image, mask, shape, factor, _pixel_nm(path))
+
+
+def _whole(path: Path, pixels: Pixels) -> NDArray[Any]:
+    """Return all pixels, read and not mapped: a mapped file that is cut short meanwhile ends the process."""
+    return read(path) if isinstance(pixels, np.memmap) else np.asarray(pixels[:, :])
 
 
 def _check_content(path: Path, values: NDArray[Any]) -> None:
