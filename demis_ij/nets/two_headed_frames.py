@@ -17,7 +17,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from demis_ij.errors import InputError
-from demis_ij.nets.two_headed import TwoHeaded, find
+from demis_ij.nets.two_headed import TwoHeaded
+from demis_ij.nets.two_headed_passes import find
 from demis_ij.records import Affine
 
 LEAST_PX = 32

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 
 from demis_ij.errors import InputError, WeightsError
@@ -82,8 +84,28 @@ def load_two_headed(name: str = "shipped") -> LoadedTwoHeaded:
     except (*UNREADABLE, InputError) as error:
         msg = f"{path} does not fit the form that it names: {first_line(error)}"
         raise WeightsError(msg) from error
-    net.eval().requires_grad_(False)
+    net.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # a third faster on a CPU
     return LoadedTwoHeaded(net, name if name == "shipped" else path.name, json.loads(meta.get("card", "{}")))
+
+
+def widened(net: TwoHeaded, *, angle_deg: float = 180.0, scale: float = 2.0, shift_frac: float = 0.12) -> TwoHeaded:
+    """Return the same network with a coarse volume over a wider range; nothing has to be learned for it.
+
+    Turns beyond 30 degrees are found because heads see specimens at any angle. The time grows with the hypotheses.
+
+    Parameters
+    ----------
+    net : TwoHeaded
+    angle_deg, scale, shift_frac : float
+        Half the range of angles, the largest factor, and the shift as a part of the field.
+    """
+    form = net.form
+    angles = min(math.ceil(math.radians(angle_deg) / form.angle_step - 0.05) + 1, math.ceil(math.pi / form.angle_step))
+    scales = math.ceil(math.log(scale) / form.scale_step - 0.05) + 1
+    reach = math.ceil(shift_frac * form.side / 4) + 1
+    wide = TwoHeaded(replace(form, angles=2 * angles + 1, scales=2 * scales + 1, reach=reach))
+    wide.load_state_dict(net.state_dict())
+    return wide.to(net.mean.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def _metadata(path: Path) -> dict[str, str]:
@@ -93,4 +115,4 @@ def _metadata(path: Path) -> dict[str, str]:
         return dict(source.metadata() or {})
 
 
-__all__ = ["SHIPPED", "LoadedTwoHeaded", "load_two_headed", "save_two_headed"]
+__all__ = ["SHIPPED", "LoadedTwoHeaded", "load_two_headed", "save_two_headed", "widened"]

@@ -7,6 +7,8 @@ arXiv:1703.04977) and by cross-entropy.
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,14 +18,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from demis_ij.config.two_headed import TwoHeadedConfig
-from demis_ij.nets.two_headed import TwoHeaded, find
+from demis_ij.nets.two_headed import TwoHeaded
 from demis_ij.nets.two_headed_geometry import composed, inverted, matrices, parameters_in
+from demis_ij.nets.two_headed_passes import find, look_again
 from demis_ij.synth.correlative_pairs import TransformRange
 from demis_ij.synth.specimens import Specimen
 from demis_ij.train.two_headed_pairs import make_batch
 from demis_ij.train.two_headed_validation import LOST_PX, corner_errors
 
 _BATCH = 8
+_LOOK_EVERY = 20  # steps; the best by the held-out lines is kept
 _OUTLIER = 9.0  # squared standard errors beyond which a wrong estimate counts no more
 
 
@@ -74,33 +78,40 @@ def gather_table(
     lines: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     device = net.mean.device
     for k in range(0, count, _BATCH):
-        batch = make_batch(
-            specimens, np.random.default_rng((seed, 2, k)), min(_BATCH, count - k), net.form.side, range_
-        )
+        rng = np.random.default_rng((seed, 2, k))
+        batch = make_batch(specimens, rng, min(_BATCH, count - k), net.form.side, range_)
         pictures = [torch.from_numpy(p).to(device) for p in batch.pictures]
         truth = matrices(torch.from_numpy(batch.parameters).to(device))
-        lines += _lines(net, pictures, truth)
+        lines += _lines(net, pictures, truth, rng)
         half = max(1, len(batch.kinds) // 2)
         strange = [p[:half] if n % 2 == 0 else p.roll(-1, 0)[:half] for n, p in enumerate(pictures)]
-        lines += _lines(net, strange, None)
+        lines += _lines(net, strange, None, rng)
         progress("looking at pairs for the regressor", min(k + _BATCH, count), count)
     estimates, stats, wanted, state = (torch.cat(column) for column in zip(*lines, strict=True))
     return Table(estimates, stats, wanted, state)
 
 
-def _lines(net: TwoHeaded, pictures: list[Tensor], truth: Tensor | None) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Return a line for each pair by each pass; without a truth they are strangers."""
-    out = []
-    for passes in (1, 2):
-        seen = find(net, *pictures, passes=passes)
-        if truth is None:
-            out.append((seen.estimates, seen.stats, seen.estimates, torch.zeros(len(seen.sigma)).to(seen.sigma)))
-            continue
-        wanted = parameters_in(composed(inverted(seen.before), truth))
-        lost = corner_errors(seen.transforms, truth) > LOST_PX
-        state = torch.where(lost, -1.0, 1.0).to(seen.sigma)
-        out.append((seen.estimates, seen.stats, wanted, state))
-    return out
+def _lines(
+    net: TwoHeaded, pictures: list[Tensor], truth: Tensor | None, rng: np.random.Generator
+) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Return a line for each pair by each pass; without a truth they are strangers.
+
+    The second pass of a pair that was found begins a step or less from the truth, at random: began it where the first
+    one ended, the regressor would learn the first one's mean error instead of the second one's.
+    """
+    once = find(net, *pictures, passes=1)
+    if truth is None:
+        twice = find(net, *pictures, passes=2)
+        none = torch.zeros(len(once.sigma)).to(once.sigma)
+        return [(seen.estimates, seen.stats, seen.estimates, none) for seen in (once, twice)]
+    lost = corner_errors(once.transforms, truth) > LOST_PX
+    first = (once.estimates, once.stats, parameters_in(truth), torch.where(lost, -1.0, 1.0).to(once.sigma))
+    off = torch.from_numpy(rng.uniform(-1, 1, (len(truth), 4)).astype(np.float32)).to(truth) * net.fine_steps()
+    start = composed(truth, matrices(off))
+    estimates, stats = look_again(net, pictures, start, once.stats)
+    wanted = parameters_in(inverted(matrices(off)))
+    second = (estimates, stats, wanted, torch.ones_like(once.sigma))
+    return [first, tuple(x[~lost] for x in second)]  # type: ignore[list-item]
 
 
 def fit_regressor(net: TwoHeaded, table: Table, config: TwoHeadedConfig) -> dict[str, float]:
@@ -126,6 +137,7 @@ def fit_regressor(net: TwoHeaded, table: Table, config: TwoHeadedConfig) -> dict
         for values in net.regressor[-1].parameters():
             torch.nn.init.zeros_(values)
         adam = torch.optim.AdamW(net.regressor.parameters(), lr=3e-3, weight_decay=1e-2)
+        best, kept = math.inf, copy.deepcopy(net.regressor.state_dict())
         for step in range(config.finish_steps):
             for group in adam.param_groups:
                 group["lr"] = 3e-3 * 0.5 * (1 + np.cos(np.pi * step / config.finish_steps)) + 1e-5
@@ -133,6 +145,13 @@ def fit_regressor(net: TwoHeaded, table: Table, config: TwoHeadedConfig) -> dict
             adam.zero_grad()
             (likelihood + match).backward()  # type: ignore[no-untyped-call]
             adam.step()
+            if step % _LOOK_EVERY == _LOOK_EVERY - 1:
+                with torch.no_grad():
+                    held_likelihood, held_match, _ = _judge(net, part[True])
+                if float(held_likelihood + held_match) < best:
+                    best = float(held_likelihood + held_match)
+                    kept = copy.deepcopy(net.regressor.state_dict())
+        net.regressor.load_state_dict(kept)
     net.regressor.requires_grad_(False)
     with torch.no_grad():
         likelihood, match, wrong = _judge(net, part[True])

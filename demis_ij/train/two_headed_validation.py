@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from demis_ij.nets.two_headed import TwoHeaded, find
+from demis_ij.nets.two_headed import TwoHeaded
 from demis_ij.nets.two_headed_geometry import matrices
+from demis_ij.nets.two_headed_passes import find
 from demis_ij.synth.correlative_pairs import KINDS, TransformRange
 from demis_ij.synth.specimens import Specimen
 from demis_ij.train.two_headed_pairs import Batch, make_pair

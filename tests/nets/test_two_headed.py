@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demis_ij.errors import InputError, WeightsError
-from demis_ij.nets.two_headed import PARAMETERS, Features, Form, TwoHeaded, find, levelled
+from demis_ij.nets.two_headed import PARAMETERS, Features, Form, TwoHeaded, levelled
 from demis_ij.nets.two_headed_frames import Look, framed, predict, predict_batch, prepared
 from demis_ij.nets.two_headed_geometry import brought, composed, inverted, matrices, parameters_in, turned, volume
+from demis_ij.nets.two_headed_passes import find
 from demis_ij.nets.two_headed_weights import load_two_headed, save_two_headed
 from demis_ij.nets.weights import shipped
 from demis_ij.synth.correlative_pairs import to_moving_of
@@ -215,7 +216,7 @@ def test_weights_come_back_as_they_were_with_their_targets(tmp_path, separate):
     assert back.card == {"step": 3}
     torch.testing.assert_close(back.net.deviation, net.deviation)
     one, other = (predict(picture(1), picture(2), net=n).to_moving.matrix for n in (net, back.net))
-    np.testing.assert_array_equal(one, other)
+    np.testing.assert_allclose(one, other, atol=1e-3)  # px: another order of sums in another layout of memory
 
 
 def test_weights_of_another_network_or_damaged_ones_are_refused_in_one_line(tmp_path):
