@@ -25,9 +25,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import tifffile
 
 from demis_ij import fiji, synth
 from demis_ij.synth import GridSpec
+from demis_ij.synth.correlative_pairs import RANGES, correlative_pair, specimen_for
 from demis_ij.synth.stack import CASES, made_up, write_stack
 
 IMAGES = Path(__file__).resolve().parent / "images"
@@ -42,13 +44,15 @@ TYPED = {
     "layout": "/data/em/TileConfiguration.txt",
     "run": "/data/em/section_012.demis",
     "stack": "/data/em/series",
+    "fixed": "/data/em/section_012.tif",
+    "moving": "/data/xray/slice_0431.tif",
     "to": "/data/em/section_012.json",
     "environment": "/home/me/miniforge3/envs/demis",
 }
 COMMANDS = {
     "stitch-trakem2": "Stitch_TrakEM2_Project", "stitch-layout": "Stitch_Layout", "compare": "Compare_With_SIFT",
     "matches": "Show_Matches", "convert": "Convert_Layout", "python": "Set_Python_Environment",
-    "update": "Update_Open_TrakEM2_Project", "align": "Align_Sections",
+    "update": "Update_Open_TrakEM2_Project", "align": "Align_Sections", "register": "Register_Images",
 }  # fmt: skip
 
 LOOK = """
@@ -265,6 +269,12 @@ def results(work: Path) -> Iterator[tuple[str, dict[str, object], list[tuple[Any
     write_stack(work / "series", made_up(384, 10, 2), "folds", CASES["folds"], 2, source={"made_up": True})
     shots = [("table", "sections", 1380, 300), ("image", "aligned", 420)]
     yield "Align_Sections", {"stack": work / "series" / "images"}, shots
+    pair = correlative_pair(specimen_for(4), "xray", RANGES["full"], 4)
+    for name, image in (("electrons.tif", pair.fixed), ("xrays.tif", pair.moving)):
+        tifffile.imwrite(work / name, image)
+    shots = [("table", "registration", 1380, 130), ("side by side", "registered", 350)]
+    asked = {"fixed": work / "electrons.tif", "moving": work / "xrays.tif", "method": "search"}
+    yield "Register_Images", asked, shots
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import demis_ij
+from demis_ij.aligners.standing import STANDS_OUT
 from demis_ij.display.markup import Html, el, join, px, signed
 from demis_ij.records import Affine
-from demis_ij.register.registering import STANDS_OUT
 from demis_ij.register.results import Registration
 from demis_ij.report import tables
 from demis_ij.report.figures import overlay
@@ -67,7 +67,9 @@ def registration_page(
     notes: Sequence[str] = (),
 ) -> Html:
     """Return the page."""
-    names = [Path(str(facts[k])).name for k in ("fixed", "moving")]
+    paths = [Path(str(facts[k])) for k in ("fixed", "moving")]
+    alike = paths[0].name == paths[1].name
+    names = [f"{p.parent.name}/{p.name}" if alike else p.name for p in paths]
     heading = f"Registering {names[1]} to {names[0]}"
     head = el(
         "head",
@@ -129,7 +131,8 @@ def _pictures(views: Views) -> Html:
         el("article", el("h4", when), overlay(_over(views.fixed, moving), f"v{k}", PICTURE_BYTES), class_="pair")
         for k, (when, moving) in enumerate(shown)
     ]
-    return join(el("h2", "Before and after"), el("p", note, class_="note"), el("div", *cards, class_="pairs"))
+    title = "Before and after" if views.after is not None else "Both as they came"
+    return join(el("h2", title), el("p", note, class_="note"), el("div", *cards, class_="pairs"))
 
 
 def _over(fixed: GREY, moving: GREY) -> CloseUp:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from demis_ij.config import from_dict
@@ -68,10 +69,9 @@ def _row(facts: Mapping[str, Any]) -> dict[str, Any]:
     (a, b, tx), (c, d, ty) = facts["to_moving"] or [[None] * 3] * 2
     x, y = facts["shift_px"] or (None, None)
     return {
-        "fixed": facts["fixed"], "moving": facts["moving"], "matched": facts["matched"],
-        "turn deg": facts["angle_deg"], "scale": facts["scale"],
-        "shift x px": x, "shift y px": y, "error px": facts["sigma_px"],
-        "a": a, "b": b, "tx": tx, "c": c, "d": d, "ty": ty,
+        "fixed": Path(facts["fixed"]).name, "moving": Path(facts["moving"]).name, "matched": facts["matched"],
+        "turn deg": facts["angle_deg"], "scale": facts["scale"], "shift x px": x, "shift y px": y,
+        "error px": facts["sigma_px"], "a": a, "b": b, "tx": tx, "c": c, "d": d, "ty": ty,
         "standing": facts["standing"], "overlap": facts["overlap"], "found by": facts["method"],
         "reason": facts["reason"],
     }  # fmt: skip
