@@ -12,6 +12,8 @@
 ``seam_measure``    how well any layout fits at its seams
 ``finished``        finished runs opened again: `reopen`, `rebuild_report`
 ``aligning``        `run_align`: a stack of sections, aligned into a run folder
+``registering``     `run_register`: two images into register; beside it ``register_pictures`` (what is read of a file),
+                    ``register_files`` (what is left), ``register_pairs`` (a list), ``register_watch`` (a folder, live)
 ``installation``    `examine`: what this installation has, and the remedy for what it lacks
 """
 
