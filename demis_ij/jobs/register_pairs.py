@@ -11,13 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from demis_ij import __version__
 from demis_ij.config import to_dict
 from demis_ij.config.registering import RegisterConfig
-from demis_ij.errors import FormatError, InputError
+from demis_ij.errors import DemisError, FormatError, InputError
 from demis_ij.formats.files import read_raw, read_text
 from demis_ij.jobs.registering import FixedImage, Start, check_sizes, register_settings
 from demis_ij.runs import RunFolder, fingerprint, write_text
+
+PROBLEMS = (DemisError, OSError, ValueError, ArithmeticError, MemoryError, cv2.error)
+"""What one odd image among many can raise, here or in what it is read and registered by: the others are done."""
 
 NEEDED = ("fixed", "moving")
 COLUMNS = (*NEEDED, "name", "fixed_pixel_size", "moving_pixel_size")
@@ -160,8 +165,14 @@ def _registered(
         if fixed is None or fixed.picture.path != pair.fixed:
             fixed = FixedImage(pair.fixed, config, start)
         return {"name": pair.name, **fixed.register(pair.moving, pair.sizes).facts}, fixed
-    except (InputError, OSError) as error:
-        return {**told, "matched": False, "error": " ".join(str(error).split())}, fixed
+    except PROBLEMS as error:
+        return {**told, "matched": False, "error": in_one_line(error)}, fixed
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return what a problem with one image says."""
+    said = " ".join(str(error).split())
+    return said if isinstance(error, DemisError | OSError) else f"{type(error).__name__}: {said}"
 
 
 class _Memory:
@@ -262,6 +273,6 @@ def pairs_csv(done: Sequence[PairOutcome]) -> str:
 
 
 __all__ = [
-    "COLUMNS", "Pair", "PairOutcome", "append_line", "pairs_csv", "pairs_table", "read_pairs", "run_pairs",
-    "whole_lines",
+    "COLUMNS", "PROBLEMS", "Pair", "PairOutcome", "append_line", "in_one_line", "pairs_csv", "pairs_table",
+    "read_pairs", "run_pairs", "whole_lines",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 from demis_ij.config.registering import RegisterConfig
 from demis_ij.errors import InputError
-from demis_ij.jobs.register_pairs import append_line, whole_lines
+from demis_ij.jobs.register_pairs import PROBLEMS, append_line, in_one_line, whole_lines
 from demis_ij.jobs.register_pictures import SUFFIXES
 from demis_ij.jobs.registering import FixedImage
 
@@ -96,7 +97,8 @@ def watch(
     onto = FixedImage(fixed, config)
     yield from (Arrival(f"note: {line}") for line in onto.notes)
     yield Arrival(f"watching {folder}, registering to {fixed}, appending to {path}; Ctrl-C ends it")
-    names = _Names(folder, pattern, {fixed.resolve(), path.resolve()})
+    own = {p.name for p in (fixed, path) if p.resolve().parent == folder.resolve()}
+    names = _Names(folder, pattern, own)
     rate = _Rate()
     while True:
         found, said = names.listed()
@@ -116,8 +118,8 @@ def _registered(onto: FixedImage, image: Path, stamp: Stamp, seen: _Seen, rate: 
     line: dict[str, Any] = {"file": image.name, "size": stamp[0], "mtime_ns": stamp[1]}
     try:
         facts = onto.register(image).facts
-    except (InputError, OSError) as error:
-        problem = " ".join(str(error).split())
+    except PROBLEMS as error:
+        problem = in_one_line(error)
         if not image.exists():
             problem = f"{image}: vanished before it was read"
         line |= {"registration": None, "error": problem}
@@ -179,7 +181,7 @@ def _touch(path: Path) -> None:
 class _Names:
     """What lies in the folder, and which of it is no longer being written."""
 
-    def __init__(self, folder: Path, pattern: str | None, without: set[Path]) -> None:
+    def __init__(self, folder: Path, pattern: str | None, without: set[str]) -> None:
         self._folder, self._pattern, self._without = folder, pattern, without
         self._since: dict[Path, tuple[Stamp, float]] = {}
         self._gone = False
@@ -187,22 +189,26 @@ class _Names:
     def listed(self) -> tuple[list[tuple[Path, Stamp]], str]:
         """Return the images that are there, oldest first, and what there is to say when the folder went or came."""
         try:
-            found = [p for p in self._folder.iterdir() if self._counts(p)]
+            with os.scandir(self._folder) as entries:  # thousands of images: nothing is asked of a file but its size
+                found = [(self._folder / e.name, stamp) for e in entries if (stamp := self._stamp(e)) is not None]
         except OSError as error:
             said = "" if self._gone else f"{self._folder} is gone ({error.strerror}): waiting for it"
             self._gone = True
             return [], said
         said = f"{self._folder} is back" if self._gone else ""
         self._gone = False
-        stamped = [(p, stamp) for p in found if (stamp := _stamp(p)) is not None]
-        return sorted(stamped, key=lambda e: (e[1][1], e[0].name)), said
+        return sorted(found, key=lambda e: (e[1][1], e[0].name)), said
 
-    def _counts(self, path: Path) -> bool:
-        if path.name.startswith(".") or path.resolve() in self._without:
-            return False
-        if self._pattern is not None:
-            return fnmatch(path.name, self._pattern) and not path.is_dir()
-        return path.suffix.lower() in SUFFIXES and not path.is_dir()
+    def _stamp(self, entry: os.DirEntry[str]) -> Stamp | None:
+        """Return size and time of an image; None for what is none, or has vanished."""
+        if entry.name.startswith(".") or entry.name in self._without:
+            return None
+        named = entry.name.lower().endswith(SUFFIXES) if self._pattern is None else fnmatch(entry.name, self._pattern)
+        try:
+            told = entry.stat() if named and not entry.is_dir() else None
+        except OSError:
+            return None
+        return None if told is None else (told.st_size, told.st_mtime_ns)
 
     def still(self, found: list[tuple[Path, Stamp]]) -> tuple[list[tuple[Path, Stamp]], bool]:
         """Return those that have not changed for a while, and whether there are others."""
@@ -213,15 +219,6 @@ class _Names:
         }
         ready = [(p, s) for p, s in found if now - self._since[p][1] >= STILL_S]
         return ready, len(ready) < len(found)
-
-
-def _stamp(path: Path) -> Stamp | None:
-    """Return size and time of a file, None when it has vanished."""
-    try:
-        told = path.stat()
-    except OSError:
-        return None
-    return (told.st_size, told.st_mtime_ns)
 
 
 class _Rate:

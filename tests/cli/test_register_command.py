@@ -14,6 +14,7 @@ from made_pictures import cells, off
 from registered import QUICK, SIDE, TRUTH, grey, write_bad, write_pair
 
 from demis_ij.formats.warps_itk import read_itk
+from demis_ij.jobs.registering import FixedImage
 from demis_ij.records import Affine
 
 
@@ -199,6 +200,27 @@ def test_pairs_that_are_done_are_not_done_again(demis, listed, tmp_path, monkeyp
 
     assert again == first
     assert (tmp_path / "run" / "registrations.jsonl").read_bytes() == kept
+
+
+def test_ctrl_c_keeps_the_pairs_that_are_done(demis, listed, tmp_path, monkeypatch):
+    real = FixedImage.register
+
+    def stopped(self, path, sizes=None):
+        if path.name == "other.tif":
+            raise KeyboardInterrupt
+        return real(self, path, sizes)
+
+    words = ("register", "--pairs", listed, *QUICK, "--out", tmp_path / "run")
+    with monkeypatch.context() as patched:
+        patched.setattr(FixedImage, "register", stopped)
+        said = demis(*words)
+
+    assert said.code == 130
+    assert "the same command goes on from there" in said.err
+    assert "1 of 2 pairs matched" in said.out
+    assert len((tmp_path / "run" / "registrations.csv").read_text().splitlines()) == 3
+    assert "1 of 3 pairs matched" in demis(*words).out
+    assert len((tmp_path / "run" / "registrations.csv").read_text().splitlines()) == 4
 
 
 @pytest.mark.parametrize(
