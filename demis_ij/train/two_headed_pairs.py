@@ -24,6 +24,7 @@ _FIELD = (190.0, 500.0)  # px of the specimen that a picture covers
 
 
 _SMALL = 1 / 6  # of the range
+_PARTNER = 0.8  # how often a specimen with a partner shows it
 
 Pair = tuple[Plane, Plane, Plane, Plane, NDArray[np.float64], str]
 
@@ -118,7 +119,7 @@ def make_pair(
 
 
 def _drawn_kind(specimen: Specimen, rng: np.random.Generator) -> str:
-    if specimen.partner is not None and rng.random() < 0.7:
+    if specimen.partner is not None and rng.random() < _PARTNER:
         return "partner"
     return str(rng.choice(list(SHARES), p=np.array(list(SHARES.values())) / sum(SHARES.values())))
 
