@@ -31,6 +31,7 @@ from demis_ij.config import (
     ValidationConfig,
 )
 from demis_ij.config.autoencoder import AutoencoderConfig
+from demis_ij.config.registering import RegisterConfig
 from demis_ij.config.ssemnet import SsemnetConfig
 from demis_ij.config.two_headed import TwoHeadedConfig
 from demis_ij.train.samples import SampleSpec
@@ -270,6 +271,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "validation": lambda: settings_table(ValidationConfig),
     "architecture": lambda: settings_table(ArchitectureConfig),
     "ssemnet": lambda: settings_table(SsemnetConfig),
+    "register": lambda: settings_table(RegisterConfig),
     "autoencoder": lambda: settings_table(AutoencoderConfig),
     "two_headed": lambda: settings_table(TwoHeadedConfig),
     "grids_config": lambda: settings_table(GridsConfig),
@@ -281,6 +283,7 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 PAGES = (
     DOCS / "howto" / "config.md",
+    DOCS / "howto" / "register.md",
     DOCS / "howto" / "ssemnet.md",
     DOCS / "howto" / "synth.md",
     DOCS / "howto" / "train.md",
