@@ -33,6 +33,7 @@ from demis_ij.align.memory import Memory
 from demis_ij.align.repeats import with_repeats
 from demis_ij.align.results import AlignResult, PairEvidence, placed
 from demis_ij.align.sections import ArraySections, Looked, Pyramid, Sections, StackSections, prepare
+from demis_ij.align.steadying import steadied
 from demis_ij.align.verdicts import Judged, judged
 from demis_ij.align.wording import section_verdicts, warnings_of
 from demis_ij.config.aligning import AlignConfig
@@ -258,7 +259,12 @@ class _Work:
             return comparison_at(some, levels[0], levels, smoothness[0], self.config)
 
         found = put_in_place(series, names, worlds, levels, self.config, compare)
-        motion = bridged_motions(found.motion, usable, self.sections.z, canvas)
+        moved = found.motion
+        if self.config.method == "joint":
+            there = [m @ w for m, w in zip(moved, worlds, strict=True)]
+            steady = steadied(series, there, levels, self.config.anchor)
+            moved = tuple(s @ m for s, m in zip(steady, moved, strict=True))
+        motion = bridged_motions(moved, usable, self.sections.z, canvas)
         rows = np.array([[m.a, m.b, m.c, m.d, m.tx, m.ty] for m in motion])
         self.memory.put("placed", {"motion": rows, "notes": np.array(found.notes, dtype=np.str_)})
         self.tell("turns and shifts", 1, 1)

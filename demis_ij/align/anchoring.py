@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dctn, idctn
+from scipy.fft import dct, dctn, idct, idctn
 
 from demis_ij.records import Offsets
 
@@ -70,6 +70,35 @@ def released(
         waves[:, :, band] *= (stiffness / (stiffness + found))[:, None, None]
     whole = np.concatenate([np.zeros_like(waves[:1]), waves])
     return np.asarray(idctn(whole, axes=(0, 2, 3), norm="ortho"), np.float32), tuple(anchors)
+
+
+def released_motions(positions: NDArray[np.float64], *, anchor: float, most_step_px: float) -> NDArray[np.float64]:
+    """Return the part of motions of whole sections that put them beside their place; as `released`, in one band.
+
+    Parameters
+    ----------
+    positions : ndarray of shape (n, k)
+        Motions that align every section with its neighbours, px.
+    anchor : float
+        Multiplies what the data say.
+    most_step_px : float
+        What may be left between neighbouring sections, root mean square.
+
+    Returns
+    -------
+    ndarray of shape (n, k)
+        Of mean 0 along the stack.
+    """
+    count = len(positions)
+    if count < 2:
+        return np.zeros_like(positions)
+    waves = dct(positions, axis=0, norm="ortho")
+    stiffness = 2 - 2 * np.cos(np.pi * np.arange(1, count) / count)
+    power = (waves[1:] ** 2).sum(axis=1)
+    found = _stepping_little(_likeliest(power, stiffness) * anchor, power / count, stiffness, most_step_px)
+    waves[0] = 0
+    waves[1:] *= (stiffness / (stiffness + found))[:, None]
+    return np.asarray(idct(waves, axis=0, norm="ortho"))
 
 
 def _bands(rows: int, cols: int) -> list[NDArray[np.bool_]]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from demis_ij.aligners.standing import STANDS_OUT, standing
 from demis_ij.aligners.structure import Mask
 from demis_ij.aligners.structure_fit import Fit, Freedom
 from demis_ij.aligners.structure_search import Place, places, scales_between, turns_between
@@ -27,13 +28,10 @@ from demis_ij.records import Affine
 from demis_ij.register.baselines import BASELINES
 from demis_ij.register.looks import LEVELS, Look, factors, full_px, looked_at, reduced_px
 from demis_ij.register.results import Registration, unmatched
-from demis_ij.register.standing import standing
 
 Guess = Callable[[Look, Look], Affine | None]
 """A start from both looks: px of the fixed look to px of the moving one."""
 
-STANDS_OUT = 8.5
-"""Standard deviations from which a place is no chance; strangers were seen to reach 6.2, pairs at least 13."""
 _SEARCHED, _JUDGED, _LAST = LEVELS
 _STEPS = {8: 12, 4: 12, 2: 8}
 _KEPT = {8: 6, 4: 2, 2: 1}  # how many places are fitted at each level

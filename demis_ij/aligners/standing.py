@@ -9,6 +9,8 @@ from scipy import fft
 from demis_ij.aligners.structure import Structure, turned
 from demis_ij.records import Affine
 
+STANDS_OUT = 8.5
+"""Standard deviations from which a place is no chance; strangers were seen to reach 6.2, pairs at least 13."""
 _FAR_FRAC = 1 / 12  # of the shorter side: shifts beyond that are elsewhere
 _LEAST_COMMON = 0.4  # of the overlap, that a shift elsewhere must have
 
