@@ -117,7 +117,11 @@ def two_headed_page(trained: TrainedTwoHeaded) -> Html:
         el("h1", heading),
         el("p", _said(trained.facts)),
         el("h2", "Predicted and true parameters, two passes"),
-        el("p", "Test pairs are of images that were never trained on.", class_="note"),
+        el(
+            "p",
+            "Blue: training. Orange: test, of images that were never trained on. The line is prediction = truth.",
+            class_="note",
+        ),
         el("div", *plots, class_="charts"),
         el("h2", "Training"),
         el(
