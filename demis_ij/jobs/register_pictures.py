@@ -210,15 +210,26 @@ def _tiff_samples(path: Path) -> NDArray[Any] | None:
         axes = str(series.axes)
         if not set(axes) & set("CS") or axes.index("X") < axes.index("Y"):
             return None
-        held = np.asarray(series.asarray())
-    for axis in [a for a in axes if a not in "CSYX"]:
-        held, axes = np.take(held, 0, axis=axes.index(axis)), axes.replace(axis, "")
+        held = _first_place(series, axes)
+    axes = "".join(a for a in axes if a in "CSYX")
     order = [axes.index(a) for a in axes if a in "CS"] + [axes.index("Y"), axes.index("X")]
     flat = np.transpose(held, order)
     flat = flat.reshape(-1, *flat.shape[-2:])
     if "S" in axes and len(flat) == 4 and "C" not in axes:
         flat = flat[:3]  # the fourth of a colour image is alpha
     return flat if len(flat) > 1 else None
+
+
+def _first_place(series: Any, axes: str) -> NDArray[Any]:
+    """Return what lies at the first place of all axes but channels and px; of a long stack only that is read."""
+    shape = [n for n, a in zip(series.shape, axes, strict=True) if a in "CSYX"]
+    if series.size == int(np.prod(shape)):
+        return np.asarray(series.asarray()).reshape(shape)
+    import zarr
+
+    with series.aszarr(level=0) as store:
+        whole: Any = zarr.open_array(store, mode="r")
+        return np.asarray(whole[tuple(slice(None) if a in "CSYX" else 0 for a in axes)])
 
 
 __all__ = ["SUFFIXES", "Picture", "Samples", "all_samples", "read_picture"]

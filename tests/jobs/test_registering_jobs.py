@@ -167,7 +167,8 @@ def test_colour_and_channels_keep_all_they_have(two: tuple[Path, Path], tmp_path
 def test_channels_of_files_are_told_apart_from_depth_and_alpha(tmp_path: Path) -> None:
     plane = grey(cells(1, 64))
     tifffile.imwrite(tmp_path / "z.tif", np.stack([plane] * 4), imagej=True, metadata={"axes": "ZYX"})
-    tifffile.imwrite(tmp_path / "zc.tif", np.stack([[plane] * 2] * 3), imagej=True, metadata={"axes": "ZCYX"})
+    deep = np.stack([[plane + k, plane + 9] for k in range(3)])
+    tifffile.imwrite(tmp_path / "zc.tif", deep, imagej=True, metadata={"axes": "ZCYX"})
     tifffile.imwrite(tmp_path / "rgb.tif", np.stack([plane] * 3, axis=-1), photometric="rgb")
     tifffile.imwrite(tmp_path / "rgba.tif", np.stack([plane] * 4, axis=-1), photometric="rgb", extrasamples=[2])
 
@@ -176,6 +177,7 @@ def test_channels_of_files_are_told_apart_from_depth_and_alpha(tmp_path: Path) -
     assert {k: (len(v.planes), v.is_colour) for k, v in found.items()} == {
         "z": (1, False), "zc": (2, False), "rgb": (3, True), "rgba": (3, True),
     }  # fmt: skip
+    assert all(np.array_equal(read, wrote) for read, wrote in zip(found["zc"].planes, deep[0], strict=True))
 
 
 def test_what_was_interrupted_leaves_no_image_and_is_done_by_the_same_again(
