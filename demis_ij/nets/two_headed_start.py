@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -13,12 +14,16 @@ from demis_ij.nets.two_headed_frames import predict
 from demis_ij.nets.two_headed_weights import load_two_headed
 from demis_ij.records import Affine
 
+_WARM_PX = 128
+
 Ask = Callable[[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]], Affine | None]
 """Fixed picture, moving picture and their masks: px of the fixed one to px of the moving one, or no opinion."""
 
 
 def two_headed_start(weights: str, device: str = "auto", threads: int = 0) -> Ask:
     """Return what asks a two-headed network.
+
+    It is asked once for nothing: what torch sets up at a first call, which takes seconds, is no part of the first pair.
 
     Parameters
     ----------
@@ -48,6 +53,8 @@ def two_headed_start(weights: str, device: str = "auto", threads: int = 0) -> As
         except InputError:  # nothing of a picture is left in the network's frame: it has no opinion
             return None
 
+    noise, mask = np.random.default_rng(0).random((_WARM_PX, _WARM_PX), np.float32), np.ones((_WARM_PX,) * 2, bool)
+    ask(noise, noise, mask, mask)
     return ask
 
 
