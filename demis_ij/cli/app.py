@@ -15,6 +15,7 @@ from demis_ij import __version__
 from demis_ij.cli import (
     aligning,
     comparing_align,
+    evaluating_register,
     evaluation,
     fiji,
     imagej,
@@ -47,6 +48,7 @@ training_two_headed.add_to(app)
 synthesis.add_to(app)
 evaluation.add_to(app)
 comparing_align.add_to(app)
+evaluating_register.add_to(app)
 fiji.add_to(app)
 imagej.add_to(app)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ from demis_ij.errors import DemisError, InputError
 from demis_ij.evaluate.kept import Kept
 from demis_ij.evaluate.scores import FAIL_PX, RegisterScore, number
 from demis_ij.evaluate.summary import Row
+from demis_ij.records import Affine
 from demis_ij.register.registering import Guess, Registrar
 from demis_ij.synth.correlative_pairs import (
     KINDS,
@@ -31,6 +34,7 @@ from demis_ij.synth.correlative_pairs import (
     specimen_for,
     stranger_pair,
 )
+from demis_ij.synth.specimens import Specimen
 
 STRANGERS = "strangers"
 SCENES = tuple(
@@ -81,7 +85,7 @@ def read_method(text: str, *, threads: int = 1) -> RegisterMethod:
 
 
 def made_pair(scene: str, number_: int, side: int = 512) -> CorrelativePair:
-    """Return the n-th pair of a scene; every second one of tissue, the others of materials.
+    """Return the n-th pair of a scene; every second one of materials, the others of tissue.
 
     Raises
     ------
@@ -91,12 +95,17 @@ def made_pair(scene: str, number_: int, side: int = 512) -> CorrelativePair:
     if scene not in SCENES:
         msg = f"no scene {scene!r}; there are {', '.join(SCENES)}"
         raise InputError(msg)
-    own = specimen_for(number_, side, tissue=number_ % 2 == 0)
+    own = _specimen(number_, side, tissue=number_ % 2 == 1)
     if scene == STRANGERS:
-        other = specimen_for(number_ + 5000, side, tissue=number_ % 3 != 0)
+        other = _specimen(number_ + 5000, side, tissue=number_ % 3 == 1)
         return stranger_pair(own, other, KINDS[number_ % len(KINDS)], number_, side=side)
     kind, span = scene.split("/")
     return correlative_pair(own, kind, RANGES[span], number_, side=side)
+
+
+@lru_cache(maxsize=2)
+def _specimen(number_: int, side: int, *, tissue: bool) -> Specimen:
+    return specimen_for(number_, side, tissue=tissue)
 
 
 def evaluate_registrations(
@@ -124,8 +133,8 @@ def evaluate_registrations(
     memory, total, done = kept or Kept(None), len(scenes) * count * len(methods), 0
     guesses = {m.name: guesser(m.config) for m in methods}
     out: list[RegisterScore] = []
-    for scene in scenes:
-        for index in range(count):
+    for index in range(count):  # all scenes of one specimen, for it takes longer to make than to register
+        for scene in scenes:
             pair: CorrelativePair | None = None
             for method in methods:
                 progress(f"{scene}: {method.name}", done, total)
@@ -137,6 +146,7 @@ def evaluate_registrations(
                     found = [scored(scene, index, pair, method, guesses[method.name])]
                     memory.put(found, *key)
                 out += found
+    out.sort(key=lambda s: (scenes.index(s.scene), s.pair))
     progress("done", total, total)
     return out
 
@@ -165,7 +175,20 @@ def scored(scene: str, index: int, pair: CorrelativePair, method: RegisterMethod
         blank, matched=found.matched, error_px=None if error_px is None else number(error_px),
         sigma_px=number(found.sigma_px), standing=number(found.standing) or 0.0, route=found.method,
         wall_s=wall, cpu_s=time.process_time() - cpu,
+        true=parameters(pair.to_moving, pair.fixed.shape), found=parameters(found.to_moving, pair.fixed.shape),
     )  # fmt: skip
+
+
+def parameters(to_moving: Affine | None, shape: tuple[int, ...]) -> tuple[float, ...]:
+    """Return angle (degrees), logarithm of the scale, and the shifts x and y of the middle (parts of the field).
+
+    Empty when there is no transform.
+    """
+    if to_moving is None:
+        return ()
+    middle = np.array([(shape[1] - 1) / 2, (shape[0] - 1) / 2])
+    x, y = (to_moving(middle) - middle) / (shape[1], shape[0])
+    return float(np.degrees(to_moving.angle)), log(to_moving.scale), float(x), float(y)
 
 
 def register_rows(scores: Sequence[RegisterScore]) -> list[Row]:
@@ -190,8 +213,20 @@ def _values(scores: Sequence[RegisterScore]) -> dict[str, float]:
         "error_px": _quantile(errors, 0.5),
         "error_95_px": _quantile(errors, 0.95),
         "error_per_sigma": float(np.median(ratios)) if ratios else nan,
+        **_explained(scores),
         "by_network": float(np.mean([s.route == "network" for s in scores])),
     }
+
+
+def _explained(scores: Sequence[RegisterScore]) -> dict[str, float]:
+    """Return R^2 of each of the four numbers over the pairs that were not refused."""
+    held = [(s.true, s.found) for s in scores if s.true and s.found]
+    if len(held) < 2:
+        return {}
+    true, found = (np.array([pair[k] for pair in held]) for k in (0, 1))
+    left, spread = ((true - found) ** 2).sum(axis=0), ((true - true.mean(axis=0)) ** 2).sum(axis=0)
+    names = ("angle", "log_scale", "shift_x", "shift_y")
+    return {f"r2_{n}": float(1 - a / b) for n, a, b in zip(names, left, spread, strict=True) if b > 0}
 
 
 def _quantile(ordered: NDArray[np.float64], share: float) -> float:

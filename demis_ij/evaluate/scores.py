@@ -210,6 +210,8 @@ class RegisterScore:
         What found it.
     wall_s, cpu_s : float
         All of it, images in memory.
+    true, found : tuple of float
+        Angle (degrees), logarithm of the scale, shifts x and y (parts of the field); empty where there is none.
     """
 
     scene: str
@@ -224,6 +226,8 @@ class RegisterScore:
     route: str = ""
     wall_s: float = 0.0
     cpu_s: float = 0.0
+    true: tuple[float, ...] = ()
+    found: tuple[float, ...] = ()
 
 
 def number(value: float, digits: int = 6) -> float | None:

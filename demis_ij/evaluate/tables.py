@@ -128,6 +128,10 @@ REGISTER_COLUMNS: tuple[Column, ...] = (
     Column("error_px", "error px", "mean error of the fixed image's corners, median of pairs, failures infinite", 2),
     Column("error_95_px", "  95 %", "19 of 20 pairs are below", 2),
     Column("error_per_sigma", "error / sigma", "error over what the method expected, median", 2),
+    *(
+        Column(f"r2_{name}", f"R2 {name}", f"coefficient of determination of the {name}, pairs not refused", 4)
+        for name in ("angle", "log_scale", "shift_x", "shift_y")
+    ),
     Column("recognised", "strangers", "share of pairs with nothing in common that are refused"),
     Column("by_network", "by network", "share of pairs where the network's start held"),
     Column("wall_ms", "wall ms", "milliseconds a pair on the clock, median", 0),
