@@ -226,12 +226,11 @@ def test_any_other_tiff_is_read_whole_and_the_same(tmp_path, options):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_of_a_large_tiled_tiff_only_tiles_that_are_needed_are_read(tmp_path, monkeypatch, dtype):
+def test_of_a_large_tiled_tiff_only_tiles_that_are_needed_are_read(tmp_path, dtype):
     made = noise(dtype, (333, 290))
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, made, tile=(64, 96), compression="zlib", predictor=dtype != "float32")
-    monkeypatch.setattr(opening, "WHOLE_PX", 1000)
-    found = opening.opened(Tile("a", path, made.shape))
+    found = opening.opened(Tile("a", path, made.shape), whole_px=1000)
     assert not isinstance(found, np.ndarray)
     for box in (Box(0, 0, 290, 333), Box(60, 70, 200, 131), Box(280, 320, 290, 333), Box(95, 63, 97, 65)):
         np.testing.assert_array_equal(found[box.slices], made[box.slices])

@@ -53,8 +53,7 @@ def test_progress_says_what_is_being_done_and_how_far_it_is(worker, sections: Pa
 
     assert worker.final(task)["responseType"] == "COMPLETION"
     told = [a for a in worker.of(task, "UPDATE") if "message" in a]
-    assert told[0]["message"] == "reading the stack"
-    assert len({a["message"] for a in told}) > 2
+    assert len({a["message"] for a in told}) >= 2  # few enough a second for a window: what is over at once is not told
     assert all(0 <= a["current"] <= a["maximum"] for a in told)
 
 
