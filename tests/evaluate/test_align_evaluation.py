@@ -88,6 +88,15 @@ def test_folds_are_found(moderate):
     assert found["folded_frac"] > 0
 
 
+def test_every_method_gains_where_neighbours_show_the_same(volume):
+    stack = in_memory("same", volume, CASES["same"], 1)
+
+    scores = evaluate_stacks([source(stack)], [read_method("joint"), read_method("chain:flow,anchor=2")])
+
+    assert all(s.measures["dice"] > s.measures["dice_before"] for s in scores)
+    assert all(s.measures["residual_px"] < s.measures["residual_px_before"] for s in scores)
+
+
 def test_a_method_gains_and_what_was_measured_is_not_measured_again(moderate, tmp_path, monkeypatch):
     methods = [read_method("joint"), read_method("chain:flow,anchor=2")]
     one = evaluate_stacks([source(moderate)], methods, kept=Kept(tmp_path))

@@ -11,6 +11,9 @@ import pytest
 import tifffile
 from worker_client import HOSTILE
 
+from demis_ij.worker.tasks import Tell
+from demis_ij.worker.verbs import verb_named
+
 SIDE = 128
 SHIFTS = [(8, 8), (10, 7), (7, 9), (9, 9), (8, 7)]
 
@@ -48,12 +51,24 @@ def test_a_folder_is_aligned_beside_itself_with_a_volume_for_imagej(worker, sect
         assert Path(found["files"][name]).is_file()
 
 
-def test_progress_says_what_is_being_done_and_how_far_it_is(worker, sections: Path) -> None:
+def test_progress_says_what_is_being_done_and_how_far_it_is(sections: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    verb = verb_named("align")
+    given = verb.checked("align", {"layout": str(sections), "method": "chain:affine"})
+
+    verb.run(given, Tell(lambda what, done, total: told.append((what, done, total))))
+
+    assert told[0][0] == "reading the stack"
+    assert len({what for what, _, _ in told}) > 2
+    assert all(0 <= done <= total for _, done, total in told)
+
+
+def test_progress_reaches_the_client(worker, sections: Path) -> None:
     task = worker.start("align", {"layout": sections, "method": "chain:affine"})
 
     assert worker.final(task)["responseType"] == "COMPLETION"
     told = [a for a in worker.of(task, "UPDATE") if "message" in a]
-    assert len({a["message"] for a in told}) >= 2  # few enough a second for a window: what is over at once is not told
+    assert told  # of updates that follow each other at once only the last goes out
     assert all(0 <= a["current"] <= a["maximum"] for a in told)
 
 
