@@ -103,19 +103,20 @@ class Series:
 
 
 def pairs_of(z: Sequence[float], neighbours: int) -> list[tuple[int, int, float]]:
-    """Return (fixed, moving, weight) of the pairs to compare: places in a series, weight 1 over distance^4.
+    """Return (fixed, moving, weight) of the pairs to compare: places in a series, weight 1 over (steps apart)^4.
 
     Where the nearest sections can be compared, those further away hardly count: tissue goes its own way over two
-    steps. Where a nearest one is damaged, they are what there is.
+    steps. Across a section that is missing the nearest ones are all there is: they count fully, however far apart, or
+    what lies before the gap and what lies behind it would be tied to nothing.
 
     Examples
     --------
     >>> pairs_of([0, 1, 3], 2)
-    [(0, 1, 1.0), (0, 2, 0.012345679012345678), (1, 2, 0.0625)]
+    [(0, 1, 1.0), (0, 2, 0.0625), (1, 2, 1.0)]
     """
     count = len(z)
     found = [(i, i + k) for i in range(count) for k in range(1, neighbours + 1) if i + k < count]
-    return [(i, j, max(1.0, z[j] - z[i]) ** -4) for i, j in found]
+    return [(i, j, float(j - i) ** -4) for i, j in found]
 
 
 class Comparison:

@@ -92,17 +92,32 @@ def test_a_shift_common_to_all_sections_changes_nothing(bent, solved) -> None:
     assert np.median(np.abs(here - there[:, :, : here.shape[2], : here.shape[3]])) < 0.3  # px
 
 
-def test_one_bad_section_does_not_move_its_neighbours(bent, solved) -> None:
+@pytest.fixture(scope="module")
+def with_noise(bent, solved) -> tuple[AlignResult, np.ndarray, np.ndarray]:
+    """Noise for section 4: the result, and how far the neighbours among the others are apart, with it and without."""
     images, masks, fields = bent
     noise = np.random.default_rng(5).uniform(0, 255, images[0].shape).astype(np.float32)
-
     result = align([noise if k == 4 else i for k, i in enumerate(images)], replace(QUICK, coarse="none"), masks=masks)
-
     good = [k for k in range(8) if k != 4]
-    after = disagreement([result.warps[k] for k in good], [fields[k] for k in good])
-    without = disagreement([solved.warps[k] for k in good], [fields[k] for k in good])
+    after, without = (
+        disagreement([w[k] for k in good], [fields[k] for k in good]) for w in (result.warps, solved.warps)
+    )
+    return result, after, without
+
+
+def test_a_bad_section_is_told_and_moves_no_section_that_has_another_neighbour(with_noise) -> None:
+    result, after, without = with_noise
+    assert np.delete(after, 3).max() < np.delete(without, 3).max() + 0.1  # px; pair 3 lies across the bad section
     assert after.mean() < without.mean() + 1  # px, of six that the sections were apart
     assert any("section 4: hardly like its neighbours" in line for line in result.warnings)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a section of noise has more say than the good pair across it: it is not bridged"
+)
+def test_one_bad_section_does_not_move_its_neighbours(with_noise) -> None:
+    _, after, without = with_noise
+    assert after.mean() < without.mean() + 0.5
 
 
 def test_a_hole_has_no_say(bent) -> None:
@@ -126,20 +141,20 @@ def test_a_missing_section_is_bridged_and_said(bent) -> None:
     between = (result.offsets()[2] + result.offsets()[4]) / 2
     np.testing.assert_allclose(result.offsets()[3], between, atol=1e-4)
     good = [k for k in range(8) if k != 3]
-    assert disagreement([result.warps[k] for k in good], [fields[k] for k in good]).mean() < 1.5
+    assert disagreement([result.warps[k] for k in good], [fields[k] for k in good]).max() < 1  # px; across it, too
 
 
 def test_blocks_and_the_whole_agree_to_a_tenth_of_a_pixel() -> None:
     side, still = 224, replace(QUICK, coarse="none")
-    shown = [seen_through(i, bend(k, sd=5, side=side)) for k, i in enumerate(tissue(4, side))]
+    shown = [seen_through(i, bend(k, sd=5, side=side)) for k, i in enumerate(tissue(5, side))]
     images, masks = [s for s, _ in shown], [m for _, m in shown]
 
     whole = align(images, still, masks=masks)
-    blocks = align(images, replace(still, block_px=120), masks=masks)
+    blocks = align(images, replace(still, block_px=100), masks=masks)
 
     apart = np.abs(whole.offsets() - blocks.offsets())[:, :, 6:-6, 6:-6]
     assert apart.max() > 0  # they were not one block
-    assert np.percentile(apart, 95) < 0.1  # px
+    assert np.percentile(apart, 98) < 0.1  # px
 
 
 def test_a_middle_section_that_nothing_else_can_judge_is_judged_by_its_neighbours() -> None:
