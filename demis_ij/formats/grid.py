@@ -16,7 +16,7 @@ from demis_ij import images
 from demis_ij.errors import InputError
 from demis_ij.records import Affine, Layout, Tile
 
-IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".bmp", ".pgm", ".webp")
+IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".bmp", ".pgm", ".webp", ".mha", ".mhd")
 ORDERS = ("row", "column", "snake-row", "snake-column")
 STARTS = ("top-left", "top-right", "bottom-left", "bottom-right")
 STAGE_AXES = ("+x+y", "-x+y", "+x-y", "-x-y", "+y+x", "-y+x", "+y-x", "-y-x")

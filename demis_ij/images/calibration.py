@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tifffile
 
+from demis_ij.images.metaimage import is_metaimage, open_metaimage
 from demis_ij.images.reading import (
     TIFF_MAGIC,
     first_bytes,
@@ -68,7 +69,8 @@ def pixel_size(path: Path) -> tuple[float, str] | None:
     """Return the side of a pixel and its unit (nm, or µm from 1000 nm on) as the file says, or None.
 
     Looked for in this order: Thermo Fisher (FEI), Zeiss SmartSEM and TESCAN headers, OME-XML, ImageJ, and the TIFF
-    resolution tags, which are believed only below 5 µm: coarser ones are a printer's or a screen's.
+    resolution tags, which are believed only below 5 µm: coarser ones are a printer's or a screen's. Of a MetaImage
+    the spacing counts, which ITK takes as mm, below 1 mm: 1 is what is written when nobody said.
 
     Raises
     ------
@@ -76,6 +78,9 @@ def pixel_size(path: Path) -> tuple[float, str] | None:
         When the file is missing or broken; it names the file.
     """
     path = Path(path)
+    if is_metaimage(path):
+        side = open_metaimage(path).pixel_mm
+        return None if side is None else _length(side, "mm")
     if first_bytes(path, 4) not in TIFF_MAGIC:
         return None
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from demis_ij.errors import InputError
 from demis_ij.images.masks import data_mask
+from demis_ij.images.metaimage import is_metaimage, metaimage_plane
 from demis_ij.images.reading import TIFF_MAGIC, Mask, first_bytes, grey_dtype, mapped_plane, read, tiff_page, translated
 from demis_ij.images.sections import tile_mask
 from demis_ij.images.warping import Pixels
@@ -58,6 +59,8 @@ def opened_labels(tile: Tile) -> Pixels:
     """
     if is_zarr(tile.path):
         plane: Pixels = translated(tile.path, lambda: zarr_plane(tile.path, tile.page))
+    elif is_metaimage(tile.path):
+        plane = metaimage_plane(tile.path, tile.page)
     elif first_bytes(tile.path, 4) in TIFF_MAGIC:
         mapped = mapped_plane(tile.path, tile.page)
         plane = translated(tile.path, lambda: _tiff_samples(tile)) if mapped is None else mapped

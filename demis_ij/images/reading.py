@@ -16,6 +16,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from demis_ij.errors import InputError
+from demis_ij.images.metaimage import is_metaimage, metaimage_plane, open_metaimage
 from demis_ij.images.zarr_planes import is_zarr, zarr_plane
 from demis_ij.records import Layout, Tile
 
@@ -201,10 +202,11 @@ def read(path: Path, page: int | None = None) -> Grey:
     Parameters
     ----------
     path : Path
-        TIFF, what OpenCV reads (PNG, JPEG, BMP, PGM, ...), or the folder of an OME-Zarr. Any characters may occur in
-        it.
+        TIFF, what OpenCV reads (PNG, JPEG, BMP, PGM, ...), MetaImage (.mha, .mhd), or the folder of an OME-Zarr. Any
+        characters may occur in it.
     page : int or None
-        0-based page of a multi-page TIFF, or plane of an OME-Zarr (`demis_ij.images.zarr_planes`); None is the first.
+        0-based page of a multi-page TIFF, or plane of an OME-Zarr (`demis_ij.images.zarr_planes`) or of a MetaImage;
+        None is the first.
 
     Raises
     ------
@@ -215,6 +217,9 @@ def read(path: Path, page: int | None = None) -> Grey:
     if is_zarr(path):
         plane: Grey = translated(path, lambda: _as_grey(zarr_plane(path, page)[:, :], path))
         return plane
+    if is_metaimage(path):
+        slice_: Grey = translated(path, lambda: _as_grey(metaimage_plane(path, page), path))
+        return slice_
     is_tiff = first_bytes(path, 4) in TIFF_MAGIC
     pixels: Grey = translated(path, lambda: (_read_tiff if is_tiff else _read_other)(path, page))
     return pixels
@@ -244,6 +249,9 @@ def _header(path: Path, page: int | None) -> tuple[tuple[int, int], np.dtype[Any
     if is_zarr(path):
         plane = zarr_plane(path, page)
         return plane.shape, grey_dtype(plane.dtype)
+    if is_metaimage(path):
+        told = open_metaimage(path)
+        return (told.shape[-2], told.shape[-1]), grey_dtype(told.dtype.newbyteorder("="))
     head = first_bytes(path, 32)
     if head[:4] in TIFF_MAGIC:
         with tifffile.TiffFile(path) as tiff:

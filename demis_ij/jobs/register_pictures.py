@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from demis_ij.errors import InputError
 from demis_ij.images.calibration import pixel_size
 from demis_ij.images.masks import data_mask
+from demis_ij.images.metaimage import is_metaimage, metaimage_plane
 from demis_ij.images.opening import opened
 from demis_ij.images.reading import TIFF_MAGIC, first_bytes, grey_dtype, read, translated
 from demis_ij.images.warping import Pixels
@@ -23,7 +24,7 @@ from demis_ij.records import Affine, Tile
 from demis_ij.register.looks import LEAST_PX, at_level
 from demis_ij.sinks.calibration import to_metres
 
-SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".webp")
+SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".webp", ".mha", ".mhd")
 """What is taken for an image in a folder, unless names are asked for."""
 _FINER = 4  # px a side that are read for one that is looked at, at most twice that
 _BAND = 1024  # rows that are reduced at once
@@ -170,6 +171,9 @@ def all_samples(path: Path) -> Samples:
     """
     if is_zarr(path):
         return Samples(tuple(_zarr_channels(path)))
+    if is_metaimage(path):
+        found = metaimage_plane(path, None)
+        return _of_last_axis(found) if found.ndim == 3 else Samples((opened(Tile(path.name, path, (0, 0))),))
     if first_bytes(path, 4) not in TIFF_MAGIC:
         data = np.frombuffer(path.read_bytes(), np.uint8)
         found = translated(path, lambda: cv2.imdecode(data, cv2.IMREAD_UNCHANGED))
@@ -180,6 +184,12 @@ def all_samples(path: Path) -> Samples:
         if held is not None:
             return _colour(np.moveaxis(held, 0, -1)) if len(held) == 3 and held.dtype == np.uint8 else _channels(held)
     return Samples((opened(Tile(path.name, path, (0, 0))),))
+
+
+def _of_last_axis(image: NDArray[Any]) -> Samples:
+    if image.shape[2] in {3, 4} and image.dtype == np.uint8:
+        return _colour(image)
+    return _channels(np.moveaxis(image, -1, 0))
 
 
 def _colour(image: NDArray[Any]) -> Samples:
