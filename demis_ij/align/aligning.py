@@ -4,6 +4,7 @@
 
     prepare (read, mask, even out, reduce; what cannot be compared is left to be bridged)
       ─▶ put in place (turns and shifts, only where neighbours do not fit as they lie)
+      ─▶ leave out (what shows something else than both its neighbours is left to be bridged)
       ─▶ relax (evidence between neighbours, one solve for all sections; coarse to fine)
       ─▶ judge (no better than doing nothing: the field is dropped) ─▶ bridge
 """
@@ -29,6 +30,7 @@ from demis_ij.align.coarse import put_in_place
 from demis_ij.align.evidence import Comparison, Series
 from demis_ij.align.grids import Grid, levels_of
 from demis_ij.align.joint import Relaxed, comparison_at, relax_stack
+from demis_ij.align.likeness import foreign_sections
 from demis_ij.align.memory import Memory
 from demis_ij.align.repeats import with_repeats
 from demis_ij.align.results import AlignResult, PairEvidence, placed
@@ -46,6 +48,7 @@ from demis_ij.records import Affine, Field, Offsets, Stack
 Progress = Callable[[str, int, int], None]
 _SMOOTHNESS_FRAC = 0.024  # of the shorter side
 _WINDOW_FRAC = 1 / 15
+_FOREIGN = "hardly like its neighbours, while these are like each other"
 
 
 def align(
@@ -151,8 +154,10 @@ class _Work:
         sigma, stride = self._smoothness(shape)
         with _timed(self.timings, "put in place"):
             motion, notes = self._put_in_place(pyramid, usable, looked, levels, (sigma, stride))
-        canvas = self._canvas(motion, looked)
-        series = self._series(pyramid, usable, motion, Grid(canvas.shape, stride), canvas)
+            canvas = self._canvas(motion, looked)
+            series = self._series(pyramid, usable, motion, Grid(canvas.shape, stride), canvas)
+            series, looked = self._without_foreign(series, looked, levels, sigma)
+            usable = series.index
         with _timed(self.timings, self.config.method):
             solved = self._solve(series, levels, sigma)
         with _timed(self.timings, "judge"):
@@ -269,6 +274,18 @@ class _Work:
         self.memory.put("placed", {"motion": rows, "notes": np.array(found.notes, dtype=np.str_)})
         self.tell("turns and shifts", 1, 1)
         return motion, found.notes
+
+    def _without_foreign(
+        self, series: Series, looked: Sequence[Looked], levels: Sequence[int], sigma: float
+    ) -> tuple[Series, list[Looked]]:
+        """Return a series without the sections that show something else, and what is to be said of those."""
+        if self.config.method != "joint":
+            return series, list(looked)  # a baseline is shown as it is
+        foreign = foreign_sections(series, lambda some: comparison_at(some, levels[0], levels, sigma, self.config))
+        kept = [k for k in range(len(series.index)) if k not in foreign]
+        said = {series.index[k]: replace(looked[series.index[k]], problem=_FOREIGN) for k in foreign}
+        index, placing = tuple(series.index[k] for k in kept), tuple(series.placing[k] for k in kept)
+        return replace(series, index=index, placing=placing), [said.get(i, seen) for i, seen in enumerate(looked)]
 
     def _solve(self, series: Series, levels: Sequence[int], sigma: float) -> _Solved:
         """Return the fields of the sections of a series by the method of the config."""

@@ -7,8 +7,8 @@ by all that was found (`demis_ij.align.placing`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import hypot
 from pathlib import Path
 
@@ -16,16 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demis_ij import geometry
-from demis_ij.align.evidence import Comparison, Series
+from demis_ij.align.evidence import Series
+from demis_ij.align.likeness import Compare, Likeness, alike, next_ones, runs_of
 from demis_ij.align.placing import Said, groups_of, is_near, motions_of
 from demis_ij.align.relaxing import Measured
 from demis_ij.align.searching import brought_together
 from demis_ij.align.sections import Pyramid
-from demis_ij.align.verdicts import correlation
 from demis_ij.config import StitchConfig
 from demis_ij.config.aligning import AlignConfig
 from demis_ij.errors import WeightsError
-from demis_ij.geometry import Box
 from demis_ij.images import TileStore
 from demis_ij.images.reading import Grey, Mask
 from demis_ij.pairs import match_pairs
@@ -35,14 +34,10 @@ from demis_ij.records import Affine, Layout, PairMatch, Tile
 FURTHER_MATCHERS = ("sift", "loftr")
 _SHOWN_PX = 512  # the longer side that matchers look at is at most this
 _FITS_FRAC = 0.06  # of the shorter side: shifts up to this the flow between neighbours finds by itself
-_ABOVE_CHANCE = 0.15  # correlation above that of sections turned wrongly, once the flow has done what it can
-_SPREADS = 4.0  # or so many standard deviations of that, where this is more
 _STANDS_OUT = 1.5  # over all other turns: this far no section does that is not a neighbour
 _MAY_STAND_OUT = 1.15  # this far some do; they are believed if others agree
 _TOLERANCE_FRAC = 0.03  # of the longer side: what deformation may move a match by
 _BELIEVED = 0.3  # weight of a node's displacement from which it serves as a match
-
-Compare = Callable[[Series], Comparison]
 
 
 @dataclass(frozen=True)
@@ -105,6 +100,8 @@ def put_in_place(
     if not lost:
         return Placed((Affine(),) * count)
     asked = {(i + a, j + b) for i, j in lost for a, b in ((0, 0), (-1, 0), (0, 1))} - fitting
+    alone = runs_of([j for i, j in lost if (j, j + 1) in lost])
+    asked |= {(run[0] - 1, run[-1] + 1) for run in alone}  # what may show something else is stepped over
     said = _searched(
         series, sorted(p for p in asked if p[0] >= 0 and p[1] < count), levels[0], to_world, compare, enough
     )
@@ -126,39 +123,19 @@ def put_in_place(
 
 
 def _fitting(series: Series, compare: Compare) -> tuple[set[tuple[int, int]], float]:
-    """Return the neighbours that fit as they lie, and how alike sections are that do.
-
-    The flow makes any two sections somewhat alike; how much, is seen where every other section is turned by half.
-    """
-    rows, cols = series.grid.shape
-    half = Affine(-1, 0, 0, -1, cols - 1, rows - 1)
-    turned = replace(series, placing=tuple(p @ half if k % 2 else p for k, p in enumerate(series.placing)))
-    chance = np.array([c for _, c in _alike(turned, compare) if np.isfinite(c)] or [0.0])
-    middle = float(np.median(chance))
-    spread = 1.4826 * float(np.median(np.abs(chance - middle)))
-    enough = middle + max(_ABOVE_CHANCE, _SPREADS * spread)
-    return {(m.fixed, m.moving) for m, c in _alike(series, compare) if _fits(m, series, c, enough)}, enough
+    """Return the neighbours that fit as they lie, and how alike sections are that do."""
+    enough = Likeness.of(series, compare).enough
+    told = alike(series, compare, next_ones(series))
+    return {(m.fixed, m.moving) for m, c in told if _fits(m, series, c, enough)}, enough
 
 
-def _alike(series: Series, compare: Compare) -> list[tuple[Measured, float]]:
-    """Return what the flow says of all neighbours, and the correlation of each two that it brought together."""
-    count, comparison = len(series.index), compare(series)
-    still = np.zeros((count, 2, *series.grid.nodes), np.float32)
-    box = Box.of_shape(series.grid.level_shape(comparison.level))
-    out = []
-    for told in comparison.measure(still, [(i, i + 1, 1.0) for i in range(count - 1)]):
-        brought = series.warped(told.fixed, told.offsets, comparison.level, box)
-        out.append((told, correlation(*brought, *series.warped(told.moving, None, comparison.level, box))))
-    return out
-
-
-def _fits(measured: Measured, series: Series, alike: float, enough: float) -> bool:
+def _fits(measured: Measured, series: Series, likeness: float, enough: float) -> bool:
     """Return whether two sections fit well enough, as they lie, for the flow to do the rest."""
     believed = measured.weight > _BELIEVED
     if not believed.any():
         return False
     dx, dy = (float(np.median(o[believed])) for o in measured.offsets)
-    return hypot(dx, dy) < _FITS_FRAC * min(series.grid.shape) and alike > enough
+    return hypot(dx, dy) < _FITS_FRAC * min(series.grid.shape) and likeness > enough
 
 
 def _searched(
@@ -182,8 +159,8 @@ def _refined(series: Series, pair: tuple[int, int], to_fixed: Affine, compare: C
     i, j = (series.index[k] for k in pair)
     placing = series.placing[pair[0]]
     two = Series(series.pyramid, (i, j), (placing, to_fixed.inverse @ placing), series.grid)
-    ((flow, alike),) = _alike(two, compare)
-    if not _fits(flow, two, alike, enough):
+    ((flow, likeness),) = alike(two, compare, next_ones(two))
+    if not _fits(flow, two, likeness, enough):
         return to_fixed
     rows, cols = np.nonzero(flow.weight > _BELIEVED)
     at = np.stack([cols, rows], axis=1) * two.grid.stride

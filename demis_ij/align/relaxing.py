@@ -7,9 +7,9 @@ Minimised at every node, over the steps ``d`` of all sections::
 ``f_ij`` is what was measured between section i and section j as they lie now, ``u_i`` how far section i has gone
 already. ``e`` makes the answer unique where nothing is measured; ``b`` is weaker still, for true displacements fall
 short by it. What holds the stack in its place is in `demis_ij.align.anchoring`. A pair's weight falls where it
-contradicts the others, node by node (Cauchy) and as a whole (Geman-McClure). That is not yet enough for a section of
-noise: what lies before and behind it is hardly tied together. A section is tied to a few others only:
-the matrix is banded, its factors cost time and memory in proportion to the stack's length, for all nodes together.
+contradicts the others, node by node (Cauchy) and as a whole (Geman-McClure). A section that shows something else was
+left out before (`demis_ij.align.likeness`). A section is tied to a few others only: the matrix is banded, its factors
+cost time and memory in proportion to the stack's length, for all nodes together.
 """
 
 from __future__ import annotations

@@ -112,9 +112,6 @@ def test_a_bad_section_is_told_and_moves_no_section_that_has_another_neighbour(w
     assert any("section 4: hardly like its neighbours" in line for line in result.warnings)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a section of noise has more say than the good pair across it: it is not bridged"
-)
 def test_one_bad_section_does_not_move_its_neighbours(with_noise) -> None:
     _, after, without = with_noise
     assert after.mean() < without.mean() + 0.5
