@@ -142,8 +142,8 @@ def _add_reticulum(stain: Plane, tissue: Tissue, rng: np.random.Generator, style
         stain[rows] += chosen[tissue.label[rows]] * line * np.float32(0.28)
 
 
-def _stain(shape: tuple[int, int], seeds: list[np.random.SeedSequence], style: Style) -> Plane:
-    """Return the stain of a section, 0 to about 1."""
+def stained(shape: tuple[int, int], seeds: list[np.random.SeedSequence], style: Style) -> tuple[Plane, Tissue]:
+    """Return the stain of a section, 0 for resin to about 1, and the tissue it is the stain of; nine seeds."""
     rngs = [np.random.default_rng(s) for s in seeds]
     tissue = grow_tissue(shape, rngs[0], style)
     base, grain, filaments = _per_label(tissue, rngs[1], style)
@@ -156,7 +156,7 @@ def _stain(shape: tuple[int, int], seeds: list[np.random.SeedSequence], style: S
     add_mitochondria(stain, tissue, rngs[6], style)
     _add_membranes(stain, tissue, rngs[7], style)
     add_synapses(stain, tissue, rngs[8], style)
-    return stain
+    return stain, tissue
 
 
 def _streams(seed: np.random.SeedSequence) -> Streams:
@@ -208,7 +208,9 @@ def section(
     rows, cols = check_shape(shape)
     first, *others = seeds_from(seed).spawn(12)
     chosen = style if isinstance(style, Style) else draw_style(np.random.default_rng(first), style)
-    stain = _solid_stain((rows, cols), others[0], chosen) if chosen.solid else _stain((rows, cols), others[:9], chosen)
+    stain = (
+        _solid_stain((rows, cols), others[0], chosen) if chosen.solid else stained((rows, cols), others[:9], chosen)[0]
+    )
     if blemishes:
         add_blemishes(stain, np.random.default_rng(others[9]), chosen)
     if mishaps is not None:
