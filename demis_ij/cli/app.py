@@ -24,6 +24,7 @@ from demis_ij.cli import (
     stitching,
     support,
     synthesis,
+    synthesis_correlative,
     training,
     training_two_headed,
 )
@@ -46,6 +47,7 @@ support.add_to(app)
 training.add_to(app)
 training_two_headed.add_to(app)
 synthesis.add_to(app)
+synthesis_correlative.add_to(app)
 evaluation.add_to(app)
 comparing_align.add_to(app)
 evaluating_register.add_to(app)
