@@ -8,7 +8,7 @@ are refused.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import log
@@ -21,8 +21,7 @@ from demis_ij.config import from_dict
 from demis_ij.config.registering import METHODS, RegisterConfig
 from demis_ij.errors import DemisError, InputError
 from demis_ij.evaluate.kept import Kept
-from demis_ij.evaluate.scores import FAIL_PX, RegisterScore, number
-from demis_ij.evaluate.summary import Row
+from demis_ij.evaluate.scores import RegisterScore, number
 from demis_ij.records import Affine
 from demis_ij.register.registering import Guess, Registrar
 from demis_ij.synth.correlative_pairs import (
@@ -191,55 +190,7 @@ def parameters(to_moving: Affine | None, shape: tuple[int, ...]) -> tuple[float,
     return float(np.degrees(to_moving.angle)), log(to_moving.scale), float(x), float(y)
 
 
-def register_rows(scores: Sequence[RegisterScore]) -> list[Row]:
-    """Return a row for each scene and method, in the order of the scores."""
-    keys = list(dict.fromkeys((s.scene, s.configuration) for s in scores))
-    return [Row(*key, _values([s for s in scores if (s.scene, s.configuration) == key])) for key in keys]
-
-
-def _values(scores: Sequence[RegisterScore]) -> dict[str, float]:
-    """Return the figures of one scene and method; NaN where they say nothing."""
-    nan = float("nan")
-    out = {"pairs": float(len(scores)), "wall_ms": 1000 * float(np.median([s.wall_s for s in scores]))}
-    out["cpu_ms"] = 1000 * float(np.median([s.cpu_s for s in scores]))
-    if all(s.stranger for s in scores):
-        return out | {"recognised": float(np.mean([not s.matched for s in scores]))}
-    errors = np.sort([np.inf if s.error_px is None else s.error_px for s in scores])
-    ratios = list(_ratios(scores))
-    return out | {
-        "failed": float((errors > FAIL_PX).mean()),
-        "refused": float(np.mean([not s.matched for s in scores])),
-        "wrong": float(np.mean([s.matched and (s.error_px or 0.0) > FAIL_PX for s in scores])),
-        "error_px": _quantile(errors, 0.5),
-        "error_95_px": _quantile(errors, 0.95),
-        "error_per_sigma": float(np.median(ratios)) if ratios else nan,
-        **_explained(scores),
-        "by_network": float(np.mean([s.route == "network" for s in scores])),
-    }
-
-
-def _explained(scores: Sequence[RegisterScore]) -> dict[str, float]:
-    """Return R^2 of each of the four numbers over the pairs that were not refused."""
-    held = [(s.true, s.found) for s in scores if s.true and s.found]
-    if len(held) < 2:
-        return {}
-    true, found = (np.array([pair[k] for pair in held]) for k in (0, 1))
-    left, spread = ((true - found) ** 2).sum(axis=0), ((true - true.mean(axis=0)) ** 2).sum(axis=0)
-    names = ("angle", "log_scale", "shift_x", "shift_y")
-    return {f"r2_{n}": float(1 - a / b) for n, a, b in zip(names, left, spread, strict=True) if b > 0}
-
-
-def _quantile(ordered: NDArray[np.float64], share: float) -> float:
-    """Return a quantile without mixing numbers with infinity."""
-    return float(ordered[min(len(ordered) - 1, int(share * len(ordered)))])
-
-
-def _ratios(scores: Sequence[RegisterScore]) -> Iterator[float]:
-    for s in scores:
-        if s.error_px is not None and s.sigma_px:
-            yield s.error_px / s.sigma_px
-
-
 __all__ = [
-    "METHODS", "SCENES", "RegisterMethod", "evaluate_registrations", "made_pair", "read_method", "register_rows",
+    "METHODS", "SCENES", "STRANGERS", "RegisterMethod", "evaluate_registrations", "grey", "made_pair", "parameters",
+    "read_method", "scored",
 ]  # fmt: skip

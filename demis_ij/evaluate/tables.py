@@ -130,12 +130,13 @@ REGISTER_COLUMNS: tuple[Column, ...] = (
     Column("error_per_sigma", "error / sigma", "error over what the method expected, median", 2),
     *(
         Column(f"r2_{name}", f"R2 {name}", f"coefficient of determination of the {name}, pairs not refused", 4)
-        for name in ("angle", "log_scale", "shift_x", "shift_y")
+        for name in ("angle", "scale", "shift_x", "shift_y")
     ),
     Column("recognised", "strangers", "share of pairs with nothing in common that are refused"),
     Column("by_network", "by network", "share of pairs where the network's start held"),
     Column("wall_ms", "wall ms", "milliseconds a pair on the clock, median", 0),
     Column("cpu_ms", "CPU ms", "processor milliseconds a pair, median", 0),
+    Column("of_sift", "of SIFT's", "its milliseconds over those of SIFT in the same run", 2),
 )
 COLUMNS: Mapping[str, tuple[Column, ...]] = {
     "pairs": PAIR_COLUMNS, "grids": GRID_COLUMNS, "align": STACK_COLUMNS, "register": REGISTER_COLUMNS,
