@@ -207,6 +207,7 @@ ALIGNERS = NameTable(
         "ssemnet": "demis_ij.aligners.ssemnet:SsemnetAligner",
         "bunwarpj": "demis_ij.aligners.bunwarpj:BunwarpjAligner",
         "elastic": "demis_ij.aligners.elastic_alignment:ElasticAligner",
+        "spline": "demis_ij.aligners.elastic:ElasticAligner",
     },
 )
 FIJI_ALIGNERS = ("bunwarpj", "elastic")
