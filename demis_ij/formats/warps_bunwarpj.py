@@ -1,4 +1,4 @@
-"""bUnwarpJ's files of one warp: raw (every pixel) and elastic (a cubic B-spline).
+"""bUnwarpJ's files of one warp: raw (every pixel) and elastic (a cubic B-spline); and its landmarks.
 
 Both are pull maps as ours are, target (output) pixel to source (input) point, absolute coordinates in px with pixel
 centres at integers. The raw file holds the canvas; the elastic one does not: it means whatever target image it is
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from demis_ij import fields
 from demis_ij.errors import FormatError, InputError
@@ -23,6 +23,7 @@ from demis_ij.geometry import Box
 from demis_ij.records import Field, Warp
 
 _RULE = "-----------------------------------"
+_LANDMARKS = ("Index", "xSource", "ySource", "xTarget", "yTarget")
 _BAND = 256  # rows of a raw file that are made at once
 
 
@@ -30,7 +31,9 @@ _BAND = 256  # rows of a raw file that are made at once
 
 
 def write_raw(path: Path, warp: Warp, *, overwrite: bool = False) -> None:
-    """Write a raw transformation: the source x of every target pixel, then the y, to a thousandth of a px.
+    """Write a raw transformation: the source x of every target pixel, then the y, with all their digits.
+
+    A file that was read comes back to the bit.
 
     NaN where the warp knows nothing: bUnwarpJ paints such a pixel black, as one outside the source.
 
@@ -54,7 +57,7 @@ def _raw_lines(warp: Warp) -> Iterator[str]:
             offsets = fields.dense(warp, box)[k].astype(np.float64)
             at = np.arange(cols) if k == 0 else np.arange(box.y0, box.y1)[:, None]
             for line in offsets + at:
-                yield " ".join("NaN" if v != v else f"{v:.3f}" for v in line.tolist())
+                yield " ".join("NaN" if v != v else repr(v) for v in line.tolist())
 
 
 def read_raw_transformation(path: Path) -> Warp:
@@ -114,8 +117,22 @@ def write_elastic(path: Path, warp: Warp, *, most_intervals: int = 64, overwrite
     """
     most = intervals_for(warp.shape, stride_of(warp), most_intervals)
     spline, departs = spline_of(completed(warp), warp.shape, most=most)
-    _write_lines(Path(path), _elastic_lines(spline), overwrite)
+    write_spline(path, spline, overwrite=overwrite)
     return departs
+
+
+def write_spline(path: Path, spline: CubicSpline, *, overwrite: bool = False) -> None:
+    """Write an elastic transformation whose spline is known: its coefficients, with all their digits.
+
+    Raises
+    ------
+    InputError
+        When a coefficient is not finite, or the file exists or cannot be written.
+    """
+    if not (np.isfinite(spline.x).all() and np.isfinite(spline.y).all()):
+        msg = f"{path}: an elastic file holds finite coefficients, found NaN: nothing was registered"
+        raise InputError(msg)
+    _write_lines(Path(path), _elastic_lines(spline), overwrite)
 
 
 def _elastic_lines(spline: CubicSpline) -> Iterator[str]:
@@ -124,11 +141,25 @@ def _elastic_lines(spline: CubicSpline) -> Iterator[str]:
         yield ""
         yield f"{name} Coeffs {_RULE}"
         for line in coefficients:
-            yield " ".join(f"{v:21.6f}" for v in line.tolist())
+            yield " ".join(f"{v!r:>21}" for v in line.tolist())
 
 
 def read_elastic(path: Path, shape: tuple[int, int], *, stride: float = 8.0) -> Warp:
     """Return the warp of an elastic file over a target image of ``shape`` (rows, cols), which the file does not tell.
+
+    Raises
+    ------
+    FormatError
+        When it is none; names the line.
+    """
+    spline = read_spline(path, shape)
+    at = fields.nodes(fields.grid_of(shape, stride), stride)
+    found = spline(at.reshape(-1, 2)).reshape(at.shape) - at
+    return Warp((Field(np.moveaxis(found, -1, 0).astype(np.float32), stride),), shape)
+
+
+def read_spline(path: Path, shape: tuple[int, int]) -> CubicSpline:
+    """Return the spline of an elastic file over a target image of ``shape`` (rows, cols).
 
     Raises
     ------
@@ -147,13 +178,56 @@ def read_elastic(path: Path, shape: tuple[int, int], *, stride: float = 8.0) -> 
     x, y = (_block(path, lines, f"{name} Coeffs", side, side) for name in "XY")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise FormatError(path, "a coefficient is not finite")
-    spline = CubicSpline(x, y, shape)
-    at = fields.nodes(fields.grid_of(shape, stride), stride)
-    found = spline(at.reshape(-1, 2)).reshape(at.shape) - at
-    return Warp((Field(np.moveaxis(found, -1, 0).astype(np.float32), stride),), shape)
+    return CubicSpline(x, y, shape)
 
 
-# --- both -------------------------------------------------------------------------------------------------------------
+# --- landmarks --------------------------------------------------------------------------------------------------------
+
+
+def write_landmarks(path: Path, fixed_xy: ArrayLike, moving_xy: ArrayLike, *, overwrite: bool = False) -> None:
+    """Write landmarks (K, 2) as bUnwarpJ's dialog saves and loads them: the moving image is its source.
+
+    Raises
+    ------
+    InputError
+        When the numbers of points differ, or the file exists or cannot be written.
+    """
+    pairs = [np.asarray(p, np.float64) for p in (moving_xy, fixed_xy)]
+    if pairs[0].shape != pairs[1].shape or pairs[0].ndim != 2 or pairs[0].shape[1] != 2:
+        msg = f"landmarks are as many points (x, y) in either image, found {pairs[0].shape} and {pairs[1].shape}"
+        raise InputError(msg)
+    rows = np.hstack(pairs).tolist()
+    lines = ["\t".join((str(k), *(repr(v) for v in row))) for k, row in enumerate(rows)]
+    _write_lines(Path(path), iter(["\t".join(_LANDMARKS), *lines]), overwrite)
+
+
+def read_landmarks(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return landmarks as points (K, 2) of the fixed (target) and of the moving (source) image, px.
+
+    Raises
+    ------
+    FormatError
+        When the file is none; names the line.
+    """
+    path = Path(path)
+    lines = read_text(path, read_raw(path)).lines
+    if not lines or [w.lower() for w in lines[0].split()] != [w.lower() for w in _LANDMARKS]:
+        raise FormatError(path, f"landmarks begin with the columns {' '.join(_LANDMARKS)}", "line 1")
+    found = []
+    for number, line in enumerate(lines[1:], 2):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != len(_LANDMARKS):
+            raise FormatError(path, f"{len(_LANDMARKS)} columns were needed, found {len(words)}", f"line {number}")
+        found.append([finite(w, path, f"line {number}", n) for w, n in zip(words[1:], _LANDMARKS[1:], strict=True)])
+    if not found:
+        raise FormatError(path, "no landmark is in it")
+    table = np.array(found)
+    return table[:, 2:], table[:, :2]
+
+
+# --- all --------------------------------------------------------------------------------------------------------------
 
 
 def _write_lines(path: Path, lines: Iterator[str], overwrite: bool) -> None:

@@ -125,10 +125,10 @@ def test_a_raw_file_holds_absolute_source_points_of_every_target_pixel(tmp_path)
     bunwarpj.write_raw(tmp_path / "raw.txt", Warp((Field(offsets, 1),), (3, 4)))
     lines = (tmp_path / "raw.txt").read_text().splitlines()
     assert lines[:4] == ["Width=4", "Height=3", "", "X Trans -----------------------------------"]
-    assert lines[4].split() == ["1.500", "2.500", "3.500", "4.500"]
-    assert lines[5].split() == ["1.500", "2.500", "NaN", "4.500"]
+    assert lines[4].split() == ["1.5", "2.5", "3.5", "4.5"]
+    assert lines[5].split() == ["1.5", "2.5", "NaN", "4.5"]
     assert lines[7:9] == ["", "Y Trans -----------------------------------"]
-    assert [line.split()[0] for line in lines[9:]] == ["-0.250", "0.750", "1.750"]
+    assert [line.split()[0] for line in lines[9:]] == ["-0.25", "0.75", "1.75"]
 
 
 def test_a_raw_file_comes_back(tmp_path):
@@ -137,7 +137,74 @@ def test_a_raw_file_comes_back(tmp_path):
     back = bunwarpj.read_raw_transformation(tmp_path / "raw.txt")
     assert back.shape == SHAPE
     at = np.stack(np.meshgrid(np.arange(130), np.arange(90)), -1).reshape(-1, 2)
-    np.testing.assert_allclose(back(at), warp(at), atol=6e-4)  # three digits are written
+    np.testing.assert_allclose(back(at), warp(at), atol=2e-5)  # px: fields are float32
+
+
+def test_a_raw_file_read_and_written_again_is_the_same_to_the_byte(tmp_path):
+    offsets = bent(stride=1).offsets.copy()
+    offsets[:, 7, 8] = np.nan
+    bunwarpj.write_raw(tmp_path / "one.txt", Warp((Field(offsets, 1),), SHAPE))
+    first = bunwarpj.read_raw_transformation(tmp_path / "one.txt")
+    bunwarpj.write_raw(tmp_path / "two.txt", first)
+    second = bunwarpj.read_raw_transformation(tmp_path / "two.txt")
+    assert (tmp_path / "two.txt").read_bytes() == (tmp_path / "one.txt").read_bytes()
+    np.testing.assert_array_equal(first.parts[0].offsets, offsets)
+    np.testing.assert_array_equal(second.parts[0].offsets, offsets)
+
+
+def test_a_raw_file_in_the_plug_ins_own_digits_means_the_same_when_written_again(tmp_path):
+    lines = ["Width=3", "Height=2", "", "X Trans ---", "-0.12345678901234567 1.0E-5 2.75", "0.1 1.3333333333333333 2"]
+    lines += ["", "Y Trans ---", "0.0 0.5 1.0E-3", "1 1 1.00000000001"]
+    (tmp_path / "one.txt").write_text("\n".join(lines) + "\n")
+    first = bunwarpj.read_raw_transformation(tmp_path / "one.txt")
+    bunwarpj.write_raw(tmp_path / "two.txt", first)
+    second = bunwarpj.read_raw_transformation(tmp_path / "two.txt")
+    np.testing.assert_array_equal(second.parts[0].offsets, first.parts[0].offsets)
+    np.testing.assert_allclose(first([[0.0, 0.0], [2.0, 1.0]]), [[-0.12345679, 0.0], [2, 1]], atol=1e-6)
+
+
+def test_a_spline_read_and_written_again_is_the_same_to_the_byte(tmp_path):
+    x, y = np.random.default_rng(7).normal(40, 200, (2, 11, 11))
+    x[0, 0], y[3, 4] = 1e-17, -3.25e8
+    bunwarpj.write_spline(tmp_path / "one.txt", CubicSpline(x, y, SHAPE))
+    back = bunwarpj.read_spline(tmp_path / "one.txt", SHAPE)
+    bunwarpj.write_spline(tmp_path / "two.txt", back)
+    assert (tmp_path / "two.txt").read_bytes() == (tmp_path / "one.txt").read_bytes()
+    np.testing.assert_array_equal(back.x, x)
+    np.testing.assert_array_equal(back.y, y)
+
+
+def test_a_spline_that_is_not_finite_is_not_written(tmp_path):
+    nan = np.full((4, 4), np.nan)
+    with pytest.raises(InputError, match="finite"):
+        bunwarpj.write_spline(tmp_path / "e.txt", CubicSpline(nan, nan, SHAPE))
+    assert not (tmp_path / "e.txt").exists()
+
+
+def test_landmarks_are_a_table_whose_source_is_the_moving_image(tmp_path):
+    fixed, moving = [[1.5, 2.0], [30.0, 40.25]], [[3.0, 4.0], [31.0, 41.125]]
+    bunwarpj.write_landmarks(tmp_path / "l.txt", fixed, moving)
+    lines = (tmp_path / "l.txt").read_text().splitlines()
+    assert lines[0] == "Index\txSource\tySource\txTarget\tyTarget"
+    assert lines[2].split("\t") == ["1", "31.0", "41.125", "30.0", "40.25"]
+    back = bunwarpj.read_landmarks(tmp_path / "l.txt")
+    np.testing.assert_array_equal(back, (fixed, moving))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "is empty"),
+        ("x y\n", "line 1"),
+        ("Index xSource ySource xTarget yTarget\n", "no landmark"),
+        ("Index\txSource\tySource\txTarget\tyTarget\n0\t1\t2\t3\n", "line 2: 5 columns"),
+        ("Index\txSource\tySource\txTarget\tyTarget\n0\t1\t2\t3\tx\n", "line 2: yTarget"),
+    ],
+)
+def test_a_broken_table_of_landmarks_names_its_line(tmp_path, text, why):
+    (tmp_path / "l.txt").write_text(text)
+    with pytest.raises(FormatError, match=why):
+        bunwarpj.read_landmarks(tmp_path / "l.txt")
 
 
 def test_an_elastic_file_of_a_shift_is_known_in_closed_form(tmp_path):
