@@ -15,6 +15,7 @@ from demis_ij import __version__
 from demis_ij.cli import (
     aligning,
     comparing_align,
+    comparing_register,
     evaluating_register,
     evaluation,
     fiji,
@@ -50,6 +51,7 @@ synthesis.add_to(app)
 synthesis_correlative.add_to(app)
 evaluation.add_to(app)
 comparing_align.add_to(app)
+comparing_register.add_to(app)
 evaluating_register.add_to(app)
 fiji.add_to(app)
 imagej.add_to(app)

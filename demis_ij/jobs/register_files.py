@@ -61,8 +61,7 @@ def write_files(
     (dict of str to Path, tuple of str, Views)
         What was written, what there is to say of it, and the pictures for the report.
     """
-    first, second = factors(fixed.shape, moving.shape, max(fixed.shape), pixel_ratio)
-    views = views_of(_source(fixed), _source(moving), to_moving, second / first)
+    views = shown_views(fixed, moving, to_moving, pixel_ratio)
     if to_moving is None or views.after is None:
         return {}, (), views
     warp = Warp((to_moving,), fixed.shape)
@@ -72,6 +71,12 @@ def write_files(
     files["itk"] = write_itk(folder / "to_moving.tfm", to_moving, overwrite=True)
     more, said = _write_for_fiji(folder, fixed, moving, warp)
     return files | more, said, views
+
+
+def shown_views(fixed: Picture, moving: Picture, to_moving: Affine | None, pixel_ratio: float | None) -> Views:
+    """Return both images on the fixed image's grid, for the screen; parameters as those of `write_files`."""
+    first, second = factors(fixed.shape, moving.shape, max(fixed.shape), pixel_ratio)
+    return views_of(_source(fixed), _source(moving), to_moving, second / first)
 
 
 def _source(picture: Picture) -> Source:
@@ -189,4 +194,4 @@ def _file(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str, p
     return tifffile.memmap(path, shape=shape, dtype=dtype, imagej=True, metadata=told, **kept)
 
 
-__all__ = ["MOST_RAW_PX", "write_files"]
+__all__ = ["MOST_RAW_PX", "shown_views", "write_files"]
