@@ -47,19 +47,25 @@ class Look:
     @cached_property
     def levels(self) -> dict[int, Structure]:
         """Structure at each of `LEVELS`."""
-        found, image, mask, level = {}, self.image, self.mask, 1
-        for wanted in reversed(LEVELS):
-            while level < wanted:
-                image, mask = halved(image, mask)
-                level *= 2
-            found[wanted] = structure_of(image, mask, SIGMA_PX[wanted])
-        return found
+        return {level: structure_of(*self.reduced(level), SIGMA_PX[level]) for level in reversed(LEVELS)}
+
+    def reduced(self, level: int) -> tuple[Float, Mask]:
+        """Return image and mask, each side ``level`` (a power of two) times shorter; made once."""
+        if level == 1:
+            return self.image, self.mask
+        if level not in self._reduced:
+            self._reduced[level] = halved(*self.reduced(level // 2))
+        return self._reduced[level]
 
     def template(self, level: int, model: Freedom) -> Template:
         """Return what others are fitted to, made once for each level and model."""
         if (level, model) not in self._templates:
             self._templates[level, model] = Template(self.levels[level], model)
         return self._templates[level, model]
+
+    @cached_property
+    def _reduced(self) -> dict[int, tuple[Float, Mask]]:
+        return {}
 
     @cached_property
     def _templates(self) -> dict[tuple[int, str], Template]:

@@ -3,7 +3,8 @@
 ::
 
     look (one size of pixel, four resolutions)
-      ─▶ start   the network's guess; a search of what is near; a search of everything
+      ─▶ start   the network's guess; a search of what is near; the same by local contrast, where one image has but
+                 few marks; a search of everything
       ─▶ fit     coarse to fine, on structure that no contrast changes; no step that lowers its own score is kept
       ─▶ judge   by how far the place stands out from all others; if it does not, the next kind of start
 """
@@ -26,8 +27,9 @@ from demis_ij.aligners.structure_search import Place, places, scales_between, tu
 from demis_ij.config.registering import RegisterConfig
 from demis_ij.records import Affine
 from demis_ij.register.baselines import BASELINES
+from demis_ij.register.intensity import by_intensity
 from demis_ij.register.looks import LEVELS, Look, factors, full_px, looked_at, reduced_px
-from demis_ij.register.results import Registration, unmatched
+from demis_ij.register.results import Attempt, Registration, unmatched
 
 Guess = Callable[[Look, Look], Affine | None]
 """A start from both looks: px of the fixed look to px of the moving one."""
@@ -121,8 +123,23 @@ class Registrar:
         best = max(told, key=lambda r: r.standing)
         return replace(best, to_moving=None, sigma_px=float("inf"))
 
-    def _attempts(self, fixed: Look, moving: Look) -> Iterator[tuple[str, Fit | None]]:
+    def _attempts(self, fixed: Look, moving: Look) -> Iterator[tuple[str, Attempt | None]]:
         """Yield what each way finds, the fast ones first."""
+        for method, fit in self._near_fits(fixed, moving):
+            yield method, _compared(fit, fixed, moving)
+        if self.config.method not in {"auto", "search"}:
+            return
+        marked = by_intensity(fixed, moving, self.config.model)
+        if marked is not None:
+            yield "intensity search", marked
+        if self.config.reach == "wide":
+            yield (
+                "wide search",
+                _compared(self._fitted(self._placed(fixed, moving, _WIDE), fixed, moving), fixed, moving),
+            )
+
+    def _near_fits(self, fixed: Look, moving: Look) -> Iterator[tuple[str, Fit | None]]:
+        """Yield the baseline's place or the network's as it is, or fits from the network's and from those nearby."""
         method, model = self.config.method, self.config.model
         if method in BASELINES:
             found = BASELINES[method](fixed, moving, model)
@@ -136,8 +153,6 @@ class Registrar:
             if guess is not None:
                 yield "network", self._fitted([reduced_px(guess, _SEARCHED)], fixed, moving)
         yield "near search", self._fitted(self._placed(fixed, moving, _NEAR), fixed, moving)
-        if self.config.reach == "wide":
-            yield "wide search", self._fitted(self._placed(fixed, moving, _WIDE), fixed, moving)
 
     def _placed(self, fixed: Look, moving: Look, among: tuple[list[float], list[float], float]) -> Iterator[Affine]:
         """Return the best places of a search, px of its level."""
@@ -175,21 +190,20 @@ class Registrar:
             return made.fit(other.levels[_LAST], found[0].to_moving, _STEPS[_LAST]) or found[0]
         return found[0]
 
-    def _judged(self, method: str, fit: Fit, fixed: Look, moving: Look) -> Registration:
-        """Return a fit at the last level as a registration of the images themselves."""
-        at = full_px(fit.to_moving, _LAST)
-        out = standing(fixed.levels[_JUDGED], moving.levels[_JUDGED], reduced_px(at, _JUDGED))
-        matched = bool(out >= STANDS_OUT and fit.score >= self.config.least_score)
-        sigma = sqrt((_TELLS * fit.sigma_px * _LAST) ** 2 + _LEAST_SIGMA_PX**2) * fixed.to_full.scale
-        reason = "" if matched else self._doubt(fit, out)
-        whole = moving.to_full @ at @ fixed.to_full.inverse
-        return Registration(matched, whole, sigma, fit.score, out, fit.overlap, method, reason, 0.0)
+    def _judged(self, method: str, found: Attempt, fixed: Look, moving: Look) -> Registration:
+        """Return an attempt as a registration of the images themselves."""
+        matched = bool(found.standing >= STANDS_OUT and found.score >= self.config.least_score)
+        sigma = found.sigma_px * fixed.to_full.scale
+        reason = "" if matched else self._doubt(found)
+        whole = moving.to_full @ found.to_moving @ fixed.to_full.inverse
+        return Registration(matched, whole, sigma, found.score, found.standing, found.overlap, method, reason, 0.0)
 
-    def _doubt(self, fit: Fit, out: float) -> str:
+    def _doubt(self, found: Attempt) -> str:
         """Return why two images are taken not to match."""
+        out = found.standing
         if out < STANDS_OUT:
             return f"no place stands out: the best by {out:.1f} standard deviations, {STANDS_OUT:g} are needed"
-        return f"the structure correlates by {fit.score:.2f}, {self.config.least_score:g} is asked for"
+        return f"the structure correlates by {found.score:.2f}, {self.config.least_score:g} is asked for"
 
 
 def register(
@@ -230,3 +244,12 @@ def _as_it_is(at: Affine, fixed: Look, moving: Look) -> Fit | None:
     """Return a place, px of the look, as a fit that took no step."""
     template = fixed.template(_LAST, "affine")
     return template.fit(moving.levels[_LAST], reduced_px(at, _LAST), 1)
+
+
+def _compared(fit: Fit | None, fixed: Look, moving: Look) -> Attempt | None:
+    """Return a fit at the last level with how far it stands out, px of the look."""
+    if fit is None:
+        return None
+    at = full_px(fit.to_moving, _LAST)
+    out = standing(fixed.levels[_JUDGED], moving.levels[_JUDGED], reduced_px(at, _JUDGED))
+    return Attempt(at, fit.score, fit.overlap, sqrt((_TELLS * _LAST * fit.sigma_px) ** 2 + _LEAST_SIGMA_PX**2), out)

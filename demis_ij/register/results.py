@@ -12,6 +12,31 @@ from demis_ij.records import Affine
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """A place that was found, not yet believed; px of the looks.
+
+    Attributes
+    ----------
+    to_moving : Affine
+        Px of the fixed look to px of the moving one.
+    score : float
+        Correlation of what was compared, where both are, -1 to 1.
+    overlap : float
+        Share of the fixed image's data that the moving image covers.
+    sigma_px : float
+        Expected error of the fixed look's corners.
+    standing : float
+        By how many standard deviations the place stands out from other shifts.
+    """
+
+    to_moving: Affine
+    score: float
+    overlap: float
+    sigma_px: float
+    standing: float
+
+
+@dataclass(frozen=True)
 class Registration:
     """How one image lies on another.
 
@@ -25,13 +50,13 @@ class Registration:
         Expected error at the corners of the fixed image (of the moving one, where that is a part of it), its px, root
         mean square; infinite when not matched.
     score : float
-        Correlation of the structure where both are, -1 to 1.
+        Correlation of the structure where both are, -1 to 1; of the contrast where the marks are, if found so.
     standing : float
         By how many standard deviations that stands out from the same correlation at other shifts; some 6 by chance.
     overlap : float
         Share of the fixed image's data that the moving image covers.
     method : str
-        What found it: network, near search, wide search, or a baseline.
+        What found it: network, near search, intensity search, wide search, or a baseline.
     reason : str
         Why they do not match, or could not be compared; empty when matched.
     milliseconds : float
