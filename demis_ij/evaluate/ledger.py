@@ -46,6 +46,7 @@ _WEAK = "one pair at the gate's threshold may flip where processors round differ
 _EXACT = "processors that round differently move a match by hundredths of a pixel"
 _AREA = "a hundredth is what one corner in a hundred makes"
 _STACK = "flows that round differently move a section by hundredths of a pixel; an object's outline is a few per cent"
+_LIMIT = "a pair at the limit of a tier may change sides where processors round differently"
 _PICTURE = "what a hundredth of a pixel changes in a noisy picture"
 
 TOLERANCES: Mapping[str, Tolerance] = {
@@ -75,6 +76,9 @@ TOLERANCES: Mapping[str, Tolerance] = {
     "recognised": Tolerance(True, 0, 0, "strangers are far from the threshold"),
     "error_px": Tolerance(False, 0.15, 0.02, _EXACT),
     "failed_stacks": Tolerance(False, 0, 0, "a stack that was aligned is aligned"),
+    "good_share": Tolerance(True, 0, 0.02, _LIMIT),
+    "lost_share": Tolerance(False, 0, 0.01, _LIMIT),
+    "median_residual_px": Tolerance(False, 0.1, 0.03, _STACK),
     **{f"auc_{t}px": Tolerance(True, 0, 0.01, _AREA) for t in (1, 3, 5, 10)},
     **{f"all_auc_{t}px": Tolerance(True, 0, 0.02, _WEAK) for t in (1, 3, 5, 10)},
     **{f"{p}_psnr_db": Tolerance(True, 0, 0.5, _PICTURE) for p in ("overlap", "stitched", "mosaic")},

@@ -1,4 +1,4 @@
-"""What was measured on a pair of tiles, a grid, a stack, and a pair from unlike instruments: plain values."""
+"""What was measured on a pair of tiles, a grid, a stack, pairs from unlike instruments: plain values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OUTLIER_PX = 3.0
 AUC_PX = (1.0, 3.0, 5.0, 10.0)
 """Thresholds of the areas under the recall curve."""
 
-T = TypeVar("T", "PairScore", "GridScore", "StackScore", "RegisterScore")
+T = TypeVar("T", "PairScore", "GridScore", "StackScore", "RegisterScore", "StyleScore")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,12 +230,54 @@ class RegisterScore:
     found: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class StyleScore:
+    """One pair of pictures, by light and by electrons, by one method. What is not known is None.
+
+    Attributes
+    ----------
+    scene, configuration : str
+        Kind of specimen, and the method.
+    pair : int
+        Its seed.
+    problem : str
+        Why there is no result; the rest is empty then.
+    tier, overlap_tier : str
+        With truth (`demis_ij.metrics.tiers`) and without (`demis_ij.metrics.overlap`).
+    mean_px, p95_px, before_px : float
+        Residual, and its mean when nothing is done.
+    folded_frac, known_frac : float
+    shift_px, strain, edges_gained, information_gained : float
+        What was looked at without truth.
+    wall_s, cpu_s : float
+        Look and registration, pictures in memory.
+    """
+
+    scene: str
+    configuration: str
+    pair: int
+    problem: str = ""
+    tier: str = ""
+    overlap_tier: str = ""
+    mean_px: float | None = None
+    p95_px: float | None = None
+    before_px: float | None = None
+    folded_frac: float | None = None
+    known_frac: float | None = None
+    shift_px: float | None = None
+    strain: float | None = None
+    edges_gained: float | None = None
+    information_gained: float | None = None
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+
 def number(value: float, digits: int = 6) -> float | None:
     """Return a number that JSON can hold: None for what is not finite."""
     return round(float(value), digits) if math.isfinite(value) else None
 
 
-def to_json(score: PairScore | GridScore | StackScore | RegisterScore) -> dict[str, Any]:
+def to_json(score: PairScore | GridScore | StackScore | RegisterScore | StyleScore) -> dict[str, Any]:
     """Return a score as plain values."""
     return asdict(score)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from demis_ij.evaluate.scores import GridScore, PairScore, RegisterScore, StackScore, to_json
+from demis_ij.evaluate.scores import GridScore, PairScore, RegisterScore, StackScore, StyleScore, to_json
 from demis_ij.evaluate.summary import Row
 
 
@@ -138,8 +138,24 @@ REGISTER_COLUMNS: tuple[Column, ...] = (
     Column("cpu_ms", "CPU ms", "processor milliseconds a pair, median", 0),
     Column("of_sift", "of SIFT's", "its milliseconds over those of SIFT in the same run", 2),
 )
+STYLE_COLUMNS: tuple[Column, ...] = (
+    Column("poor", "poor", "worse than doing nothing, or over 1 % folded", 0, of="pairs"),
+    Column("bad", "bad", "neither poor nor decent", 0, of="pairs"),
+    Column("decent", "decent", "mean residual at most 4 px, not good", 0, of="pairs"),
+    Column("good", "good", "mean residual at most 2 px, and 95 % of the pixels within 6 px", 0, of="pairs"),
+    Column("median_residual_px", "residual px", "mean residual of a pair, median of pairs", 2),
+    Column("mean_residual_px", "  mean", "the same, mean of pairs", 2),
+    Column("residual_p95_px", "  95 %", "95 % of a pair's pixels are below, median of pairs", 2),
+    Column("before_px", "  before", "mean residual when nothing is done", 2),
+    Column("most_folded_frac", "folded", "largest share of a warp that is folded", 4),
+    Column("same_share", "same tier", "share of pairs judged alike without the truth"),
+    Column("flattered_share", "flattered", "share of pairs called decent or good without truth that are bad or poor"),
+    Column("wall_s", "wall s", "seconds a pair on the clock, median", 2),
+    Column("cpu_s", "CPU s", "processor seconds a pair, median", 2),
+)
 COLUMNS: Mapping[str, tuple[Column, ...]] = {
     "pairs": PAIR_COLUMNS, "grids": GRID_COLUMNS, "align": STACK_COLUMNS, "register": REGISTER_COLUMNS,
+    "style": STYLE_COLUMNS,
 }  # fmt: skip
 NOT_INSTALLED = "not installed"
 
@@ -193,7 +209,7 @@ def _plain(value: float) -> str:
     return "" if math.isnan(value) else "inf" if math.isinf(value) else f"{value:.6g}"
 
 
-def score_table(scores: Sequence[PairScore | GridScore | StackScore | RegisterScore]) -> str:
+def score_table(scores: Sequence[PairScore | GridScore | StackScore | RegisterScore | StyleScore]) -> str:
     """Return every score as a line of CSV, without the matches that are kept for pictures."""
     lines = [_flat(to_json(s)) for s in scores]
     keys = list(dict.fromkeys(k for line in lines for k in line))
