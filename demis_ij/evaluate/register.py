@@ -22,6 +22,7 @@ from demis_ij.config.registering import METHODS, RegisterConfig
 from demis_ij.errors import DemisError, InputError
 from demis_ij.evaluate.kept import Kept
 from demis_ij.evaluate.scores import RegisterScore, number
+from demis_ij.images.reading import Mask
 from demis_ij.records import Affine
 from demis_ij.register.registering import Guess, Registrar
 from demis_ij.synth.correlative_pairs import (
@@ -157,19 +158,38 @@ def grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.rint(image[..., :3].astype(np.float32) @ np.array((0.299, 0.587, 0.114), np.float32)).astype(np.uint8)
 
 
-def scored(scene: str, index: int, pair: CorrelativePair, method: RegisterMethod, guess: Guess | None) -> RegisterScore:
-    """Return how a method does on a pair; its time is that of the whole, images in memory."""
+def scored(
+    scene: str, index: int, pair: CorrelativePair, method: RegisterMethod, guess: Guess | None, *,
+    masks: tuple[Mask | None, Mask | None] = (None, None), measure: Callable[[Affine], float] | None = None,
+) -> RegisterScore:  # fmt: skip
+    """Return how a method does on a pair; its time is that of the whole, images in memory.
+
+    Parameters
+    ----------
+    scene, index
+        What it is filed under.
+    pair : CorrelativePair
+    method : RegisterMethod
+    guess : callable or None
+        The network, where the method has one.
+    masks : tuple of ndarray or None
+        Where the fixed and the moving image are data.
+    measure : callable, optional
+        The error of what was found, px; else that of the corners.
+    """
     blank = RegisterScore(scene=scene, configuration=method.name, pair=index, stranger=pair.to_moving is None)
     cpu = time.process_time()
     try:
         wall = time.perf_counter()
-        found = Registrar(pair.fixed, method.config, guess=guess)(grey(pair.moving))
+        found = Registrar(pair.fixed, method.config, fixed_mask=masks[0], guess=guess)(grey(pair.moving), masks[1])
         wall = time.perf_counter() - wall
     except DemisError as error:
         return replace(blank, problem=str(error))
     error_px = None
     if found.to_moving is not None and pair.to_moving is not None:
         error_px = corner_error_px(found.to_moving, pair.to_moving, pair.fixed.shape)
+        if measure is not None:
+            error_px = measure(found.to_moving)
     return replace(
         blank, matched=found.matched, error_px=None if error_px is None else number(error_px),
         sigma_px=number(found.sigma_px), standing=number(found.standing) or 0.0, route=found.method,

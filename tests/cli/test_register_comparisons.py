@@ -96,7 +96,7 @@ def test_a_comparison_is_made_anew_in_its_folder_and_never_in_another(demis, two
     assert demis(*call, "--method", "sift").code == 0
     assert demis(*call, "--method", "ecc").code == 0
     assert "ecc" in (tmp_path / "c" / "table.csv").read_text()
-    refused = demis("compare-register", two[1], two[0], "--out", tmp_path / "c")
+    refused = demis("compare-register", two[1], two[0], "--out", tmp_path / "c", "--method", "ecc")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "holds another run" in refused.err
 
@@ -106,7 +106,7 @@ def test_a_comparison_is_made_anew_in_its_folder_and_never_in_another(demis, two
     [
         (("a.tif", "--out", "c"), "needs two images"),
         (("a.tif", "b.tif", "--out", "c", "--method", "magic"), "magic"),
-        (("a.tif", "b.tif", "--out", "c", "--model", "bent"), "model"),
+        (("a.tif", "b.tif", "--out", "c", "--method", "ecc", "--model", "bent"), "model"),
         (("a.tif", "--pairs", "p.csv", "--out", "c"), "does not go with --pairs"),
         (("--pairs", "gone.csv", "--out", "c"), "gone.csv"),
     ],
