@@ -33,7 +33,7 @@ def bent():
 
 
 @pytest.mark.parametrize(
-    "check", (*aligner_contract.CHECKS, *aligner_contract.ELASTIC_CHECKS), ids=lambda c: c.__name__
+    "check", [*aligner_contract.CHECKS, *aligner_contract.ELASTIC_CHECKS], ids=lambda c: c.__name__
 )
 def test_it_keeps_the_contract_of_aligners(check):
     check(ElasticAligner())
