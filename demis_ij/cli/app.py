@@ -17,6 +17,7 @@ from demis_ij.cli import (
     comparing_align,
     comparing_register,
     evaluating_register,
+    evaluating_style,
     evaluation,
     fiji,
     imagej,
@@ -27,6 +28,7 @@ from demis_ij.cli import (
     synthesis,
     synthesis_correlative,
     training,
+    training_style,
     training_two_headed,
 )
 from demis_ij.errors import DemisError, InputError, WeightsError
@@ -46,6 +48,7 @@ aligning.add_to(app)
 registering.add_to(app)
 support.add_to(app)
 training.add_to(app)
+training_style.add_to(app)
 training_two_headed.add_to(app)
 synthesis.add_to(app)
 synthesis_correlative.add_to(app)
@@ -53,6 +56,7 @@ evaluation.add_to(app)
 comparing_align.add_to(app)
 comparing_register.add_to(app)
 evaluating_register.add_to(app)
+evaluating_style.add_to(app)
 fiji.add_to(app)
 imagej.add_to(app)
 

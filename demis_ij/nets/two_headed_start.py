@@ -43,7 +43,7 @@ def two_headed_start(weights: str, device: str = "auto", threads: int = 0) -> As
     """
     if threads:
         torch.set_num_threads(threads)
-    net = load_two_headed(weights).net.to(_device(device))
+    net = load_two_headed(weights).net.to(device_named(device))
 
     def ask(
         fixed: NDArray[Any], moving: NDArray[Any], fixed_mask: NDArray[Any], moving_mask: NDArray[Any]
@@ -58,7 +58,7 @@ def two_headed_start(weights: str, device: str = "auto", threads: int = 0) -> As
     return ask
 
 
-def _device(name: str) -> str:
+def device_named(name: str) -> str:
     """Return where the network runs. Raises `InputError` when that is not there."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
@@ -69,4 +69,4 @@ def _device(name: str) -> str:
     return name
 
 
-__all__ = ["Ask", "two_headed_start"]
+__all__ = ["Ask", "device_named", "two_headed_start"]

@@ -1,0 +1,324 @@
+"""Train style networks on pairs or on two folders; an interrupted run goes on from its checkpoint to the same weights.
+
+Three ways, one generator (`demis_ij.nets.style`):
+
+``unet``    the difference of grey values, gradients and local correlation, of partners roughly in register
+``gan``     that, and a critic that is shown the source, too (pix2pix, Isola et al. 2017, arXiv:1611.07004)
+``cycle``   no partners: two critics, the way there and back, and edges that stay where they are (CycleGAN, Zhu et al.
+            2017, arXiv:1703.10593; the last part is ours: what moves edges moves a registration)
+
+All that is random follows from the seed and the step.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import math
+import pickle
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from demis_ij.config.reading import to_dict
+from demis_ij.config.style import StyleConfig
+from demis_ij.errors import InputError
+from demis_ij.nets.style import Critic, Generator
+from demis_ij.nets.weights import UNREADABLE, write_whole
+from demis_ij.train.loftr import stop_flag
+from demis_ij.train.style_crops import Crops, paired_crops, single_crops, varied
+from demis_ij.train.style_loss import difference, gradient_difference, in_register, judged, moved_edges, unlikeness
+from demis_ij.train.style_pairs import Examples
+from demis_ij.train.style_validation import COLUMNS, validate
+
+SETTINGS, LOG, CHECKPOINT = "style.json", "log.csv", "checkpoint.pt"
+_FREE = ("steps", "device", "threads", "validate_every", "licence", "validation_crops")
+_PLAIN = ("step", "seconds", "sums", "history")
+_RATE_LEFT, _WARM_STEPS = 0.01, 50
+_BETAS = {"unet": (0.9, 0.99), "gan": (0.5, 0.99), "cycle": (0.5, 0.99)}
+_LOSSES = ("loss", "adversarial", "critic")
+
+
+class StyleTraining:
+    """One training: where it stands, and how it takes a step.
+
+    Parameters
+    ----------
+    examples : Examples
+    config : StyleConfig
+
+    Attributes
+    ----------
+    nets, average : ModuleDict
+        Generators ``there`` and, where it is learned, ``back``; the running average of their weights is kept.
+    critics : ModuleDict
+        One for what each generator makes; empty for ``unet``.
+    history : list of dict
+        The loss curve and the validations, by `COLUMNS`.
+    """
+
+    def __init__(self, examples: Examples, config: StyleConfig) -> None:
+        if config.device == "cuda" and not torch.cuda.is_available():
+            msg = "device: there is no GPU that torch can use; choose cpu or auto"
+            raise InputError(msg)
+        self.config, self.examples = config, examples
+        self.device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+        forms = {"there": examples.form}
+        if config.both or config.method == "cycle":
+            forms["back"] = examples.form.reversed
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.nets = _placed(nn.ModuleDict({k: Generator(f) for k, f in forms.items()}), self.device)
+            shown = {k: f.target_channels + (examples.paired * f.source_channels) for k, f in forms.items()}
+            critics = {} if config.method == "unet" else {k: Critic(c) for k, c in shown.items()}
+            self.critics = _placed(nn.ModuleDict(critics), self.device)
+        self.average = copy.deepcopy(self.nets).eval().requires_grad_(False)
+        betas = _BETAS[config.method]
+        self.optimiser = torch.optim.AdamW(
+            self.nets.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=betas
+        )
+        self.critic_optimiser = torch.optim.Adam(
+            self.critics.parameters() if critics else [torch.zeros(1)], lr=config.critic_rate, betas=betas
+        )
+        self.step, self.seconds, self.sums = 0, 0.0, [0.0] * (len(_LOSSES) + 1)
+        self.history: list[dict[str, Any]] = []
+
+    @property
+    def generators(self) -> tuple[Generator, Generator | None]:
+        """The averaged generators: there, and back where that is learned."""
+        found = [m for m in self.average.values() if isinstance(m, Generator)]
+        return found[0], found[1] if len(found) > 1 else None
+
+    def rate(self) -> float:
+        """Return by what the learning rates of this step are multiplied: they rise, then fall as a cosine."""
+        rise = min(1.0, (self.step + 1) / _WARM_STEPS)
+        done = min(1.0, self.step / self.config.steps)
+        return rise * (_RATE_LEFT + (1 - _RATE_LEFT) * 0.5 * (1 + math.cos(math.pi * done)))
+
+    def crops(self) -> tuple[Crops, Crops]:
+        """Return the crops of this step: of both instruments, in register when they are paired."""
+        config, rng = self.config, np.random.default_rng((self.config.seed, 1, self.step))
+        sides = self.examples.source.train, self.examples.target.train
+        if self.examples.paired:
+            return paired_crops(*sides, rng, config.batch, self.examples.crop_px, config.scale)
+        first, second = (single_crops(s, rng, config.batch, self.examples.crop_px, config.scale) for s in sides)
+        return first, second
+
+    def take_step(self) -> None:
+        """Take one step of the generators, and one of the critics where there are any."""
+        first, second = self.crops()
+        rng = np.random.default_rng((self.config.seed, 2, self.step))
+        batch = {"source": self._given(first), "target": self._given(second)}
+        batch["seen"] = self._given(varied(first, rng))
+        batch["seen back"] = self._given(varied(second, rng)) if "back" in self.nets else batch["target"]
+        self._set_rates()
+        self.nets.train()
+        self.critics.requires_grad_(False)
+        made, loss, fooled = self._paired(batch) if self.examples.paired else self._cycled(batch)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.nets.parameters(), 1.0)
+        self.optimiser.step()
+        told = self._teach_critics(batch, made) if self.critics else 0.0
+        self.step += 1
+        self._average()
+        seen = [float(loss.detach()), float(fooled.detach()), told, 1.0]
+        self.sums = [a + b for a, b in zip(self.sums, seen, strict=True)]
+
+    def _given(self, crops: Crops) -> tuple[Tensor, Tensor]:
+        looks, masks = (torch.from_numpy(x).to(self.device) for x in (crops.looks, crops.masks))
+        return looks.contiguous(memory_format=torch.channels_last), masks
+
+    def _set_rates(self) -> None:
+        factor = self.rate()
+        for optimiser, rate in (
+            (self.optimiser, self.config.learning_rate), (self.critic_optimiser, self.config.critic_rate),
+        ):  # fmt: skip
+            for group in optimiser.param_groups:
+                group["lr"] = factor * rate
+
+    def _made(self, way: str, images: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            found: Tensor = self.nets[way](images)
+        return found.float()
+
+    def _judge(self, way: str, images: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            found: Tensor = self.critics[way](images)
+        return found.float()
+
+    def _paired(self, batch: dict[str, tuple[Tensor, Tensor]]) -> tuple[dict[str, Any], Tensor, Tensor]:
+        """Return what generators made of aligned crops, their loss, and the critics' part in it."""
+        made: dict[str, Any] = {}
+        loss = fooled = torch.zeros((), device=self.device)
+        ways = {"there": ("source", "seen", "target"), "back": ("target", "seen back", "source")}
+        for way in self.nets:
+            given, seen, wanted = (batch[name] for name in ways[way])
+            output = self._made(way, seen[0])
+            target, mask = in_register(output, wanted[0], given[1] * wanted[1], self.config.tolerance_px)
+            loss = loss + self._unlike(output, target, mask)
+            if self.critics:
+                shown = torch.cat([seen[0], output * mask], 1)
+                fooled = fooled + judged(self._judge(way, shown), 1.0)
+                made[way] = (shown.detach(), torch.cat([seen[0], target * mask], 1))
+        return made, loss + self.config.adversarial_weight * fooled, fooled
+
+    def _unlike(self, output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        c = self.config
+        total = c.pixel_weight * difference(output, target, mask)
+        if c.gradient_weight:
+            total = total + c.gradient_weight * gradient_difference(output, target, mask)
+        return total + c.likeness_weight * unlikeness(output, target, mask) if c.likeness_weight else total
+
+    def _cycled(self, batch: dict[str, tuple[Tensor, Tensor]]) -> tuple[dict[str, Any], Tensor, Tensor]:
+        """Return what generators made of crops without partners, their loss, and the critics' part in it."""
+        c, made = self.config, {}
+        loss = fooled = torch.zeros((), device=self.device)
+        for way, other, name, wanted in (("there", "back", "source", "target"), ("back", "there", "target", "source")):
+            images, mask = batch[name]
+            output = self._made(way, images)
+            loss = loss + c.cycle_weight * difference(self._made(other, output * mask), images, mask)
+            if c.edge_weight:
+                loss = loss + c.edge_weight * moved_edges(output, images, mask)
+            if c.identity_weight and images.shape[1] == output.shape[1]:
+                loss = loss + c.identity_weight * difference(self._made(way, batch[wanted][0]), *batch[wanted])
+            fooled = fooled + judged(self._judge(way, output * mask), 1.0)
+            made[way] = ((output * mask).detach(), batch[wanted][0])
+        return made, loss + fooled, fooled
+
+    def _teach_critics(self, batch: dict[str, tuple[Tensor, Tensor]], made: dict[str, Any]) -> float:
+        self.critics.train().requires_grad_(True)
+        loss = torch.zeros((), device=self.device)
+        for way, (false, true) in made.items():
+            loss = loss + 0.5 * (judged(self._judge(way, true), 1.0) + judged(self._judge(way, false), 0.0))
+        self.critic_optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.critic_optimiser.step()
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(self.config.ema_decay, self.step / (self.step + 10))
+        for kept, new in zip(self.average.state_dict().values(), self.nets.state_dict().values(), strict=True):
+            if kept.dtype.is_floating_point:
+                kept.lerp_(new.to(kept.dtype), 1 - decay)
+            else:
+                kept.copy_(new)
+
+    def validate(self) -> dict[str, Any]:
+        """Return what the averaged generators do on held-out images; it is added to the history."""
+        count = max(self.sums[-1], 1)
+        line: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "rate": self.rate()}
+        line |= {name: self.sums[k] / count for k, name in enumerate(_LOSSES)}
+        line |= validate(*self.generators, self.examples, self.config)
+        self.history.append({k: v if k == "step" else float(f"{v:.5g}") for k, v in line.items()})
+        self.sums = [0.0] * len(self.sums)
+        return self.history[-1]
+
+    # --- what is kept -------------------------------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, Any]:
+        """Return what says which run this is."""
+        config = {k: v for k, v in to_dict(self.config).items() if k not in _FREE}
+        return {"config": json.loads(json.dumps(config)), "data": self.examples.digest}
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint and the loss curve, all or nothing."""
+        content: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN} | {"facts": self.facts()}
+        content |= {name: getattr(self, name).state_dict() for name in _STATES}
+        kept = io.BytesIO()
+        torch.save(content, kept)
+        write_whole(folder / CHECKPOINT, kept.getbuffer())
+        lines = [",".join(COLUMNS), *(",".join(f"{line[c]:g}" for c in COLUMNS) for line in self.history)]
+        write_whole(folder / LOG, ("\n".join(lines) + "\n").encode())
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint. Raises `InputError` when it is damaged or of another run."""
+        try:
+            content = torch.load(path, map_location=self.device, weights_only=True)
+            facts = self.facts()
+            other = _difference(content["facts"]["config"], facts["config"])
+            other = other or ("" if content["facts"]["data"] == facts["data"] else "the images are not the same")
+        except (*UNREADABLE, pickle.UnpicklingError) as error:
+            msg = f"{path} cannot be read as a checkpoint; delete it to begin anew"
+            raise InputError(msg) from error
+        if other:
+            msg = f"{path.parent} holds another training: {other}. Choose another --out, or those settings"
+            raise InputError(msg)
+        for name in _STATES:
+            getattr(self, name).load_state_dict(content[name])
+        for name in _PLAIN:
+            setattr(self, name, content[name])
+
+
+_STATES = ("nets", "average", "critics", "optimiser", "critic_optimiser")
+
+
+def _placed(nets: nn.ModuleDict, device: torch.device) -> nn.ModuleDict:
+    return nets.to(memory_format=torch.channels_last).to(device)
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return which setting differs, in words; empty when none does."""
+    names = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    return f"{names[0]} was {before.get(names[0])!r}, now {now.get(names[0])!r}" if names else ""
+
+
+def train_style(
+    out: Path,
+    examples: Examples,
+    config: StyleConfig,
+    *,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    on_validated: Callable[[dict[str, Any]], None] = lambda line: None,
+) -> StyleTraining:
+    """Train, or go on where an earlier run in this folder stopped.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for ``style.json`` (settings), ``log.csv`` (losses and validations) and ``checkpoint.pt``.
+    examples : Examples
+    config : StyleConfig
+    progress : callable
+        What is being done, how much of it is, and how much there is.
+    on_validated : callable
+        Told each line of the history.
+
+    Raises
+    ------
+    InputError
+        When the folder holds another training.
+    KeyboardInterrupt
+        After Ctrl-C, once the step is finished and the checkpoint is written.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    training = StyleTraining(examples, config)
+    if (out / CHECKPOINT).is_file():
+        training.resume(out / CHECKPOINT)
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / SETTINGS, (json.dumps(to_dict(config), indent=1) + "\n").encode())
+    with stop_flag() as stopped:
+        began = time.perf_counter() - training.seconds
+        while training.step < config.steps and not stopped():
+            training.take_step()
+            training.seconds = time.perf_counter() - began
+            progress("steps", training.step, config.steps)
+            if training.step % config.validate_every == 0 or training.step == config.steps:
+                training.validate()
+                training.save(out)
+                on_validated(training.history[-1])
+        if training.step < config.steps:
+            training.save(out)
+            raise KeyboardInterrupt
+    return training
+
+
+__all__ = ["CHECKPOINT", "COLUMNS", "LOG", "SETTINGS", "StyleTraining", "train_style"]
