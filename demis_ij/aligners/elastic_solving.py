@@ -25,6 +25,7 @@ Progress = Callable[[str, int, int], None]
 
 _LONGEST_STEP = 2.0  # px of the level: features say no more than that
 _HALVINGS = 4
+_GAINED_ENOUGH = 0.01  # a step that gains less than that of all that the level has gained is the last
 _CG_STEPS = 12
 _CG_ENOUGH = 0.05  # of the gradient
 _CELLS_APART = 2  # cells from one point at which consistency is asked for to the next
@@ -73,6 +74,7 @@ def _level_solved(
     likeness = Likeness(level, settings.image_weight)
     terms = [likeness, *_priors(level, shape, settings, landmarks)]
     here = together(terms, splines)
+    began = float(here.energy)
     for _ in range(settings.iterations):
         change = _solution(here, _Preconditioner(level, likeness, shape, settings, len(splines)))
         moved = level.cells(change)
@@ -81,9 +83,11 @@ def _level_solved(
         took = _descended(terms, splines, change, here)
         if took is None:
             break
+        before = float(here.energy)
         pace, splines, here = took
         moved_px = pace * float((level.cells(change) ** 2).sum(1).mean().sqrt()) / level.reduction
-        if moved_px < settings.settled_px:
+        gained = before - float(here.energy)
+        if moved_px < settings.settled_px or gained < _GAINED_ENOUGH * (began - float(here.energy)):
             break
     return splines
 
@@ -116,8 +120,7 @@ def _priors(
         y, x = (
             _thinned(len(b[0]), n, level) for b, n in zip((level.cells.down, level.cells.across), shape, strict=True)
         )
-        points = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2)
-        terms.append(Consistency(points, shape, level.intervals, settings.consistency_weight * smaller))
+        terms.append(Consistency(y, x, shape, level.intervals, settings.consistency_weight * smaller))
     if landmarks is not None:
         pairs, weights = landmarks
         share = settings.landmark_weight * smaller / len(weights)

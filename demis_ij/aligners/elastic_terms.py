@@ -156,12 +156,24 @@ class Folding:
 
 
 class Consistency:
-    """Where there and back leads, against where it began; both ways."""
+    """Where there and back leads, against where it began; both ways.
 
-    def __init__(self, points_xy: Tensor, shape: tuple[int, int], intervals: int, weight: float) -> None:
-        self._points, self._shape, self._intervals = points_xy, shape, intervals
-        self._here = Places.at(points_xy, shape, intervals)
-        self._weight = weight / len(points_xy)
+    Parameters
+    ----------
+    y, x : Tensor
+        Rows and columns, px, at whose crossings it is asked for.
+    shape : tuple of int
+        (rows, cols) of the image.
+    intervals : int
+        N.
+    weight : float
+    """
+
+    def __init__(self, y: Tensor, x: Tensor, shape: tuple[int, int], intervals: int, weight: float) -> None:
+        self._shape, self._intervals = shape, intervals
+        self._points = torch.stack(torch.meshgrid(x, y, indexing="xy")).flatten(1)
+        self._here = Lattice.at(y, x, shape, intervals)
+        self._weight = weight / (len(y) * len(x))
 
     def __call__(self, splines: Tensor) -> Evaluated:
         """Evaluate by Gauss-Newton on what is missed; two splines are needed."""
@@ -169,26 +181,25 @@ class Consistency:
         energy = torch.stack([0.5 * self._weight * (missed**2).sum() for missed, _, _ in ways]).sum()
 
         def back(values: Sequence[Tensor]) -> Tensor:
-            out = torch.zeros_like(splines)
-            for k, (value, (_, there, stretch)) in enumerate(zip(values, ways, strict=True)):
-                out[k] += self._here.pulled(torch.einsum("abm,am->bm", stretch, value), splines.shape[-1])
-                out[1 - k] += there.pulled(value, splines.shape[-1])
-            return self._weight * out
+            own, others = [], []
+            for value, (_, there, stretch) in zip(values, ways, strict=True):
+                drawn = torch.stack([(stretch[:, k] * value).sum(0) for k in (0, 1)])
+                own.append(self._here.pulled(drawn.reshape(2, *self._here.size)))
+                others.append(there.pulled(value, splines.shape[-1]))
+            return self._weight * (torch.stack(own) + torch.stack(others[::-1]))
 
         def product(change: Tensor) -> Tensor:
+            here = self._here(change).flatten(2)
             return back(
-                [
-                    torch.einsum("abm,bm->am", stretch, self._here(change[k])) + there(change[1 - k])
-                    for k, (_, there, stretch) in enumerate(ways)
-                ]
+                [(stretch * here[k]).sum(1) + there(change[1 - k]) for k, (_, there, stretch) in enumerate(ways)]
             )
 
         return Evaluated(energy, back([missed for missed, _, _ in ways]), product)
 
     def _way(self, there: Tensor, back: Tensor) -> tuple[Tensor, Places, Tensor]:
         """Return what is missed (2, M), the places reached, and the Jacobian of the way back there (2, 2, M)."""
-        moved = self._here(there)
-        reached = Places.at(self._points + moved.T, self._shape, self._intervals)
+        moved = self._here(there).flatten(1)
+        reached = Places.at((self._points + moved).T, self._shape, self._intervals)
         stretch = torch.stack([reached(back, 1), reached(back, 2)], dim=1)
         stretch = stretch + torch.eye(2, dtype=stretch.dtype, device=stretch.device)[..., None]
         return moved + reached(back), reached, stretch

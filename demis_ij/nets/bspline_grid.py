@@ -73,6 +73,11 @@ class Lattice:
         )
         return cls(down, across)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """How many (rows, cols) cross."""
+        return len(self.down[0]), len(self.across[0])
+
     def __call__(self, coefficients: Tensor, dy: int = 0, dx: int = 0) -> Tensor:
         """Return (..., rows, cols) values, or derivatives of these orders, of splines (..., N + 3, N + 3)."""
         return self.down[dy] @ coefficients @ self.across[dx].T
@@ -99,12 +104,8 @@ class Places:
 
     @classmethod
     def at(cls, points_xy: Tensor, shape: tuple[int, int], intervals: int) -> Places:
-        """Return the places of points (M, 2), px of an image of ``shape``; those beyond it count at its edge."""
-        x, y = (points_xy[:, k].clamp(0, shape[1 - k] - 1) for k in (0, 1))
-        (left, across), (top, down) = (
-            (taps(v, n, intervals)[0], [taps(v, n, intervals, k)[1] for k in (0, 1)])
-            for v, n in ((x, shape[1]), (y, shape[0]))
-        )
+        """Return the places of points (M, 2), px of an image of ``shape``; what lies beyond it is as at its edge."""
+        (left, across), (top, down) = (_held(points_xy[:, k], shape[1 - k], intervals) for k in (0, 1))
         index = (top[:, :, None] * (intervals + 3) + left[:, None, :]).flatten(1)
         products = [(down[dy][:, :, None] * across[dx][:, None, :]).flatten(1) for dy, dx in ((0, 0), (0, 1), (1, 0))]
         return cls(index, torch.stack(products))
@@ -118,6 +119,13 @@ class Places:
         spread = (values[..., None] * self.weights[0]).flatten(1)
         out = torch.zeros(len(values), side * side, dtype=values.dtype, device=values.device)
         return out.index_add_(1, self.index.flatten(), spread).reshape(-1, side, side)
+
+
+def _held(at: Tensor, size: int, intervals: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Return the coefficients that enter, with weights for the value and the slope, which is 0 beyond the image."""
+    within = at.clamp(0, size - 1)
+    index, value = taps(within, size, intervals)
+    return index, (value, taps(within, size, intervals, 1)[1] * (within == at)[:, None])
 
 
 def refined(coefficients: Tensor) -> Tensor:

@@ -32,7 +32,9 @@ def points(count=40, seed=1):
 TERMS = {
     "bending": lambda: Bending(cells(), 0.3, 0.7, 15.0),
     "folding": lambda: Folding(cells(), 2.0, 0.45),
-    "consistency": lambda: Consistency(points(), SHAPE, INTERVALS, 1.5),
+    "consistency": lambda: Consistency(
+        torch.linspace(5, 55, 7).double(), torch.linspace(5, 75, 9).double(), SHAPE, INTERVALS, 1.5
+    ),
     "landmarks": lambda: Landmarks(
         torch.stack([points(9, 2), points(9, 3)]), torch.rand(9, dtype=torch.float64) + 0.5, SHAPE, INTERVALS
     ),
