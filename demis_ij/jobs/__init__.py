@@ -13,7 +13,8 @@
 ``finished``        finished runs opened again: `reopen`, `rebuild_report`
 ``aligning``        `run_align`: a stack of sections, aligned into a run folder
 ``registering``     `run_register`: two images into register; beside it ``register_pictures`` (what is read of a file),
-                    ``register_files`` (what is left), ``register_pairs`` (a list), ``register_watch`` (a folder, live)
+                    ``register_files`` (what is left), ``register_pairs`` (a list), ``register_watch`` (a folder, live),
+                    ``register_compared`` (several methods side by side), ``register_looks`` (for notebooks)
 ``installation``    `examine`: what this installation has, and the remedy for what it lacks
 """
 
@@ -45,15 +46,19 @@ from demis_ij.jobs.plans import (
     settings_of,
 )
 from demis_ij.jobs.reading import Converted, convert_layout, read_layout
+from demis_ij.jobs.register_compared import compare_registrations
+from demis_ij.jobs.register_looks import look_at_registration
+from demis_ij.jobs.registering import register_files, run_register
 from demis_ij.jobs.solved_layouts import write_solved_layout
 from demis_ij.jobs.stitching import placed_beside_neighbours, run_stitch, summary
 
 __all__ = [
     "AlignJob", "AlignJobResult", "Converted", "Finding", "JobResult", "Picture", "StitchJob", "align_settings",
     "align_summary", "as_compared", "channels_of", "check_parts", "chosen_of_stack", "chosen_sections",
-    "companion_of", "convert_layout", "draw_mosaic", "examine", "look_at_cuts", "look_at_layout", "look_at_mosaic",
-    "look_at_pair", "look_at_section", "look_at_warp", "make_preview", "placed_beside_neighbours", "plan",
-    "plan_align", "read_layout", "ready_sections", "rebuild_report", "reopen", "run_align", "run_compare",
-    "run_render", "run_stitch", "settings_of", "show_mosaics", "show_pairs", "summary", "try_imagej", "verdicts_json",
+    "companion_of", "compare_registrations", "convert_layout", "draw_mosaic", "examine", "look_at_cuts",
+    "look_at_layout", "look_at_mosaic", "look_at_pair", "look_at_registration", "look_at_section", "look_at_warp",
+    "make_preview", "placed_beside_neighbours", "plan", "plan_align", "read_layout", "ready_sections",
+    "rebuild_report", "register_files", "reopen", "run_align", "run_compare", "run_register", "run_render",
+    "run_stitch", "settings_of", "show_mosaics", "show_pairs", "summary", "try_imagej", "verdicts_json",
     "write_solved_layout",
 ]  # fmt: skip

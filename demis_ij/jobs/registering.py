@@ -23,6 +23,9 @@ import numpy as np
 from demis_ij import __version__
 from demis_ij.config import to_dict
 from demis_ij.config.registering import RegisterConfig
+from demis_ij.display.markup import px, signed
+from demis_ij.display.tables import card
+from demis_ij.display.tables import facts as told
 from demis_ij.errors import InputError
 from demis_ij.jobs.register_files import write_files
 from demis_ij.jobs.register_pictures import Picture, read_picture
@@ -76,6 +79,24 @@ class Registered:
             "moving": str(self.moving.path),
             "notes": list(self.notes),
         }
+
+    def _repr_html_(self) -> str:
+        facts = self.facts
+        title = f"{self.moving.path.name} onto {self.fixed.path.name}"
+        if not facts["matched"]:
+            return card(f"{title}: not matched", told([("why", facts["reason"])]))
+        x, y = facts["shift_px"]
+        rows = [
+            ("turn", f"{signed(facts['angle_deg'], 3)}°"),
+            ("scale", f"{facts['scale']:.5f}"),
+            ("shift of the middle", f"{signed(x, 2)}, {signed(y, 2)} px"),
+            ("expected error", f"{px(facts['sigma_px'])} px"),
+            ("stands out by", f"{facts['standing']:.1f} standard deviations"),
+            ("overlap", f"{facts['overlap']:.0%}"),
+            ("found by", facts["method"]),
+            ("time", f"{facts['milliseconds']:.0f} ms"),
+        ]
+        return card(title, told(rows))
 
 
 @dataclass(frozen=True, eq=False)
