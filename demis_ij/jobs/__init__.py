@@ -48,12 +48,13 @@ from demis_ij.jobs.plans import (
 from demis_ij.jobs.reading import Converted, convert_layout, read_layout
 from demis_ij.jobs.register_compared import compare_registrations
 from demis_ij.jobs.register_looks import look_at_registration
+from demis_ij.jobs.register_pairs import Pair
 from demis_ij.jobs.registering import register_files, run_register
 from demis_ij.jobs.solved_layouts import write_solved_layout
 from demis_ij.jobs.stitching import placed_beside_neighbours, run_stitch, summary
 
 __all__ = [
-    "AlignJob", "AlignJobResult", "Converted", "Finding", "JobResult", "Picture", "StitchJob", "align_settings",
+    "AlignJob", "AlignJobResult", "Converted", "Finding", "JobResult", "Pair", "Picture", "StitchJob", "align_settings",
     "align_summary", "as_compared", "channels_of", "check_parts", "chosen_of_stack", "chosen_sections",
     "companion_of", "compare_registrations", "convert_layout", "draw_mosaic", "examine", "look_at_cuts",
     "look_at_layout", "look_at_mosaic", "look_at_pair", "look_at_registration", "look_at_section", "look_at_warp",
