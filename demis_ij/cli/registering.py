@@ -45,6 +45,13 @@ def register(
     weights: Annotated[
         str | None, typer.Option("--weights", help="Of the network: shipped, none, or a path (default shipped).")
     ] = None,
+    style: Annotated[
+        str | None,
+        typer.Option("--style", help="Make one image look like the other first: tissue, steel, fluorescence, a path."),
+    ] = None,
+    landmarks: Annotated[
+        Path | None, typer.Option("--landmarks", help="With --model elastic: points known to be the same, a CSV.")
+    ] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, e.g. --set reach=near. Repeatable.")
     ] = None,
@@ -70,9 +77,12 @@ def register(
 ) -> int:
     """Register MOVING to FIXED: turn, scale and shift between images of one specimen, from whatever instruments.
 
+    --model elastic bends, too; --style compares images in one look. What is registered is the image as it came.
     Exit code 4 when they do not match. --pairs registers a list of pairs, --watch images as they arrive.
     """
-    wanted = settings_of(config, setting, method=method, model=model, weights=weights)
+    points = None if landmarks is None else str(landmarks)
+    named = {"method": method, "model": model, "weights": weights, "style": style, "landmarks": points}
+    wanted = settings_of(config, setting, **named)
     if watch_folder is not None:
         _refuse("--watch", fixed=fixed, moving=moving, **{"--pairs": pairs, "--out": out})
         if fixed_image is None:
@@ -100,7 +110,8 @@ def _refuse(what: str, **given: object) -> None:
 
 def _one(fixed: Path, moving: Path, out: Path | None, config: RegisterConfig, as_json: bool, quiet: bool) -> int:
     if out is None:
-        facts = register_files(fixed, moving, config).facts
+        with Bars(not (quiet or as_json)) as bars:
+            facts = register_files(fixed, moving, config, bars).facts
     else:
         with Bars(not (quiet or as_json)) as bars:
             facts = run_register(fixed, moving, out, config, progress=bars).summary
@@ -125,13 +136,26 @@ def told(facts: dict[str, Any]) -> list[str]:
     if not facts["matched"]:
         return [f"not matched: {facts['reason']}"]
     x, y = facts["shift_px"]
-    standing, overlap = f"{facts['standing']:.1f}", f"{facts['overlap']:.0%}"
-    return [
-        f"matched by {facts['method']}: turn {facts['angle_deg']:.3f} degrees, scale {facts['scale']:.5f}, "
-        f"shift of the middle ({x:.2f}, {y:.2f}) px",
-        f"expected error {facts['sigma_px']:.2f} px; stands out by {standing} standard deviations; overlap {overlap}",
-        f"{facts['milliseconds']:.0f} ms, and {facts['read_milliseconds']:.0f} ms to read the moving image",
+    how = {"landmarks": "matched by landmarks", "none": "taken to lie on each other"}
+    lines = [
+        f"{how.get(facts['method'], 'matched by ' + facts['method'])}: turn {facts['angle_deg']:.3f} degrees, "
+        f"scale {facts['scale']:.5f}, shift of the middle ({x:.2f}, {y:.2f}) px"
     ]
+    if facts["sigma_px"] is not None:
+        lines += [
+            f"expected error {facts['sigma_px']:.2f} px; stands out by {facts['standing']:.1f} standard deviations; "
+            f"overlap {facts['overlap']:.0%}",
+            f"{facts['milliseconds']:.0f} ms, and {facts['read_milliseconds']:.0f} ms to read the moving image",
+        ]
+    if facts.get("elastic", {}).get("better_than_nothing"):
+        bent = facts["elastic"]
+        lines.append(
+            f"bent by {bent['bent_px']:.2f} px (median), {bent['bent_most_px']:.2f} px at most; "
+            f"{bent['folded_frac']:.2%} folded; there and back misses by {bent['inverse_consistency_px']:.2f} px"
+        )
+        if bent["tier"]:
+            lines.append(f"structures lie on each other: {bent['tier']} ({bent['tier_reason']})")
+    return lines
 
 
 # --- pairs ------------------------------------------------------------------------------------------------------------

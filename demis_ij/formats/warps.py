@@ -10,6 +10,8 @@
 ``origin_xy``       where output pixel (0, 0) lies in the world that all sections share
 ``names``, ``z``    id and number of each section
 ==================  ====================================================================================================
+
+``warp.npz``, of one image that was brought onto another, is the same with ``offsets`` of shape (2, h, w).
 """
 
 from __future__ import annotations
@@ -89,16 +91,17 @@ class StackWarps:
 
 
 def write_npz(
-    path: Path, stack: StackWarps, *, stride: float | None = None, most_bytes: int = MOST_BYTES, overwrite: bool = False
-) -> tuple[str, ...]:
+    path: Path, stack: StackWarps | Warp, *, stride: float | None = None, most_bytes: int = MOST_BYTES,
+    overwrite: bool = False,
+) -> tuple[str, ...]:  # fmt: skip
     """Write ``warps.npz``, all or nothing, one section at a time in memory; return what there is to say.
 
     Parameters
     ----------
     path : Path
         The new file.
-    stack : StackWarps
-        What to write.
+    stack : StackWarps or Warp
+        What to write; of a single warp ``offsets`` have no axis of sections.
     stride : float, optional
         Of the nodes, px. When not given it is that of the finest field, doubled until the offsets of all sections
         take no more than ``most_bytes``.
@@ -124,12 +127,13 @@ def write_npz(
     if stride is not None and not (stride > 0 and np.isfinite(stride)):
         msg = f"a stride is a positive number of px, found {stride}"
         raise InputError(msg)
+    single, stack = isinstance(stack, Warp), StackWarps((stack,)) if isinstance(stack, Warp) else stack
     own = min(_own_stride(w) for w in stack.warps)
     step = stride if stride is not None else _affordable(own, stack.shape, len(stack), most_bytes)
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(part, stack, step)
+        _write(part, stack, step, single=single)
         part.replace(path)
     except OSError as error:
         if error.errno in NOT_ALLOWED:
@@ -172,7 +176,7 @@ def _departure(warp: Warp, stride: float) -> float:
     return float(np.nanmax(away, initial=0.0))
 
 
-def _write(part: Path, stack: StackWarps, stride: float) -> None:
+def _write(part: Path, stack: StackWarps, stride: float, *, single: bool) -> None:
     rows, cols = fields.grid_of(stack.shape, stride)
     told: dict[str, NDArray[Any]] = {
         "format_version": np.array(FORMAT_VERSION),
@@ -187,7 +191,8 @@ def _write(part: Path, stack: StackWarps, stride: float) -> None:
             with file.open(f"{name}.npy", "w") as entry:
                 np.lib.format.write_array(entry, value, allow_pickle=False)
         with file.open("offsets.npy", "w", force_zip64=True) as entry:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (len(stack), 2, rows, cols)}
+            shape = (2, rows, cols) if single else (len(stack), 2, rows, cols)
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(entry, header)
             for warp in stack.warps:
                 offsets = _nodes_of(warp, stride).offsets
@@ -198,7 +203,7 @@ def _write(part: Path, stack: StackWarps, stride: float) -> None:
 
 
 def read_npz(path: Path) -> StackWarps:
-    """Return the warps of a ``warps.npz``.
+    """Return the warps of a ``warps.npz``, or the only one of a ``warp.npz``.
 
     Raises
     ------
@@ -232,8 +237,10 @@ def _stack_of(path: Path, held: dict[str, NDArray[Any]]) -> StackWarps:
         raise FormatError(path, f"warps of format version {version}, version {FORMAT_VERSION} is known")
     offsets, stride = held["offsets"], float(held["stride"])
     shape = (int(held["shape"][0]), int(held["shape"][1]))
+    if offsets.ndim == 3:
+        offsets = offsets[None]
     if offsets.ndim != 4 or offsets.shape[1] != 2 or not len(offsets):
-        raise FormatError(path, f"offsets have the shape (n, 2, h, w), found {offsets.shape}")
+        raise FormatError(path, f"offsets have the shape (n, 2, h, w) or (2, h, w), found {offsets.shape}")
     grid = tuple(offsets.shape[2:])
     if min(shape) < 1 or not stride > 0 or any((n - 1) * stride < s - 1 for n, s in zip(grid, shape, strict=True)):
         found = f"{grid[0]} x {grid[1]} nodes every {stride:g} px"

@@ -37,7 +37,7 @@ def write_files(
     folder: Path,
     fixed: Picture,
     moving: Picture,
-    to_moving: Affine | None,
+    to_moving: Affine | Warp | None,
     pixel_ratio: float | None,
     progress: Callable[[int, int], None],
 ) -> tuple[Files, tuple[str, ...], Views]:
@@ -49,7 +49,7 @@ def write_files(
         The run folder; each file is written whole or not at all, and replaced.
     fixed, moving : Picture
         The images.
-    to_moving : Affine or None
+    to_moving : Affine, Warp or None
         Px of the fixed file to px of the moving one.
     pixel_ratio : float or None
         The fixed image's pixel size over the moving one's, where known.
@@ -64,16 +64,17 @@ def write_files(
     views = shown_views(fixed, moving, to_moving, pixel_ratio)
     if to_moving is None or views.after is None:
         return {}, (), views
-    warp = Warp((to_moving,), fixed.shape)
+    warp = to_moving if isinstance(to_moving, Warp) else Warp((to_moving,), fixed.shape)
     files: Files = _write_registered(folder, fixed, moving, warp, progress)
     files["red-cyan"] = _write_png(folder / "red_cyan.png", red_cyan(views.fixed, views.after)[..., ::-1])
     files["checkerboard"] = _write_png(folder / "checkerboard.png", checkerboard(views.fixed, views.after))
-    files["itk"] = write_itk(folder / "to_moving.tfm", to_moving, overwrite=True)
+    if isinstance(to_moving, Affine):
+        files["itk"] = write_itk(folder / "to_moving.tfm", to_moving, overwrite=True)
     more, said = _write_for_fiji(folder, fixed, moving, warp)
     return files | more, said, views
 
 
-def shown_views(fixed: Picture, moving: Picture, to_moving: Affine | None, pixel_ratio: float | None) -> Views:
+def shown_views(fixed: Picture, moving: Picture, to_moving: Affine | Warp | None, pixel_ratio: float | None) -> Views:
     """Return both images on the fixed image's grid, for the screen; parameters as those of `write_files`."""
     first, second = factors(fixed.shape, moving.shape, max(fixed.shape), pixel_ratio)
     return views_of(_source(fixed), _source(moving), to_moving, second / first)

@@ -8,6 +8,8 @@
     red_cyan.png, checkerboard.png
     to_moving.tfm (ITK), trakem2.xml (both images), bunwarpj_raw.txt
     report.html         before and after, and every number
+    warp.npz, bunwarpj_elastic.txt and bunwarpj_elastic_inverse.txt, deformation.png: what is bent, with --model elastic
+    restyled.png        the image that was restyled, as it was compared, with --style
 """
 
 from __future__ import annotations
@@ -27,8 +29,18 @@ from demis_ij.display.markup import px, signed
 from demis_ij.display.tables import card
 from demis_ij.display.tables import facts as told
 from demis_ij.errors import InputError
+from demis_ij.jobs.register_bending import (
+    Bending,
+    Dressed,
+    Wardrobe,
+    bend_pictures,
+    known_start,
+    read_points,
+)
+from demis_ij.jobs.register_bending_files import shown_bending, write_bending
 from demis_ij.jobs.register_files import write_files
 from demis_ij.jobs.register_pictures import Picture, read_picture
+from demis_ij.records import Affine, Warp
 from demis_ij.register.looks import factors
 from demis_ij.register.network import network_guess
 from demis_ij.register.registering import Guess, Registrar
@@ -56,6 +68,10 @@ class Registered:
         Reading the moving image.
     notes : tuple of str
         What else there is to say.
+    bending : Bending or None
+        What is bent besides, where that was asked for and both match.
+    dressed : Dressed or None
+        As both were compared, where a style was asked for.
     """
 
     fixed: Picture
@@ -64,13 +80,20 @@ class Registered:
     pixel_ratio: float | None
     read_ms: float
     notes: tuple[str, ...] = ()
+    bending: Bending | None = None
+    dressed: Dressed | None = None
+
+    @property
+    def to_moving(self) -> Affine | Warp | None:
+        """Px of the fixed file to points of the moving one; None when they do not match."""
+        return self.registration.to_moving if self.bending is None else self.bending.to_moving
 
     @property
     def facts(self) -> dict[str, Any]:
         """All of it as JSON types; ``shift_px`` is that of the fixed image's middle from the moving one's, its px."""
         at = self.registration.to_moving
         fixed, moving = (np.array([(s.shape[1] - 1) / 2, (s.shape[0] - 1) / 2]) for s in (self.fixed, self.moving))
-        return {
+        said: dict[str, Any] = {
             **self.registration.as_json(),
             "shift_px": None if at is None else [float(v) for v in at(fixed) - moving],
             "pixel_ratio": self.pixel_ratio,
@@ -79,6 +102,11 @@ class Registered:
             "moving": str(self.moving.path),
             "notes": list(self.notes),
         }
+        if self.bending is not None:
+            said["elastic"] = self.bending.facts
+        if self.dressed is not None:
+            said["style"] = {"restyled": self.dressed.which, **self.dressed.check}
+        return said
 
     def _repr_html_(self) -> str:
         facts = self.facts
@@ -86,16 +114,20 @@ class Registered:
         if not facts["matched"]:
             return card(f"{title}: not matched", told([("why", facts["reason"])]))
         x, y = facts["shift_px"]
+        sigma, standing = facts["sigma_px"], facts["standing"]
         rows = [
             ("turn", f"{signed(facts['angle_deg'], 3)}°"),
             ("scale", f"{facts['scale']:.5f}"),
             ("shift of the middle", f"{signed(x, 2)}, {signed(y, 2)} px"),
-            ("expected error", f"{px(facts['sigma_px'])} px"),
-            ("stands out by", f"{facts['standing']:.1f} standard deviations"),
+            ("expected error", "not known" if sigma is None else f"{px(sigma)} px"),
+            ("stands out by", "not asked" if standing is None else f"{standing:.1f} standard deviations"),
             ("overlap", f"{facts['overlap']:.0%}"),
             ("found by", facts["method"]),
             ("time", f"{facts['milliseconds']:.0f} ms"),
         ]
+        if self.bending is not None:
+            bent = facts["elastic"]
+            rows.append(("bent by", f"{px(bent['bent_px'] or 0.0)} px" if bent["better_than_nothing"] else "nothing"))
         return card(title, told(rows))
 
 
@@ -153,9 +185,19 @@ class FixedImage:
         self.picture = read_picture(path, config.side_px)
         begin = Start.of(config) if start is None else start
         self.notes = begin.notes
-        self._registrar: Registrar = self._named(
-            path, lambda: Registrar(self.picture.image, config, fixed_mask=self.picture.mask, guess=begin.guess)
-        )
+        self._guess = begin.guess
+        self._landmarks = read_points(Path(config.landmarks)) if config.landmarks else None
+        self._wardrobe = Wardrobe(config) if config.style else None
+        self._registrar = self._registrar_of(self.picture)
+
+    def _registrar_of(self, picture: Picture) -> Registrar:
+        """Return what brings others onto a picture of the fixed image."""
+
+        def made() -> Registrar:
+            return Registrar(picture.image, self.config.straight, fixed_mask=picture.mask, guess=self._guess)
+
+        found: Registrar = self._named(picture.path, made)
+        return found
 
     @staticmethod
     def _named(path: Path, task: Callable[[], Any]) -> Any:
@@ -167,7 +209,9 @@ class FixedImage:
             msg = f"{path}: {error}"
             raise InputError(msg) from error
 
-    def register(self, path: Path, sizes: Sizes | None = None) -> Registered:
+    def register(
+        self, path: Path, sizes: Sizes | None = None, progress: Progress = lambda what, done, total: None
+    ) -> Registered:
         """Return how a file lies on the fixed one.
 
         Parameters
@@ -177,6 +221,8 @@ class FixedImage:
         sizes : tuple of float, optional
             Size of a px of the fixed and of the moving image, in one unit; else those of the settings count, else
             what both files say.
+        progress : callable, optional
+            Told how far the work is, where it is long.
 
         Raises
         ------
@@ -187,10 +233,34 @@ class FixedImage:
         moving = read_picture(path, self.config.side_px)
         read_ms = 1000 * (time.perf_counter() - began)
         ratio = self._ratio(moving, sizes)
+        dressed = None if self._wardrobe is None else self._wardrobe(self.picture, moving)
+        compared = (self.picture, moving) if dressed is None else (dressed.fixed, dressed.moving)
+        found = known_start(self.picture, moving, self.config, self._landmarks, ratio)
+        if found is None:
+            found = self._in_full(self._straight(compared, ratio), moving)
+        bending, notes = None, self.notes
+        if self.config.model == "elastic" and found.to_moving is not None:
+            bending = self._bent(path, moving, compared, found.to_moving, progress)
+            notes = (*notes, *bending.notes)
+        return Registered(self.picture, moving, found, ratio, read_ms, notes, bending, dressed)
+
+    def _straight(self, compared: tuple[Picture, Picture], ratio: float | None) -> Registration:
+        """Return how two pictures lie on each other, without bending anything; px of the pictures."""
+        fixed, moving = compared
+        registrar = self._registrar if fixed is self.picture else self._registrar_of(fixed)
         found: Registration = self._named(
-            path, lambda: self._registrar(moving.image, moving.mask, pixel_ratio=self._reduced_ratio(moving, ratio))
+            moving.path, lambda: registrar(moving.image, moving.mask, pixel_ratio=self._reduced_ratio(moving, ratio))
         )
-        return Registered(self.picture, moving, self._in_full(found, moving), ratio, read_ms, self.notes)
+        return found
+
+    def _bent(
+        self, path: Path, moving: Picture, compared: tuple[Picture, Picture], start: Affine, progress: Progress
+    ) -> Bending:
+        def task() -> Bending:
+            return bend_pictures(self.picture, moving, compared, start, self.config, self._landmarks, progress)
+
+        found: Bending = self._named(path, task)
+        return found
 
     def _ratio(self, moving: Picture, sizes: Sizes | None) -> float | None:
         """Return the fixed file's pixel size over the moving one's, None where not both are known."""
@@ -221,9 +291,11 @@ def check_sizes(fixed: float, moving: float) -> None:
         raise InputError(msg)
 
 
-def register_files(fixed: Path, moving: Path, config: RegisterConfig) -> Registered:
+def register_files(
+    fixed: Path, moving: Path, config: RegisterConfig, progress: Progress = lambda what, done, total: None
+) -> Registered:
     """Return how one image file lies on another; nothing is written. Raises as `FixedImage` does."""
-    return FixedImage(fixed, config).register(moving)
+    return FixedImage(fixed, config).register(moving, progress=progress)
 
 
 # --- a run folder -----------------------------------------------------------------------------------------------------
@@ -259,8 +331,8 @@ class RegisterResult:
 
 def register_settings(fixed: Path, moving: Path, config: RegisterConfig) -> dict[str, Any]:
     """Return everything that the result depends on, as JSON types."""
-    own = Path(config.weights)
-    stamps = [_stamp(p) for p in (fixed, moving, *([own] if own.is_file() else []))]
+    given = (Path(name) for name in (config.weights, config.style, config.landmarks) if name)
+    stamps = [_stamp(p) for p in (fixed, moving, *(p for p in given if p.is_file()))]
     kept = {k: v for k, v in to_dict(config).items() if k not in {"threads", "device"}}
     images = {"fixed": str(fixed.absolute()), "moving": str(moving.absolute())}
     return {"job": "register", **images, "tiles_sha256": fingerprint(stamps), **kept}
@@ -306,7 +378,7 @@ def run_register(
         if kept is not None:
             return kept
     tell("registered", 0, 1)
-    found = register_files(fixed, moving, config)
+    found = register_files(fixed, moving, config, tell)
     tell("registered", 1, 1)
     return _written(RunFolder(out, settings), key, found, tell)
 
@@ -327,13 +399,18 @@ def _finished(folder: RunFolder, key: str) -> RegisterResult | None:
 def _written(folder: RunFolder, key: str, found: Registered, tell: Progress) -> RegisterResult:
     """Write everything, the JSON last."""
     files, said, views = write_files(
-        folder.path, found.fixed, found.moving, found.registration.to_moving, found.pixel_ratio,
+        folder.path, found.fixed, found.moving, found.to_moving, found.pixel_ratio,
         lambda done, total: tell("written", done, total),
     )  # fmt: skip
+    more, further = write_bending(folder.path, found)
+    files, said = files | more, (*said, *further)
     notes = (*found.notes, *said)
     facts = found.facts
     files = {**files, "report": folder.path / "report.html", "registration": folder.path / "registration.json"}
-    write_registration(files["report"], found.registration, facts, views, settings=folder.settings, notes=notes)
+    write_registration(
+        files["report"], found.registration, facts, views, settings=folder.settings, notes=notes,
+        more=shown_bending(found),
+    )  # fmt: skip
     names = {name: path.name for name, path in files.items()}
     write_json(files["registration"], {**facts, "notes": list(notes), "files": names})
     folder.mark_done("registered", key, notes)

@@ -56,7 +56,8 @@ class Registration:
     overlap : float
         Share of the fixed image's data that the moving image covers.
     method : str
-        What found it: network, near search, intensity search, wide search, or a baseline.
+        What found it: network, near search, intensity search, wide search, a baseline, landmarks, or none when the
+        images were taken to lie on each other. Of the last two sigma, score and standing are NaN.
     reason : str
         Why they do not match, or could not be compared; empty when matched.
     milliseconds : float
@@ -88,8 +89,8 @@ class Registration:
             "angle_deg": None if there is None else degrees(there.angle),
             "scale": None if there is None else there.scale,
             "sigma_px": self.sigma_px if np.isfinite(self.sigma_px) else None,
-            "score": self.score,
-            "standing": self.standing,
+            "score": self.score if np.isfinite(self.score) else None,
+            "standing": self.standing if np.isfinite(self.standing) else None,
             "overlap": self.overlap,
             "method": self.method,
             "reason": self.reason,

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 import demis_ij
 from demis_ij.aligners.standing import STANDS_OUT
@@ -21,6 +27,26 @@ from demis_ij.report.style import CSS, DEFINITIONS, SCRIPT
 
 PICTURE_BYTES = 800_000
 """What one picture of both images may take."""
+_QUALITY = 82
+
+
+@dataclass(frozen=True, eq=False)
+class Further:
+    """Something else that was done with the images.
+
+    Attributes
+    ----------
+    title, note : str
+    pictures : sequence of (str, ndarray)
+        Their names and pixels, grey or colour (red first), uint8.
+    rows : mapping
+        What there is to tell of it.
+    """
+
+    title: str
+    note: str = ""
+    pictures: Sequence[tuple[str, NDArray[np.uint8]]] = ()
+    rows: Mapping[str, object] = field(default_factory=dict)
 
 
 def write_registration(
@@ -31,6 +57,7 @@ def write_registration(
     *,
     settings: Mapping[str, Any],
     notes: Sequence[str] = (),
+    more: Sequence[Further] = (),
 ) -> None:
     """Write one HTML page that shows how two images lie on each other: no other file is needed to read it.
 
@@ -48,8 +75,10 @@ def write_registration(
         Of the run.
     notes : sequence of str
         What else is to be said, one line each.
+    more : sequence of Further
+        What was restyled or bent.
     """
-    page = registration_page(found, facts, views, settings=settings, notes=notes)
+    page = registration_page(found, facts, views, settings=settings, notes=notes, more=more)
     part = path.with_name(path.name + ".part")
     try:
         part.write_text(page, encoding="utf-8")
@@ -65,6 +94,7 @@ def registration_page(
     *,
     settings: Mapping[str, Any],
     notes: Sequence[str] = (),
+    more: Sequence[Further] = (),
 ) -> Html:
     """Return the page."""
     paths = [Path(str(facts[k])) for k in ("fixed", "moving")]
@@ -82,9 +112,10 @@ def registration_page(
     parts = [
         Html(DEFINITIONS),
         el("header", el("h1", heading), el("p", f"{facts['fixed']} · {facts['moving']}", class_="source")),
-        _banner(found),
+        _banner(found, facts),
         _cards(found, facts) if found.matched else None,
         _pictures(views),
+        *[_further(part) for part in more],
         el("ul", *[el("li", n) for n in notes], class_="warnings") if notes else None,
         el("h2", "Parameters"),
         _parameters(found, facts),
@@ -95,11 +126,15 @@ def registration_page(
     return join(Html("<!doctype html>\n"), el("html", head, el("body", *parts), lang="en"), Html("\n"))
 
 
-def _banner(found: Registration) -> Html:
+def _banner(found: Registration, facts: Mapping[str, Any]) -> Html:
     if found.matched:
         level, word = "good", "✓ Matched."
         said = f"The corners are expected to be {px(found.sigma_px)} px off; the place stands out by "
         said += f"{found.standing:.1f} standard deviations from all others ({STANDS_OUT:g} are needed)."
+        if not math.isfinite(found.standing):
+            said = "How they lie was given, not searched."
+        if facts.get("elastic", {}).get("better_than_nothing"):
+            said += " That is before what is bent: see below."
     else:
         level, word, said = "bad", "✕ Not matched:", f"{found.reason}."
     return el("section", el("p", el("strong", f"{word} "), said, class_="said"), class_=f"verdict {level}",
@@ -135,6 +170,24 @@ def _pictures(views: Views) -> Html:
     return join(el("h2", title), el("p", note, class_="note"), el("div", *cards, class_="pairs"))
 
 
+def _further(part: Further) -> Html:
+    """Return what else was done: its pictures and its numbers."""
+    note = el("p", part.note, class_="note") if part.note else None
+    rows = tables.name_value_table(dict(part.rows)) if part.rows else None
+    shown = [
+        el("article", el("h4", name), el("img", src=_uri(image), alt=name, width="100%"), class_="pair")
+        for name, image in part.pictures
+    ]
+    return join(el("h2", part.title), note, el("div", *shown, class_="pairs") if shown else None, rows)
+
+
+def _uri(image: NDArray[np.uint8]) -> str:
+    """Return a picture, grey or red first, as an address that holds it."""
+    shown = image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1])
+    coded = cv2.imencode(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+    return "data:image/jpeg;base64," + base64.b64encode(coded.tobytes()).decode("ascii")
+
+
 def _over(fixed: GREY, moving: GREY) -> CloseUp:
     return CloseUp(fixed, moving, (0.0, 0.0))
 
@@ -167,4 +220,4 @@ def _matrix(at: Affine | None) -> str:
     return "–" if at is None else ", ".join(f"[{_numbers(*row)}]" for row in at.rows)
 
 
-__all__ = ["registration_page", "write_registration"]
+__all__ = ["Further", "registration_page", "write_registration"]

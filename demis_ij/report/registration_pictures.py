@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from demis_ij.records import Affine
+from demis_ij.fields import affine_part, dense
+from demis_ij.geometry import Box
+from demis_ij.records import Affine, Field, Warp
 from demis_ij.report.pictures import GREY, to_grey
 
 SIDE_PX = 1200
@@ -61,7 +63,7 @@ class Views:
     after: GREY | None
 
 
-def views_of(fixed: Source, moving: Source, to_moving: Affine | None, pixel_ratio: float | None) -> Views:
+def views_of(fixed: Source, moving: Source, to_moving: Affine | Warp | None, pixel_ratio: float | None) -> Views:
     """Return two images as they came, and registered, on the fixed image's grid, reduced for the screen."""
     step = max(1.0, max(fixed.shape) / SIDE_PX)
     rows, cols = (max(1, round(n / step)) for n in fixed.shape)
@@ -73,25 +75,51 @@ def views_of(fixed: Source, moving: Source, to_moving: Affine | None, pixel_rati
     def drawn(source: Source, at: Affine) -> GREY:
         return to_grey(*_drawn(source, at @ to_full, (rows, cols)))
 
-    after = None if to_moving is None else drawn(moving, to_moving)
+    if isinstance(to_moving, Warp):
+        after: GREY | None = to_grey(*_drawn_bent(moving, to_moving, to_full, (rows, cols)))
+    else:
+        after = None if to_moving is None else drawn(moving, to_moving)
     return Views(drawn(fixed, Affine()), drawn(moving, as_it_came), after)
 
 
 def _drawn(source: Source, at: Affine, shape: tuple[int, int]) -> tuple[NDArray[np.float32], Mask]:
     """Return an image on another grid, ``at`` leading from there to its full px; areas are averaged first."""
-    mask = source.mask & np.isfinite(source.image)
-    grey = np.where(mask, source.image, 0).astype(np.float32)
-    share = mask.astype(np.float32)
     into = source.to_full.inverse @ at
-    coarser = min(into.scale, min(grey.shape) / 8)
-    if coarser > 1.3:
-        size = (max(1, round(grey.shape[1] / coarser)), max(1, round(grey.shape[0] / coarser)))
-        x, y = grey.shape[1] / size[0], grey.shape[0] / size[1]
-        into = Affine(x, 0, 0, y, (x - 1) / 2, (y - 1) / 2).inverse @ into
-        grey, share = (np.asarray(cv2.resize(a, size, interpolation=cv2.INTER_AREA), np.float32) for a in (grey, share))
+    grey, share, to_grey_px = _coarser(source, into.scale)
+    into = to_grey_px @ into
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     drawn, known = (cv2.warpAffine(a, into.matrix[:2], shape[::-1], flags=flags) for a in (grey, share))
     return (drawn / np.maximum(known, 1e-6)).astype(np.float32), np.asarray(known > 0.5)
+
+
+def _drawn_bent(
+    source: Source, warp: Warp, to_full: Affine, shape: tuple[int, int]
+) -> tuple[NDArray[np.float32], Mask]:
+    """Return an image as a warp of the fixed image's px shows it, on a reduced grid of those."""
+    box = Box.of_shape(shape)
+    offsets = dense(Warp((to_full, *warp.parts, source.to_full.inverse), shape), box)
+    grey, share, to_grey_px = _coarser(source, affine_part(Field(offsets)).scale)
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    at = np.where(np.isfinite(offsets), offsets, -1e6) + np.stack([x, y])
+    at_x, at_y = (to_grey_px.a * at[0] + to_grey_px.tx, to_grey_px.d * at[1] + to_grey_px.ty)
+    drawn, known = (
+        cv2.remap(a, at_x.astype(np.float32), at_y.astype(np.float32), cv2.INTER_LINEAR) for a in (grey, share)
+    )
+    return (drawn / np.maximum(known, 1e-6)).astype(np.float32), np.asarray(known > 0.5)
+
+
+def _coarser(source: Source, scale: float) -> tuple[NDArray[np.float32], NDArray[np.float32], Affine]:
+    """Return an image whose areas are averaged before it is drawn, its share of data, and the way to its px."""
+    mask = source.mask & np.isfinite(source.image)
+    grey = np.where(mask, source.image, 0).astype(np.float32)
+    share = mask.astype(np.float32)
+    coarser = min(scale, min(grey.shape) / 8)
+    if coarser <= 1.3:
+        return grey, share, Affine()
+    size = (max(1, round(grey.shape[1] / coarser)), max(1, round(grey.shape[0] / coarser)))
+    x, y = grey.shape[1] / size[0], grey.shape[0] / size[1]
+    grey, share = (np.asarray(cv2.resize(a, size, interpolation=cv2.INTER_AREA), np.float32) for a in (grey, share))
+    return grey, share, Affine(x, 0, 0, y, (x - 1) / 2, (y - 1) / 2).inverse
 
 
 def red_cyan(fixed: GREY, moving: GREY) -> NDArray[np.uint8]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ENDING = ".registered"
 PICTURES = ("registered", "red-cyan", "checkerboard")
 """What ImageJ opens, by the names of the files."""
+NAMED = ("method", "model", "weights", "style", "landmarks")
+"""Settings that have a name of their own in a request."""
 
 INPUTS: Mapping[str, Check] = {
     "fixed": inputs.existing,
@@ -29,6 +31,8 @@ INPUTS: Mapping[str, Check] = {
     "method": inputs.text,
     "model": inputs.text,
     "weights": inputs.text,
+    "style": inputs.text,
+    "landmarks": inputs.text,
     "settings": inputs.anything,
 }
 
@@ -61,7 +65,7 @@ def _config(given: Mapping[str, Any]) -> RegisterConfig:
         msg = f"settings: {settings!r} is not an object of names and values"
         raise InputError(msg)
     values = {key: value for key, value in settings.items() if inputs.is_given(value)}
-    return from_dict(RegisterConfig, values | {k: given[k] for k in ("method", "model", "weights") if k in given})
+    return from_dict(RegisterConfig, values | {k: given[k] for k in NAMED if k in given})
 
 
 def _row(facts: Mapping[str, Any]) -> dict[str, Any]:

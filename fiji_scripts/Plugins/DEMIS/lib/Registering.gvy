@@ -4,12 +4,19 @@ import ij.measure.ResultsTable
 /** What Register Images asks for, and how two registered images are shown and put in words. */
 class Registering {
     static final List<String> METHODS = ["auto", "network", "search", "sift", "ecc", "log-polar", "elastix"]
-    static final List<String> MODELS = ["rigid", "similarity", "affine"]
+    static final List<String> MODELS = ["rigid", "similarity", "affine", "elastic"]
+    static final List<String> STYLES = ["none", "tissue", "steel", "fluorescence"]
     static final List<String> RANGES = ["wide", "near"]
 
     static String method(Object given) { Inputs.choice("Method", given, METHODS) }
 
     static String model(Object given) { Inputs.choice("Expected transformation", given, MODELS) }
+
+    /** A style that ships, or the path of one's own; null for none. */
+    static String style(Object given, Object own) {
+        String chosen = Inputs.choice("Style", given, STYLES)
+        return own ? own as String : (chosen == "none" ? null : chosen)
+    }
 
     /** The worker's settings; what is left empty is left to it. */
     static Map settings(Object range, Object fixedSize, Object movingSize) {
@@ -44,6 +51,13 @@ class Registering {
         Map facts = done.summary as Map
         if (!facts.matched) return "The images do not match: ${facts.reason}. Report: ${done.report}."
         return String.format(Locale.ROOT, "Registered by %s: turned by %.2f degrees, scaled by %.4f; error about %.2f px. ",
-            facts.method, facts.angle_deg as double, facts.scale as double, facts.sigma_px as double) + "Files: ${done.out}. Report: ${done.report}."
+            facts.method, facts.angle_deg as double, facts.scale as double, (facts.sigma_px ?: Double.NaN) as double) + bent(facts.elastic as Map) + "Files: ${done.out}. Report: ${done.report}."
+    }
+
+    /** What is to be said of bending; nothing where none was asked for. */
+    private static String bent(Map elastic) {
+        if (elastic == null) return ""
+        if (!elastic.better_than_nothing) return "Bending is no better than nothing and was dropped. "
+        return String.format(Locale.ROOT, "Bent by %.1f px, %.1f px at most. ", elastic.bent_px as double, elastic.bent_most_px as double)
     }
 }
