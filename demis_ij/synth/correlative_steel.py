@@ -19,7 +19,7 @@ from demis_ij.synth.fields import Plane, smooth_field
 from demis_ij.synth.grains import ISLAND, GrainRecipe, Grains, grow_grains
 from demis_ij.synth.modalities import blurred
 
-LIGHT = LightMicroscope(blur_px=(1.7, 2.4), shading=0.07, noise=0.014, dust=1.5)
+LIGHT = LightMicroscope(blur_px=(1.5, 2.2), shading=0.07, noise=0.014, dust=1.5)
 ELECTRONS = ElectronMicroscope(noise=(0.012, 0.03))
 
 

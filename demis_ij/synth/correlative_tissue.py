@@ -19,20 +19,20 @@ from demis_ij.synth.section import stained
 from demis_ij.synth.styles import STYLES, Style
 from demis_ij.synth.tissue import AXON, CELL, DROPLET, GLIA, LUMEN, MYELIN, NUCLEUS, SOMA, WALL, Tissue
 
-LIGHT = LightMicroscope(blur_px=(2.6, 3.6), shading=0.06, noise=0.012, dust=1.0)
+LIGHT = LightMicroscope(blur_px=(2.8, 3.8), shading=0.06, noise=0.012, dust=1.0)
 ELECTRONS = ElectronMicroscope(noise=(0.015, 0.035), streaks=0.004, charging=0.0)
 
 STAINED: dict[str, Style] = {
     "epithelium": replace(
         STYLES["epithelium"], scale=0.42, cell_px=130, cell_spread=0.3, merged=0.25, somas=1.6, processes=0.4,
-        bundles=0.0, vessels=0.25, droplets=4, cytoplasm_sd=0.09, membrane=0.7, glia=0.1,
+        bundles=0.0, vessels=0.06, droplets=4, cytoplasm_sd=0.09, membrane=0.7, glia=0.1,
     ),
     "nerve": replace(
-        STYLES["axons"], scale=0.85, axons=620, cell_px=52, merged=0.3, somas=0.15, vessels=0.15, processes=1.0,
+        STYLES["axons"], scale=0.85, axons=620, cell_px=52, merged=0.3, somas=0.15, vessels=0.0, processes=1.0,
         light=225, dark=5, cytoplasm=0.26, cytoplasm_sd=0.08, membrane=0.7, glia=0.1,
     ),
     "cortex": replace(
-        STYLES["tem"], scale=0.6, cell_px=85, cell_spread=0.45, merged=0.4, somas=0.5, vessels=0.15, processes=4.0,
+        STYLES["tem"], scale=0.6, cell_px=85, cell_spread=0.45, merged=0.4, somas=0.5, vessels=0.04, processes=4.0,
         axons=60, synapses=6, cytoplasm_sd=0.09, glia=0.12,
     ),
 }  # fmt: skip
