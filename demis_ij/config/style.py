@@ -22,6 +22,10 @@ class StyleConfig:
         unet, gan or cycle.
     both : bool
         Whether the way back is learned too; with ``cycle`` it always is.
+    plain : bool
+        Whether a network is learned that leaves of targets what restyled images show, too; not with ``cycle``.
+    init : str
+        Weights to start from: a style that ships, or a path; empty begins anew.
     source, target : str
         What the two instruments are called, for messages and cards.
     widths : tuple of int
@@ -66,6 +70,8 @@ class StyleConfig:
 
     method: str = "unet"
     both: bool = False
+    plain: bool = True
+    init: str = ""
     source: str = "lom"
     target: str = "sem"
     widths: tuple[int, ...] = (24, 48, 96)

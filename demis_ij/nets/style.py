@@ -12,6 +12,10 @@ trained::
 U-Net: Ronneberger et al. 2015, arXiv:1505.04597. Sub-pixel convolution: Shi et al. 2016, arXiv:1609.05158. The critic
 looks at patches (PatchGAN, Isola et al. 2017, arXiv:1611.07004).
 
+Light does not show all that electrons show. What it cannot tell, texture within a cell, say, is missing from what is
+restyled, and misleads a comparison with images by electrons as they are. So a second network of the same form learns
+to make of an image by electrons what the first one makes of its partner by light (`Form.plain`; ours).
+
 Differences from pix2pix: batch normalisation with fixed statistics instead of that of the image at hand, so that what
 a pixel becomes depends on its surroundings (`Form.reach_px`) and on nothing else, and tiles fit without seams; spectral
 normalisation of the critic (Miyato et al. 2018, arXiv:1802.05957); no dropout, so that the output is one.
@@ -83,6 +87,18 @@ class Form:
             source_window_px=self.target_window_px,
             target_window_px=self.source_window_px,
             target_blur_px=self.target_blur_px,
+            reduce=self.reduce,
+            widths=self.widths,
+        )
+
+    @property
+    def plain(self) -> Form:
+        """The form of the network that leaves of a target what restyled images show, too."""
+        return Form(
+            source_channels=self.target_channels,
+            target_channels=self.target_channels,
+            source_window_px=self.target_window_px,
+            target_window_px=self.target_window_px,
             reduce=self.reduce,
             widths=self.widths,
         )

@@ -51,6 +51,8 @@ class Style:
         For reports and errors.
     back : Generator, optional
         What leads the other way.
+    plain : Generator, optional
+        What leaves of a target what restyled images show, too.
     device : str
         auto, cpu, cuda or mps.
     tile_px : int
@@ -65,6 +67,7 @@ class Style:
         *,
         name: str = "style",
         back: Generator | None = None,
+        plain: Generator | None = None,
         device: str = "auto",
         tile_px: int = TILE_PX,
     ) -> None:
@@ -73,11 +76,20 @@ class Style:
             raise InputError(msg)
         self.form, self.source, self.target, self.name, self.tile_px = net.form, source, target, name, tile_px
         self._device_name, self.device = device, device_named(device)
-        self._given, self._given_back = net, back
+        self._given, self._given_back, self._given_plain = net, back, plain
 
     @cached_property
     def _net(self) -> Generator:
         return folded(self._given).to(self.device)
+
+    @cached_property
+    def _plain(self) -> Style | None:
+        """What targets are sent through before they are compared with restyled images."""
+        if self._given_plain is None:
+            return None
+        return Style(
+            self._given_plain, self.target, self.target, name=self.name, device=self._device_name, tile_px=self.tile_px
+        )
 
     @cached_property
     def reversed(self) -> Style | None:
@@ -137,7 +149,15 @@ class Style:
         return Restyled(to_bytes(out), known)
 
     def shown(self, image: NDArray[Any], mask: Mask | None = None) -> Restyled:
-        """Return an image of the target instrument in the look that restyled images have: what they compare with."""
+        """Return an image of the target instrument in the look that restyled images have: what they compare with.
+
+        Raises
+        ------
+        InputError
+            As for images that are restyled.
+        """
+        if self._plain is not None:
+            return self._plain(image, mask)
         known = known_of(image, mask)
         return Restyled(to_bytes(target_look(image, known, self.form)), known)
 
@@ -207,7 +227,15 @@ def style_of(name: str, *, device: str = "auto", threads: int = 0) -> Style:
 
 def style_from(loaded: LoadedStyle, *, device: str = "auto") -> Style:
     """Return the style of loaded weights."""
-    return Style(loaded.forward, loaded.source, loaded.target, name=loaded.name, back=loaded.back, device=device)
+    return Style(
+        loaded.forward,
+        loaded.source,
+        loaded.target,
+        name=loaded.name,
+        back=loaded.back,
+        plain=loaded.plain,
+        device=device,
+    )
 
 
 def target_look(image: NDArray[Any], known: Mask, form: Form) -> Look:

@@ -17,7 +17,7 @@ from demis_ij.nets.weights import UNREADABLE, first_line, load_state, save_weigh
 
 SHIPPED = ("tissue", "steel", "fluorescence")
 """Styles that ship, as files ``style_<name>.safetensors``."""
-_FORWARD, _BACK = "there.", "back."
+_FORWARD, _BACK, _PLAIN = "there.", "back.", "plain."
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,8 @@ class LoadedStyle:
         From source to target, in evaluation mode, its parameters fixed.
     back : Generator or None
         From target to source, where that was trained too.
+    plain : Generator or None
+        From target to what restyled images show of it, where that was trained too.
     source, target : str
         What they lead from and to ("lom", "sem").
     name : str
@@ -40,6 +42,7 @@ class LoadedStyle:
 
     forward: Generator
     back: Generator | None
+    plain: Generator | None
     source: str
     target: str
     name: str
@@ -47,11 +50,21 @@ class LoadedStyle:
 
 
 def save_style(
-    path: Path, forward: Generator, back: Generator | None, source: str, target: str, card: dict[str, Any]
+    path: Path,
+    forward: Generator,
+    source: str,
+    target: str,
+    card: dict[str, Any],
+    *,
+    back: Generator | None = None,
+    plain: Generator | None = None,
 ) -> None:
     """Write style networks as safetensors of 16-bit numbers: form, directions, card and checksum; all or nothing."""
-    state = _named(forward, _FORWARD) | ({} if back is None else _named(back, _BACK))
-    what = {"kind": KIND, "form": asdict(forward.form), "source": source, "target": target, "back": back is not None}
+    state = _named(forward, _FORWARD)
+    for net, prefix in ((back, _BACK), (plain, _PLAIN)):
+        state |= {} if net is None else _named(net, prefix)
+    ways = {"back": back is not None, "plain": plain is not None}
+    what: dict[str, Any] = {"kind": KIND, "form": asdict(forward.form), "source": source, "target": target} | ways
     save_weights(path, state, what, half_pixel=0.0, card=card)
 
 
@@ -90,8 +103,9 @@ def load_style(name: str) -> LoadedStyle:
         form = Form(**what["form"])
         forward = _generator(form, state, _FORWARD)
         back = _generator(form.reversed, state, _BACK) if what["back"] else None
+        plain = _generator(form.plain, state, _PLAIN) if what["plain"] else None
         return LoadedStyle(
-            forward, back, str(what["source"]), str(what["target"]), name if name in SHIPPED else path.name,
+            forward, back, plain, str(what["source"]), str(what["target"]), name if name in SHIPPED else path.name,
             json.loads(meta.get("card", "{}")),
         )  # fmt: skip
     except (*UNREADABLE, InputError) as error:

@@ -72,7 +72,9 @@ def _charts(trained: TrainedStyle) -> list[Html]:
 
     parts = [chart("Loss", known(curve("all", "loss"), curve("critic", "critic"), curve("fooling it", "adversarial")),
                    log=True)]  # fmt: skip
-    likeness = known(curve("local correlation with the partner", "likeness"))
+    likeness = known(
+        curve("local correlation with the partner", "likeness"), curve("with what is left of it to compare", "alike")
+    )
     if likeness:
         parts.append(chart("Likeness of held-out images", likeness))
     off = known(curve("difference from the partner", "difference"), curve("there and back", "cycle"))
@@ -88,6 +90,8 @@ def _sample(one: Any, facts: dict[str, Any]) -> Html:
     pictures = [(facts["source"], one.source), (f"as {facts['target']}", one.restyled)]
     if one.target is not None:
         pictures.append((f"{facts['target']}, really", one.target))
+    if one.plain is not None:
+        pictures.append((f"{facts['target']}, what is left to compare", one.plain))
     if one.returned is not None:
         pictures.append(("there and back", one.returned))
     figures = [

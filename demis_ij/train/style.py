@@ -19,6 +19,7 @@ import math
 import pickle
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from demis_ij.config.reading import to_dict
 from demis_ij.config.style import StyleConfig
 from demis_ij.errors import InputError
 from demis_ij.nets.style import Critic, Generator
+from demis_ij.nets.style_weights import LoadedStyle, load_style
 from demis_ij.nets.weights import UNREADABLE, write_whole
 from demis_ij.train.loftr import stop_flag
 from demis_ij.train.style_crops import Crops, paired_crops, single_crops, varied
@@ -56,7 +58,8 @@ class StyleTraining:
     Attributes
     ----------
     nets, average : ModuleDict
-        Generators ``there`` and, where it is learned, ``back``; the running average of their weights is kept.
+        Generators ``there`` and, where they are learned, ``back`` and ``plain``; the running average of their weights
+        is kept.
     critics : ModuleDict
         One for what each generator makes; empty for ``unet``.
     history : list of dict
@@ -72,12 +75,16 @@ class StyleTraining:
         forms = {"there": examples.form}
         if config.both or config.method == "cycle":
             forms["back"] = examples.form.reversed
+        if config.plain and examples.paired:
+            forms["plain"] = examples.form.plain
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.nets = _placed(nn.ModuleDict({k: Generator(f) for k, f in forms.items()}), self.device)
             shown = {k: f.target_channels + (examples.paired * f.source_channels) for k, f in forms.items()}
-            critics = {} if config.method == "unet" else {k: Critic(c) for k, c in shown.items()}
+            critics = {} if config.method == "unet" else {k: Critic(c) for k, c in shown.items() if k != "plain"}
             self.critics = _placed(nn.ModuleDict(critics), self.device)
+        if config.init:
+            self._begin_with(load_style(config.init))
         self.average = copy.deepcopy(self.nets).eval().requires_grad_(False)
         betas = _BETAS[config.method]
         self.optimiser = torch.optim.AdamW(
@@ -89,11 +96,21 @@ class StyleTraining:
         self.step, self.seconds, self.sums = 0, 0.0, [0.0] * (len(_LOSSES) + 1)
         self.history: list[dict[str, Any]] = []
 
+    def _begin_with(self, loaded: LoadedStyle) -> None:
+        """Take over weights. Raises `InputError` when they are of networks of another form."""
+        if loaded.forward.form != self.examples.form:
+            pairs = zip(asdict(loaded.forward.form).items(), asdict(self.examples.form).values(), strict=True)
+            name, had, has = next((name, had, has) for (name, had), has in pairs if had != has)
+            msg = f"init: {loaded.name} has {name} {had!r}, this training {has!r}: make them the same, or begin anew"
+            raise InputError(msg)
+        for name, net in (("there", loaded.forward), ("back", loaded.back), ("plain", loaded.plain)):
+            if net is not None and name in self.nets:
+                self.nets[name].load_state_dict(net.state_dict())
+
     @property
-    def generators(self) -> tuple[Generator, Generator | None]:
-        """The averaged generators: there, and back where that is learned."""
-        found = [m for m in self.average.values() if isinstance(m, Generator)]
-        return found[0], found[1] if len(found) > 1 else None
+    def generators(self) -> dict[str, Generator]:
+        """The averaged generators: ``there``, and ``back`` and ``plain`` where they are learned."""
+        return {k: m for k, m in self.average.items() if isinstance(m, Generator)}
 
     def rate(self) -> float:
         """Return by what the learning rates of this step are multiplied: they rise, then fall as a cosine."""
@@ -116,7 +133,7 @@ class StyleTraining:
         rng = np.random.default_rng((self.config.seed, 2, self.step))
         batch = {"source": self._given(first), "target": self._given(second)}
         batch["seen"] = self._given(varied(first, rng))
-        batch["seen back"] = self._given(varied(second, rng)) if "back" in self.nets else batch["target"]
+        batch["seen back"] = self._given(varied(second, rng)) if len(self.nets) > 1 else batch["target"]
         self._set_rates()
         self.nets.train()
         self.critics.requires_grad_(False)
@@ -158,7 +175,7 @@ class StyleTraining:
         made: dict[str, Any] = {}
         loss = fooled = torch.zeros((), device=self.device)
         ways = {"there": ("source", "seen", "target"), "back": ("target", "seen back", "source")}
-        for way in self.nets:
+        for way in (w for w in self.nets if w in ways):
             given, seen, wanted = (batch[name] for name in ways[way])
             output = self._made(way, seen[0])
             target, mask = in_register(output, wanted[0], given[1] * wanted[1], self.config.tolerance_px)
@@ -167,6 +184,10 @@ class StyleTraining:
                 shown = torch.cat([seen[0], output * mask], 1)
                 fooled = fooled + judged(self._judge(way, shown), 1.0)
                 made[way] = (shown.detach(), torch.cat([seen[0], target * mask], 1))
+            if way == "there" and "plain" in self.nets:
+                left = self._made("plain", batch["seen back"][0])
+                wished, known = in_register(left, output.detach(), mask, self.config.tolerance_px)
+                loss = loss + self._unlike(left, wished, known)
         return made, loss + self.config.adversarial_weight * fooled, fooled
 
     def _unlike(self, output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -216,7 +237,7 @@ class StyleTraining:
         count = max(self.sums[-1], 1)
         line: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "rate": self.rate()}
         line |= {name: self.sums[k] / count for k, name in enumerate(_LOSSES)}
-        line |= validate(*self.generators, self.examples, self.config)
+        line |= validate(self.generators, self.examples, self.config)
         self.history.append({k: v if k == "step" else float(f"{v:.5g}") for k, v in line.items()})
         self.sums = [0.0] * len(self.sums)
         return self.history[-1]

@@ -66,13 +66,21 @@ def finish_style(
     """
     if not training.history or training.history[-1]["step"] != training.step:
         training.validate()
-    there, back = training.generators
+    nets = training.generators
     config = training.config
     facts = _facts(training, command)
-    save_style(out / WEIGHTS, there, back, config.source, config.target, facts)
+    save_style(
+        out / WEIGHTS,
+        nets["there"],
+        config.source,
+        config.target,
+        facts,
+        back=nets.get("back"),
+        plain=nets.get("plain"),
+    )
     write_whole(out / CARD, card_page(facts).encode())
     progress("pictures", 0, 1)
-    shown = shown_crops(there, back, training.examples, min(_PICTURES, config.validation_crops))
+    shown = shown_crops(nets, training.examples, min(_PICTURES, config.validation_crops))
     progress("pictures", 1, 1)
     return TrainedStyle(out / WEIGHTS, out / CARD, facts, tuple(training.history), tuple(shown))
 
@@ -86,8 +94,9 @@ def _facts(training: StyleTraining, command: str) -> dict[str, Any]:
         "source": config.source,
         "target": config.target,
         "back": "back" in training.average,
+        "plain": "plain" in training.average,
         "channels": [examples.form.source_channels, examples.form.target_channels],
-        "parameters": sum(p.numel() for p in training.generators[0].parameters()),
+        "parameters": sum(p.numel() for p in training.generators["there"].parameters()),
         "least_px": examples.form.least_px,
         "step": training.step,
         "steps": config.steps,
@@ -104,7 +113,8 @@ def _facts(training: StyleTraining, command: str) -> dict[str, Any]:
     }
 
 
-_SCORES = {"difference": "mean difference of grey values (the range is 2)", "likeness": "local correlation",
+_SCORES = {"difference": "mean difference of grey values (the range is 2)",
+           "likeness": "local correlation with the partner", "alike": "the same with what is left of the partner",
            "cycle": "mean difference after the way there and back", "invented": "structure without a cause",
            "lost": "structure lost", "moved_px": "displacement of edges, 90 % of windows, px at most"}  # fmt: skip
 

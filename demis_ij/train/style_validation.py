@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,8 @@ from demis_ij.train.style_loss import difference, local_correlation
 from demis_ij.train.style_pairs import Examples
 
 COLUMNS = (
-    "step", "seconds", "rate", "loss", "adversarial", "critic", "difference", "likeness", "cycle", "invented", "lost",
-    "moved_px",
+    "step", "seconds", "rate", "loss", "adversarial", "critic", "difference", "likeness", "alike", "cycle", "invented",
+    "lost", "moved_px",
 )  # fmt: skip
 
 
@@ -34,6 +35,8 @@ class Shown:
         Looks.
     target : ndarray or None
         The partner's look; None where there is none.
+    plain : ndarray or None
+        What is left of the partner for comparisons; None where that is not learned.
     returned : ndarray or None
         The source's look again, after the way there and back.
     check : StyleCheck
@@ -43,29 +46,32 @@ class Shown:
     source: Look
     restyled: Look
     target: Look | None
+    plain: Look | None
     returned: Look | None
     check: StyleCheck
 
 
-def validate(forward: Generator, back: Generator | None, examples: Examples, config: StyleConfig) -> dict[str, float]:
+def validate(nets: Mapping[str, Generator], examples: Examples, config: StyleConfig) -> dict[str, float]:
     """Return means over held-out crops: likeness to the partner, the way there and back, and the structure's fate.
 
     What does not exist is NaN.
 
     Parameters
     ----------
-    forward, back : Generator
-        In evaluation mode.
+    nets : mapping of str to Generator
+        ``there``, and ``back`` and ``plain`` where they are learned; in evaluation mode.
     examples : Examples
     config : StyleConfig
     """
     lines: list[dict[str, float]] = []
-    for one, known, wanted, shared in _crops(examples, config.validation_crops, forward):
-        restyled, returned = _sent(forward, back, one)
-        line: dict[str, Any] = {"difference": math.nan, "likeness": math.nan, "cycle": math.nan}
+    for one, known, wanted, shared in _crops(examples, config.validation_crops, nets["there"]):
+        restyled, returned, plain = _sent(nets, one, wanted)
+        line: dict[str, Any] = dict.fromkeys(("difference", "likeness", "alike", "cycle"), math.nan)
         if wanted is not None:
             line["difference"] = float(difference(restyled, wanted, shared))
             line["likeness"] = float(local_correlation(restyled, wanted, shared))
+        if plain is not None:
+            line["alike"] = float(local_correlation(restyled, plain, shared))
         if returned is not None:
             line["cycle"] = float(difference(returned, one, known))
         check = check_style(one[0].cpu().numpy(), restyled[0].cpu().numpy(), known[0, 0].cpu().numpy() > 0)
@@ -74,22 +80,26 @@ def validate(forward: Generator, back: Generator | None, examples: Examples, con
     return {key: _mean([line[key] for line in lines]) for key in lines[0]}
 
 
-def shown_crops(forward: Generator, back: Generator | None, examples: Examples, count: int) -> list[Shown]:
+def shown_crops(nets: Mapping[str, Generator], examples: Examples, count: int) -> list[Shown]:
     """Return held-out crops before and after, for pictures."""
     found = []
     names = [one.name for one in examples.source.validation]
-    for number, (one, known, wanted, _) in enumerate(_crops(examples, count, forward)):
-        restyled, returned = _sent(forward, back, one)
-        looks = [None if x is None else x[0].cpu().numpy() for x in (one, restyled, wanted, returned)]
+    for number, (one, known, wanted, _) in enumerate(_crops(examples, count, nets["there"])):
+        restyled, returned, plain = _sent(nets, one, wanted)
+        looks = [None if x is None else x[0].cpu().numpy() for x in (one, restyled, wanted, plain, returned)]
         check = check_style(looks[0], looks[1], known[0, 0].cpu().numpy() > 0)  # type: ignore[arg-type]
-        found.append(Shown(names[number % len(names)], looks[0], looks[1], looks[2], looks[3], check))  # type: ignore[arg-type]
+        found.append(Shown(names[number % len(names)], looks[0], looks[1], looks[2], looks[3], looks[4], check))  # type: ignore[arg-type]
     return found
 
 
 @torch.inference_mode()
-def _sent(forward: Generator, back: Generator | None, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    restyled = forward(images).float()
-    return restyled, None if back is None else back(restyled.clamp(-1, 1)).float()
+def _sent(
+    nets: Mapping[str, Generator], images: torch.Tensor, wanted: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """Return images restyled, the same returned, and what is left of their partners."""
+    restyled = nets["there"](images).float()
+    returned = nets["back"](restyled.clamp(-1, 1)).float() if "back" in nets else None
+    return restyled, returned, nets["plain"](wanted).float() if "plain" in nets and wanted is not None else None
 
 
 def _crops(examples: Examples, count: int, net: Generator) -> Any:

@@ -137,6 +137,15 @@ def test_the_way_back_is_a_style_of_its_own():
     assert Style(there, device="cpu").reversed is None
 
 
+def test_targets_are_sent_through_a_network_of_their_own_where_there_is_one():
+    there, plain = generator(), generator(3)
+    image = picture()
+    as_it_is = Style(there, device="cpu").shown(image)
+    np.testing.assert_array_equal(as_it_is.image, to_bytes(look_at(image)))
+    left = Style(there, device="cpu", plain=plain).shown(image)
+    np.testing.assert_array_equal(left.image, Style(plain, device="cpu")(image).image)
+
+
 def test_what_does_not_fit_is_refused_in_one_line():
     style = Style(generator(source_channels=3), "light", "electrons", name="mine", device="cpu")
     for image, words in (
@@ -160,7 +169,8 @@ def test_what_does_not_fit_is_refused_in_one_line():
 def test_weights_come_back_as_they_were_and_others_are_refused(tmp_path):
     there, back = generator(source_channels=3), generator(1, source_channels=1, target_channels=3)
     path = tmp_path / "mine.safetensors"
-    save_style(path, there, back, "light", "electrons", {"step": 3})
+    plain = generator(2, source_channels=1)
+    save_style(path, there, "light", "electrons", {"step": 3}, back=back, plain=plain)
     loaded = load_style(str(path))
     assert (loaded.source, loaded.target, loaded.card) == ("light", "electrons", {"step": 3})
     assert loaded.forward.form == there.form
@@ -168,6 +178,7 @@ def test_weights_come_back_as_they_were_and_others_are_refused(tmp_path):
     before, after = (Style(n, device="cpu")(image).image.astype(int) for n in (there, loaded.forward))
     assert np.abs(before - after).max() <= 2  # weights are kept as 16-bit numbers
     assert loaded.back.form == back.form
+    assert loaded.plain.form == plain.form == there.form.plain
     broken = bytearray(path.read_bytes())
     broken[-50] ^= 255
     path.write_bytes(bytes(broken))

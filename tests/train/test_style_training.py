@@ -168,6 +168,7 @@ def test_every_way_learns_and_goes_on_to_the_same_weights(method, folders, tmp_p
     loaded = load_style(str(trained.weights))
     assert (loaded.source, loaded.target) == ("lom", "sem")
     assert (loaded.back is None) == (method == "unet")
+    assert (loaded.plain is None) == (method == "cycle")
     assert "demis-ij train style a b" in trained.card.read_text()
     assert trained.shown[0].restyled.shape == (1, 64, 64)
     assert (trained.shown[0].target is None) == (method == "cycle")
@@ -185,6 +186,22 @@ def test_a_checkpoint_of_another_training_is_refused(folders, tmp_path):
     (tmp_path / CHECKPOINT).write_bytes(b"no")
     with pytest.raises(InputError, match="delete it"):
         training.resume(tmp_path / CHECKPOINT)
+
+
+def test_a_training_begins_with_weights_of_the_same_form(folders, tmp_path):
+    examples = gathered(folders, FAST, tmp_path / "looks")
+    first = train_style(tmp_path / "first", examples, FAST)
+    weights = finish_style(first, tmp_path / "first").weights
+    again = StyleTraining(examples, replace(FAST, init=str(weights)))
+    for name, net in first.generators.items():
+        for one, two in zip(net.parameters(), again.nets[name].parameters(), strict=True):
+            torch.testing.assert_close(one, two, atol=1e-3, rtol=1e-3)
+    with pytest.raises(InputError, match=r"widths \(6, 8\), this training \(6, 9\)"):
+        StyleTraining(examples_of(examples, widths=(6, 9)), replace(FAST, init=str(weights), widths=(6, 9)))
+
+
+def examples_of(examples, **form):
+    return replace(examples, form=replace(examples.form, **form))
 
 
 @pytest.mark.slow
