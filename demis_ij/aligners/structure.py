@@ -36,10 +36,14 @@ class Structure:
         there is no data.
     known : ndarray of shape (H, W), bool
         Where they are known: data, and none but data within reach.
+    grey : ndarray of shape (H, W), float32, or None
+        Grey values, their mean taken off and divided by their standard deviation; 0 where there is no data. None where
+        only structure is to count.
     """
 
     planes: Plane
     known: Mask
+    grey: Plane | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -109,11 +113,11 @@ def structure_of(image: NDArray[Any], mask: Mask, sigma_px: float, window_px: fl
     per_square = strength / np.maximum(square, 1e-12)
     level = np.where(known, strength - (strength[known].mean() if known.any() else 0), 0)
     planes = np.stack([level, (across * across - down * down) * per_square, 2 * across * down * per_square])
-    return Structure(np.where(known, planes, 0).astype(np.float32), known)
+    return Structure(np.where(known, planes, 0).astype(np.float32), known, grey)
 
 
 def _nothing(shape: tuple[int, ...]) -> Structure:
-    return Structure(np.zeros((3, *shape), np.float32), np.zeros(shape, bool))
+    return Structure(np.zeros((3, *shape), np.float32), np.zeros(shape, bool), np.zeros(shape, np.float32))
 
 
 def _blurred(plane: Plane, sigma: float) -> Plane:

@@ -8,26 +8,31 @@ is found from further off than by grey values.
 How exact the place is, is told by the residuals: those of one neighbourhood hang together, those of different ones do
 not, so the covariance is the sandwich estimator clustered by neighbourhoods (Liang & Zeger 1986,
 doi:10.1093/biomet/73.1.13).
+
+Where a last fit by tones is asked for (`demis_ij.aligners.structure_tones`), it takes the place of that by structure if
+it is the surer of the two.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from functools import cached_property
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from demis_ij.aligners.structure import Structure, turned
+from demis_ij.aligners.structure_motions import Freedom, Motion
+from demis_ij.aligners.structure_tones import Tones
 from demis_ij.records import Affine
 
-Freedom = Literal["rigid", "similarity", "affine"]
 _MOST_POINTS = 17_000
 _SETTLED_PX = 0.01
 _LEAST_SHARE = 0.1  # of the fixed points that must lie on data of the moving image
 _LEAST_AREA = 0.05  # no step shrinks or grows an area by more than that
-_NEIGHBOURHOODS = 8  # a side
+_BY_TONES = 0.45  # of what tones say of their error, for what structure says is that much too small against it
+_LEAST_HELD = 0.8  # of the score by structure, that must be left where tones lead
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,44 +66,28 @@ class Template:
         The image that stays.
     model : str
         What the map may do besides shifting: ``rigid``, ``similarity`` or ``affine``.
+    by_tones : bool
+        Whether fits end by tones, where both images have grey values.
     """
 
-    def __init__(self, fixed: Structure, model: Freedom = "similarity") -> None:
-        rows, cols = fixed.shape
-        self.shape, self.model = fixed.shape, model
-        self.centre = np.array([(cols - 1) / 2, (rows - 1) / 2])
+    def __init__(self, fixed: Structure, model: Freedom = "similarity", *, by_tones: bool = False) -> None:
+        self.shape, self.motion = fixed.shape, Motion(model, fixed.shape)
         step = max(1, int(np.ceil(np.sqrt(fixed.known.sum() / _MOST_POINTS))))
         y, x = np.nonzero(fixed.known[::step, ::step])
         self.xy = (np.stack([x, y], axis=1) * step).astype(np.float32)
-        column, row = (np.minimum(self.xy * _NEIGHBOURHOODS // (cols, rows), _NEIGHBOURHOODS - 1)).astype(np.intp).T
-        self.hood = row * _NEIGHBOURHOODS + column
+        self.hoods = self.motion.hoods(self.xy)
         planes = fixed.planes[:, ::step, ::step][:, y, x]
         down, across = (np.gradient(fixed.planes, axis=k) for k in (1, 2))
         slopes = [s[:, ::step, ::step][:, y, x] for s in (across, down)]
         self.values = planes.astype(np.float32)
-        self.slopes = self._derivatives(slopes[0], slopes[1], planes)
-
-    def _derivatives(self, gx: NDArray[Any], gy: NDArray[Any], planes: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the derivatives (parameters, 3, n) of the planes as the map moves; shifts come last."""
-        x, y = (self.xy - self.centre).T.astype(np.float32)
         swing = np.stack([np.zeros_like(planes[0]), 2 * planes[2], -2 * planes[1]])  # directions turn with the image
-        shifts = [gx, gy]
-        if self.model == "affine":
-            half = swing / 2  # of the off-diagonal terms: a shear turns directions by half of it
-            return np.array([gx * x, gx * y - half, gy * x + half, gy * y, *shifts], np.float32)
-        turn = gy * x - gx * y + swing
-        return np.array(([] if self.model == "rigid" else [gx * x + gy * y]) + [turn, *shifts], np.float32)
+        self.slopes = self.motion.derivatives(slopes[0], slopes[1], self.xy, swing)
+        self._grey, self._known = fixed.grey if by_tones else None, fixed.known
 
-    def _step(self, p: NDArray[np.float64]) -> Affine:
-        """Return the map about the middle that parameters stand for."""
-        values = [float(v) for v in p]
-        if self.model == "rigid":
-            linear = Affine.rigid(*values)
-        elif self.model == "similarity":
-            linear = Affine(1 + values[0], -values[1], values[1], 1 + values[0], values[2], values[3])
-        else:
-            linear = Affine(1 + values[0], values[1], values[2], 1 + values[3], values[4], values[5])
-        return Affine.about(linear, self.centre)
+    @cached_property
+    def _tones(self) -> Tones | None:
+        """What ends a fit, made when the first one gets so far; None where there is to be none."""
+        return None if self._grey is None else Tones(self._grey, self._known, self.motion.model)
 
     def fit(self, moving: Structure, start: Affine, steps: int = 12) -> Fit | None:
         """Return the best place near a start; None where the images hardly overlap there.
@@ -110,7 +99,7 @@ class Template:
         start : Affine
             Fixed px to moving px. Of a similarity, it must be one.
         steps : int
-            Most steps.
+            Most steps; of 1 the start is judged, and nothing is moved.
         """
         if not len(self.xy) or moving.is_blank:
             return None
@@ -123,17 +112,27 @@ class Template:
                 best = told
             if not np.isfinite(told.wanted).all():
                 break
-            step = self._step(told.wanted)
-            reach = np.abs(step(self._corners) - self._corners).max()
+            step = self.motion.step(told.wanted)
+            reach = self.motion.reach(step)
             if reach < _SETTLED_PX or reach > max(self.shape) or not _LEAST_AREA < step.determinant < 1 / _LEAST_AREA:
                 break
             at = at @ step.inverse
-        return None if best is None else replace(best.fit, sigma_px=self._sigma(best))
+        if best is None:
+            return None
+        found = replace(best.fit, sigma_px=self._sigma(best))
+        return found if steps == 1 else self._by_tones(moving, found)
 
-    @property
-    def _corners(self) -> NDArray[np.float64]:
-        rows, cols = self.shape
-        return np.array([[0, 0], [cols - 1, 0], [cols - 1, rows - 1], [0, rows - 1]], np.float64)
+    def _by_tones(self, moving: Structure, found: Fit) -> Fit:
+        """Return the place that tones lead to from where structure ended, if they are the surer of the two."""
+        if self._tones is None or moving.grey is None:
+            return found
+        toned = self._tones.fit(moving.grey, moving.known, found.to_moving)
+        if toned is None or not _BY_TONES * toned.sigma_px < found.sigma_px:
+            return found
+        told = self._told(moving, toned.to_moving)
+        if told is None or told.fit.score < _LEAST_HELD * found.score:
+            return found
+        return replace(told.fit, sigma_px=_BY_TONES * toned.sigma_px)
 
     def _told(self, moving: Structure, at: Affine) -> _Told | None:
         """Return the score at a place and the parameters of the step from it."""
@@ -158,22 +157,8 @@ class Template:
 
     def _sigma(self, told: _Told) -> float:
         """Return the standard deviation of the corners, px."""
-        pulls = self.slopes * (told.residual.reshape(3, -1) * told.there)
-        count = _NEIGHBOURHOODS**2
-        summed = np.array([np.bincount(self.hood, p, minlength=count) for p in pulls.sum(axis=1)])
-        heard = np.unique(self.hood[told.there]).size
-        spread = summed @ summed.T * heard / max(1, heard - len(summed))
-        covariance = told.inverse @ spread @ told.inverse
-        moved = np.array([self._corner_slopes(*corner) for corner in self._corners - self.centre])
-        return float(np.sqrt(np.einsum("kip,pq,kiq->", moved, covariance, moved) / len(moved)))
-
-    def _corner_slopes(self, x: float, y: float) -> list[list[float]]:
-        """Return what each parameter does to a point (x, y) from the middle: a row for x, one for y."""
-        if self.model == "affine":
-            return [[x, y, 0, 0, 1, 0], [0, 0, x, y, 0, 1]]
-        scale = [] if self.model == "rigid" else [(x, y)]
-        columns = [*scale, (-y, x), (1, 0), (0, 1)]
-        return [[c[k] for c in columns] for k in (0, 1)]
+        pulls = (self.slopes * (told.residual.reshape(3, -1) * told.there)).sum(axis=1)
+        return self.motion.corner_sigma(told.inverse @ pulls, self.hoods, told.there)
 
 
 @dataclass(frozen=True, eq=False)

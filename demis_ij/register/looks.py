@@ -60,7 +60,7 @@ class Look:
     def template(self, level: int, model: Freedom) -> Template:
         """Return what others are fitted to, made once for each level and model."""
         if (level, model) not in self._templates:
-            self._templates[level, model] = Template(self.levels[level], model)
+            self._templates[level, model] = Template(self.levels[level], model, by_tones=level == LEVELS[-1])
         return self._templates[level, model]
 
     @cached_property

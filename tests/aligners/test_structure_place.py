@@ -133,7 +133,7 @@ def test_the_derivatives_are_those_of_the_warped_image(model: str) -> None:
     for k in range(len(template.slopes)):
         step = np.zeros(len(template.slopes))
         step[k] = 0.3 if k >= len(step) - 2 else 0.005
-        there = template._step(step)
+        there = template.motion.step(step)
         forth, back = (
             turned(np.stack([looked_up(p, t) for p in seen(image).planes]), t.angle) for t in (there, there.inverse)
         )
