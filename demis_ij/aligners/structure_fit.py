@@ -170,3 +170,6 @@ class _Told:
     inverse: NDArray[np.float64]
     residual: NDArray[np.float32]
     there: NDArray[np.bool_]
+
+
+__all__ = ["Fit", "Freedom", "Template"]
