@@ -10,8 +10,8 @@ section of a rat's jaw by light, and the same in micro-CT (doi:10.3390/app121262
 (doi:10.12688/f1000research.27158.1). Real pairs as they are, and with the moving image turned, scaled and shifted over
 the full range. ``strangers``: real images of different specimens. ``DEMIS_IJ_DATA`` names the folder of the real ones.
 
-Every method starts from no turn, or wherever it starts by itself, and is judged alike. Times are wall clock, one
-thread, images in memory; "of SIFT's" is the ratio in the same run. What was measured is kept in ``--out``: an
+Every method starts from no turn, or wherever it starts by itself, and is judged alike. Times are of the processor, one
+thread, images in memory; in brackets the ratio to SIFT's in the same run. What was measured is kept in ``--out``: an
 interrupted run goes on; ``--anew`` forgets it, as one must after a change of the code.
 """
 
@@ -185,7 +185,7 @@ def beside_best(rows: Sequence[Row]) -> list[Row]:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Return a table: a line a scene, a column a method; failed %, median error (95 %) in px, ms (of SIFT's)."""
+    """Return a table: a line a scene, a column a method; failed %, median error (95 %) in px, CPU ms (of SIFT's)."""
     methods = list(dict.fromkeys(r.configuration for r in rows))
     lines = ["| | " + " | ".join(methods) + " |", "|---" * (len(methods) + 1) + "|"]
     for scene in dict.fromkeys(r.scene for r in rows):
@@ -196,7 +196,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def told(values: dict[str, float]) -> str:
     """Return a cell."""
-    times = f"{values['wall_ms']:.0f} ms" + (f" ({values['of_sift']:.2f})" if "of_sift" in values else "")
+    times = f"{values['cpu_ms']:.0f} ms" + (f" ({values['of_sift']:.2f})" if "of_sift" in values else "")
     if "recognised" in values:
         return f"{100 * values['recognised']:.0f} % refused, {times}"
     error, worse = (f"{v:.2f}" if np.isfinite(v) else "-" for v in (values["error_px"], values["error_95_px"]))

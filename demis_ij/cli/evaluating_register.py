@@ -141,6 +141,7 @@ def _line(row: Row) -> dict[str, Any]:
         "strangers known %": told("recognised", 0, 100),
         "least R2": _least_r2(row),
         "ms": told("wall_ms", 0),
+        "CPU ms": told("cpu_ms", 0),
         "of SIFT's": told("of_sift", 2),
     }
 

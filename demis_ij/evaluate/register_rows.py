@@ -36,10 +36,10 @@ def kind_of(score: RegisterScore) -> str:
 
 
 def _beside_sift(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows with their time over SIFT's, where SIFT was measured on the same scene."""
-    own = {r.scene: r.values["wall_ms"] for r in rows if r.configuration == "sift"}
+    """Return the rows with their processor time over SIFT's, where SIFT was measured on the same scene."""
+    own = {r.scene: r.values["cpu_ms"] for r in rows if r.configuration == "sift"}
     return [
-        replace(r, values={**r.values, "of_sift": r.values["wall_ms"] / own[r.scene]}) if own.get(r.scene) else r
+        replace(r, values={**r.values, "of_sift": r.values["cpu_ms"] / own[r.scene]}) if own.get(r.scene) else r
         for r in rows
     ]
 

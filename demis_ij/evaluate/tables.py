@@ -136,7 +136,7 @@ REGISTER_COLUMNS: tuple[Column, ...] = (
     Column("by_network", "by network", "share of pairs where the network's start held"),
     Column("wall_ms", "wall ms", "milliseconds a pair on the clock, median", 0),
     Column("cpu_ms", "CPU ms", "processor milliseconds a pair, median", 0),
-    Column("of_sift", "of SIFT's", "its milliseconds over those of SIFT in the same run", 2),
+    Column("of_sift", "of SIFT's", "its processor milliseconds over those of SIFT in the same run", 2),
 )
 STYLE_COLUMNS: tuple[Column, ...] = (
     Column("poor", "poor", "worse than doing nothing, or over 1 % folded", 0, of="pairs"),

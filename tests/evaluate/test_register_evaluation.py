@@ -123,7 +123,7 @@ def test_rows_are_pooled_by_kind_and_over_everything_without_strangers() -> None
 
 def test_times_are_told_beside_those_of_sift_on_the_same_scene() -> None:
     scores = [
-        score(scene, method, 0, matched=True, error_px=1.0, wall_s=seconds)
+        score(scene, method, 0, matched=True, error_px=1.0, cpu_s=seconds)
         for scene, method, seconds in (("mono/full", "sift", 0.4), ("mono/full", "m", 0.1), ("xray/full", "m", 0.2))
     ]
 
