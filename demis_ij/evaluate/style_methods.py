@@ -9,8 +9,8 @@
 
     elastic     our own B-splines (`demis_ij.aligners.elastic`)
     dis         OpenCV's DIS optical flow, on the greys as they are
-    elastix     B-splines by mutual information (itk-elastix, the extra ``baselines``)
-    bunwarpj    the plugin of a Fiji
+    elastix     B-splines by mutual information, on greys evened out (itk-elastix, the extra ``baselines``)
+    bunwarpj    the plugin of a Fiji, on the greys as they are
     nothing     no displacement
 """
 
@@ -168,12 +168,28 @@ def engine_of(method: StyleMethod) -> Register:
 
         aligner = BsplineAligner()
     else:
-        from demis_ij.aligners.bunwarpj import BunwarpjAligner
-
-        aligner = BunwarpjAligner(method.fiji)
+        return _bunwarpj(method.fiji)
     return lambda fixed, moving: _everywhere(
         aligner(fixed, moving, np.ones(fixed.shape, bool), np.ones(moving.shape, bool)), fixed
     )
+
+
+def _bunwarpj(fiji: str) -> Register:
+    """Return bUnwarpJ with its own defaults, on the greys as they are, judged by what it says, folds and all."""
+    from demis_ij.aligners.bunwarpj import spline_field
+    from demis_ij.imagej.plugins import BUNWARPJ, check_plugin
+    from demis_ij.imagej.registration import BunwarpjSettings, bunwarpj_coefficients
+
+    check_plugin(BUNWARPJ, fiji)
+
+    def register(fixed: Grey, moving: Grey) -> Offsets:
+        whole = [np.ones(image.shape, bool) for image in (fixed, moving)]
+        found = bunwarpj_coefficients(
+            fiji, fixed, moving, fixed_mask=whole[0], moving_mask=whole[1], settings=BunwarpjSettings()
+        )
+        return _everywhere(spline_field(found, (fixed.shape[0], fixed.shape[1])), fixed)
+
+    return register
 
 
 def _everywhere(found: Field, fixed: Grey) -> Offsets:

@@ -159,10 +159,10 @@ def _tier(found: dict[str, float], limits: OverlapLimits) -> tuple[str, str]:
     shift, strain = found["shift_px"], found["strain"]
     if found["folded_frac"] > limits.folded_frac:
         return "poor", f"{found['folded_frac']:.1%} is folded"
-    if found["edges_after"] < found["edges_before"] and found["information_after"] < found["information_before"]:
-        return "poor", "edges and mutual information have both lost"
     if np.isnan(shift):
         return "bad", "too little is shown by both to be judged"
+    if found["edges_after"] < found["edges_before"] and found["information_after"] < found["information_before"]:
+        return "poor", "edges and mutual information have both lost"
     said = f"edges are off by {shift:.1f} px, strain {strain:.2f}"
     if shift <= limits.good_px and strain <= limits.good_strain:
         return "good", said
