@@ -2,7 +2,7 @@
 
     python benchmarks/elastic.py
     python benchmarks/elastic.py --sets tissue material --cases like noisy --methods spline spline,mode=mono dis
-    python benchmarks/elastic.py --methods bunwarpj --fiji PATH
+    python benchmarks/elastic.py --methods bunwarpj "bunwarpj,mode=accurate,final_deformation=super fine" --fiji PATH
     python benchmarks/elastic.py --pairs 2 --methods spline dis --check benchmarks/ledger/elastic.json
 
 A pair is a picture and the same picture drawn through a smooth random displacement of 10 px in the mean (of 512;
@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -36,13 +37,15 @@ from demis_ij.evaluate.ledger import check, read_ledger, write_ledger
 from demis_ij.evaluate.summary import Row
 from demis_ij.fields import dense, folded_frac
 from demis_ij.geometry import Box
-from demis_ij.protocols import ALIGNERS, FIJI_ALIGNERS
+from demis_ij.imagej.registration import BunwarpjSettings
+from demis_ij.protocols import ALIGNERS
 from demis_ij.records import Field
 from demis_ij.synth.fields import smooth_field
 from demis_ij.synth.specimens import material_specimen, tissue_specimen
 
 Plane = NDArray[np.float32]
 Register = Callable[[Plane, Plane], Field]
+T = TypeVar("T")
 
 SIDE = 512
 MARGIN = 64
@@ -138,20 +141,27 @@ def dis(fixed: Plane, moving: Plane) -> Field:
 
 
 def method(text: str, fiji: str) -> Register:
-    """Return a method by its name, then settings of our own after commas."""
+    """Return a method by its name, then its settings after commas."""
     name, *settings = text.split(",")
     if name == "nothing":
         return nothing
     if name == "dis":
         return dis
     if name == "spline":
-        given = dict(s.split("=", 1) for s in settings)
-        types = {k: type(v) for k, v in vars(ElasticSettings()).items()}
-        aligner = ElasticAligner(from_dict(ElasticSettings, {k: types.get(k, str)(v) for k, v in given.items()}))
+        aligner = ElasticAligner(given(ElasticSettings, settings))
+    elif name == "bunwarpj":
+        aligner = ALIGNERS[name](fiji=fiji, settings=given(BunwarpjSettings, settings))
     else:
-        aligner = ALIGNERS[name](fiji=fiji) if name in FIJI_ALIGNERS else ALIGNERS[name]()
+        aligner = ALIGNERS[name]()
     known = np.ones((SIDE, SIDE), bool)
     return lambda fixed, moving: aligner(fixed, moving, known, known)
+
+
+def given(kind: type[T], settings: Sequence[str]) -> T:
+    """Return settings from texts NAME=VALUE."""
+    named = dict(text.split("=", 1) for text in settings)
+    types = {k: type(v) for k, v in vars(kind()).items()}
+    return from_dict(kind, {k: types.get(k, str)(v) for k, v in named.items()})
 
 
 def measured(found: Field, back: Field, pair: Pair) -> dict[str, float]:

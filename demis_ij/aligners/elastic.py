@@ -7,7 +7,7 @@ the solver and the check of folds are our own; see docs/decisions/0009-elastic-b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -38,7 +38,9 @@ from demis_ij.records import Affine, Field
 Progress = Callable[[str, int, int], None]
 
 _LEAST_SIDE = 32  # px
-_BEYOND_CHANCE = 6.0  # standard errors
+_BEYOND_CHANCE = 3.2  # standard deviations
+_LEAST_DATA_FRAC = 0.02
+_ROUNDING = 1e-7  # of the largest value
 _REDUCED = 1.2  # px of the moving image to one of the fixed from where it is smoothed before it is drawn
 
 
@@ -77,8 +79,12 @@ class ElasticAligner:
         InputError
             When the four arrays are not of one shape.
         """
-        check_sizes(fixed, moving, fixed_mask, moving_mask)
-        return self.register(fixed, moving, fixed_mask, moving_mask).field
+        shape = check_sizes(fixed, moving, fixed_mask, moving_mask)
+        data, stride = (data_of(fixed, fixed_mask), data_of(moving, moving_mask)), self._stride(shape)
+        if min(shape) < _LEAST_SIDE or is_blank(fixed, data[0]) or is_blank(moving, data[1]):
+            return unknown(shape, stride)
+        _, splines, _ = self._solved((fixed, moving), data, None, lambda what, done, total: None)
+        return field_of(splines[0], shape, stride)
 
     def register(
         self,
@@ -119,14 +125,25 @@ class ElasticAligner:
         begin = start or Affine()
         drawn, drawn_mask = _drawn(moving, data[1], begin, shape) if start else (moving, data[1])
         stride = self._stride(shape)
-        if is_blank(fixed, data[0]) or is_blank(drawn, drawn_mask):
+        if _is_flat(fixed, data[0]) or _is_flat(drawn, drawn_mask):
             return _nothing(shape, moving_shape, stride)
-        levels = pyramid(
-            self._tensor([fixed, drawn], [data[0], drawn_mask]), self._tensor([data[0], drawn_mask]), self.settings
+        levels, splines, smoothed = self._solved(
+            (fixed, drawn), (data[0], drawn_mask), self._points(landmarks, begin), progress
         )
-        splines = solved(levels, shape, self.settings, self._points(landmarks, begin), progress)
-        splines, smoothed = unfolded(splines, shape, stride, self.settings.least_jacobian)
         return self._result(levels, splines, smoothed, begin, shape, moving_shape)
+
+    def _solved(
+        self,
+        images: tuple[NDArray[Any], NDArray[Any]],
+        masks: tuple[Mask, Mask],
+        points: tuple[torch.Tensor, torch.Tensor] | None,
+        progress: Progress,
+    ) -> tuple[list[Level], torch.Tensor, bool]:
+        """Return the levels of two images of one shape, their splines, and whether these had to be smoothed."""
+        shape = _shape(images[0])
+        levels = pyramid(self._tensor(_centred(images, masks)), self._tensor(masks), self.settings)
+        splines = solved(levels, shape, self.settings, points, progress)
+        return levels, *unfolded(splines, shape, self._stride(shape), self.settings.least_jacobian)
 
     def _result(
         self,
@@ -149,7 +166,8 @@ class ElasticAligner:
         reason = ""
         if not gain > _BEYOND_CHANCE:
             reason = (
-                f"what did not steer has become more alike by {gain:.1f} standard errors, {_BEYOND_CHANCE:g} needed"
+                f"what did not steer has become more alike by {gain:.1f} standard deviations of chance, "
+                f"{_BEYOND_CHANCE:g} are needed"
             )
         return ElasticResult(
             field=field,
@@ -173,9 +191,8 @@ class ElasticAligner:
     def _stride(self, shape: tuple[int, int]) -> int:
         return self.settings.stride_px or max(1, max(shape) // (4 * self.settings.intervals_for(shape)))
 
-    def _tensor(self, planes: list[NDArray[Any]], masks: list[Mask] | None = None) -> torch.Tensor:
-        kept = planes if masks is None else [np.where(m, p, 0) for p, m in zip(planes, masks, strict=True)]
-        return torch.from_numpy(np.stack([np.asarray(k, np.float32) for k in kept])).to(self._device)
+    def _tensor(self, planes: Sequence[NDArray[Any]]) -> torch.Tensor:
+        return torch.from_numpy(np.stack([np.asarray(p, np.float32) for p in planes])).to(self._device)
 
     def _points(self, landmarks: Landmarks | None, start: Affine) -> tuple[torch.Tensor, torch.Tensor] | None:
         if landmarks is None:
@@ -211,6 +228,26 @@ def _checked(
         msg = "the start maps all of the fixed image to one line: it cannot be undone"
         raise InputError(msg)
     return masks[0], masks[1]
+
+
+def _is_flat(image: NDArray[Any], mask: Mask) -> bool:
+    """Return whether an image of any range has too little data, or one grey value but for rounding."""
+    values = np.asarray(image)[mask].astype(np.float64)
+    if mask.mean() < _LEAST_DATA_FRAC:
+        return True
+    rounding = 1.0 if np.issubdtype(np.asarray(image).dtype, np.integer) else _ROUNDING * float(np.abs(values).max())
+    return not float(values.std()) > rounding
+
+
+def _centred(images: Sequence[NDArray[Any]], masks: Sequence[Mask]) -> list[NDArray[np.float64]]:
+    """Return images about 0 by one shift and one gain for both, and 0 where there is no data."""
+    values = [np.asarray(i)[m].astype(np.float64) for i, m in zip(images, masks, strict=True)]
+    middle = float(np.mean([v.mean() for v in values]))
+    spread = float(np.mean([v.std() for v in values]))
+    return [
+        np.where(m, (np.where(m, i, 0).astype(np.float64) - middle) / spread, 0.0)
+        for i, m in zip(images, masks, strict=True)
+    ]
 
 
 def _drawn(image: NDArray[Any], mask: Mask, start: Affine, shape: tuple[int, int]) -> tuple[NDArray[np.float32], Mask]:

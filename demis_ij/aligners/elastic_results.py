@@ -46,9 +46,10 @@ class ElasticResult:
     similarity_before, similarity_after : float
         Correlation of what is compared, or mutual information in nats; more is more alike.
     held_out_gain : float
-        By how many standard errors data that did not steer has become more alike, on a coarse level.
+        How far beyond chance data that did not steer has become more alike, in standard deviations
+        (`demis_ij.aligners.elastic_verdict`).
     better_than_nothing : bool
-        Whether that is beyond chance, and nothing is folded.
+        Whether that is beyond chance; false, too, where the images lay right from the start.
     reason : str
         Why not; empty when it is.
     """

@@ -108,10 +108,15 @@ def test_damage_that_no_mask_tells_of_hardly_moves_it(bent):
     assert np.median(apart(found.field, pull)) < 0.4
 
 
-def test_integers_and_brightness_of_any_range_are_taken(bent):
+def test_grey_values_of_any_type_and_range_are_taken(bent):
     pull, fixed, moving, _ = bent
-    found = ElasticAligner().register((fixed * 200 + 1000).astype(np.uint16), moving.astype(np.uint8))
-    assert np.median(apart(found.field, pull)) < 0.4
+    for one, two in (
+        ((fixed * 200 + 1000).astype(np.uint16), moving.astype(np.uint8)),
+        (fixed / 255, moving / 255),
+        (1e5 + fixed.astype(np.float64) / 1e3, 1e5 + moving.astype(np.float64) / 1e3),
+    ):
+        found = ElasticAligner(ElasticSettings(mode="mono")).register(one, two)
+        assert np.median(apart(found.field, pull)) < 0.4
 
 
 def test_a_start_is_taken_on_and_images_may_have_different_shapes():
@@ -174,7 +179,7 @@ def test_strangers_are_no_better_than_nothing_and_the_reason_is_said():
     two, _ = two_sections(Affine(), 107)
     found = ElasticAligner().register(one, two)
     assert not found.better_than_nothing
-    assert "standard errors" in found.reason
+    assert "standard deviations of chance" in found.reason
     assert found.folded_frac == 0
 
 
