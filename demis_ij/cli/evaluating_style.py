@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,6 +82,8 @@ def style(
     methods = [read_method(text, fiji=folder) for text in dict.fromkeys(method or DEFAULT)]
     methods, styles, chosen, notes = usable(methods, weights or [], config.kinds, threads, asked=bool(method))
     cv2.setNumThreads(threads)
+    if styles or any(m.engine == "elastic" for m in methods):
+        import_module("torch").set_num_threads(threads)
     kept = evaluation.results_folder(out, "style", anew)
     with Bars(not (quiet or as_json)) as bars:
         scores = evaluate_styles(config, methods, styles=styles, weights=_digests(chosen), kept=kept, progress=bars)
