@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, hypot
+from math import copysign, exp, hypot, sqrt
 
 import cv2
 import numpy as np
@@ -93,41 +93,53 @@ def distinct(ordered: Sequence[Place], shape: tuple[int, int], keep: int) -> lis
 
 
 class _Searched:
-    """The fixed image's spectra, made once for each scale."""
+    """The fixed image's spectra, made once for each size that a moving image asks for."""
 
     def __init__(self, fixed: Structure, moving: Structure, least_overlap: float) -> None:
         self.fixed, self.moving, self.least_overlap = fixed, moving, least_overlap
         self.own = np.concatenate([fixed.planes, fixed.known[None].astype(np.float32), fixed.energy[None]])
+        self.area = float(fixed.known.sum())
         self.packed = np.dstack([moving.packed, moving.energy])
         self._spectra: dict[tuple[int, ...], NDArray[np.complex64]] = {}
 
-    def spectra(self, scale: float) -> tuple[tuple[int, ...], NDArray[np.complex64]]:
-        """Return the size that holds every shift at a scale, turned anyhow, and the spectra at it."""
-        span = int(np.ceil(hypot(*self.moving.shape) / scale)) + 2
-        size = tuple(int(fft.next_fast_len(n + span, real=True)) for n in self.fixed.shape)
+    def _size(self, shape: tuple[int, ...], least: float) -> tuple[int, ...]:
+        """Return the smallest size of a transform at which no shift that counts falls onto another.
+
+        Where two shifts fall together, the widths in common add up to both images' widths less the size. So much less
+        is asked for that what they then have in common is too little to count, for both together.
+        """
+        (rows, cols), (high, wide) = self.fixed.shape, shape
+        lengths = rows + high - int(least / min(cols, wide)), cols + wide - int(least / min(rows, high))
+        return tuple(int(fft.next_fast_len(n, real=True)) for n in lengths)
+
+    def spectra(self, size: tuple[int, ...]) -> NDArray[np.complex64]:
+        """Return the fixed image's spectra at a size."""
         if size not in self._spectra:
             self._spectra[size] = fft.rfft2(self.own, size)
-        return size, self._spectra[size]
+        return self._spectra[size]
 
     def best(self, turn: float, scale: float) -> Place | None:
         """Return the best shift of the moving image at a turn and a scale, or None where nothing overlaps enough."""
         drawn, to_moving = self._drawn(turn, scale)
-        size, own = self.spectra(scale)
-        other = np.conj(fft.rfft2(drawn, size))
-        products = np.stack(
-            [(own[:3] * other[:3]).sum(axis=0), own[4] * other[3], own[3] * other[3], own[3] * other[4]]
-        )
+        most = min(self.area, float(drawn[3].sum()))
+        least = max(1.0, self.least_overlap * most)
+        size = self._size(drawn.shape[1:], least)
+        own, other = self.spectra(size), fft.rfft2(drawn, size)
+        np.conj(other, out=other)
+        products = np.empty((4, *other.shape[1:]), np.complex64)
+        np.einsum("kij,kij->ij", own[:3], other[:3], out=products[0])
+        np.multiply(own[[4, 3, 3]], other[[3, 3, 4]], out=products[1:])
         both, fixed_energy, overlap, moving_energy = fft.irfft2(products, size)
-        most = min(float(self.fixed.known.sum()), float(drawn[3].sum()))
-        enough = overlap > max(1.0, self.least_overlap * most)
+        enough = overlap > least
         if not enough.any():
             return None
-        length = np.sqrt(np.maximum(fixed_energy, 0) * np.maximum(moving_energy, 0))
-        floor = 1e-3 * float(length.max()) + 1e-12
-        score = np.where(enough, both / np.maximum(length, floor) * np.sqrt(np.maximum(overlap, 0) / most), -1)
-        at = np.array(np.unravel_index(int(np.argmax(score)), score.shape))
+        square = np.maximum(fixed_energy, 0) * np.maximum(moving_energy, 0)
+        floor = (1e-3 * float(np.sqrt(square.max())) + 1e-12) ** 2
+        signed = np.where(enough, both * np.abs(both) * overlap / np.maximum(square, np.float32(floor)), -most)
+        at = np.array(np.unravel_index(int(np.argmax(signed)), signed.shape))
+        found = float(signed[tuple(at)]) / most  # the score's square, and its sign
         rows, cols = np.where(at >= self.fixed.shape, at - size, at)
-        return Place(to_moving @ Affine.translation(-float(cols), -float(rows)), float(score[tuple(at)]))
+        return Place(to_moving @ Affine.translation(-float(cols), -float(rows)), copysign(sqrt(abs(found)), found))
 
     def _drawn(self, turn: float, scale: float) -> tuple[NDArray[np.float32], Affine]:
         """Return the moving image's planes, what is known and its energy (5, rows, cols), and the map into it."""

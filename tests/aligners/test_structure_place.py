@@ -100,6 +100,13 @@ def test_images_of_different_shapes_are_placed() -> None:
     assert np.allclose(found[0].to_moving([[0, 0]]), [[20, 60]], atol=1.5)
 
 
+@pytest.mark.parametrize("shift", [(70.0, 0.0), (-70.0, 3.0), (52.0, -50.0), (-45.0, 60.0)])
+def test_no_shift_falls_onto_another_however_little_is_in_common(shift: tuple[float, float]) -> None:
+    fixed, moving = pair(6, similarity(0, 1.0, shift))
+    found = places(seen(fixed), seen(moving), [0.0], least_overlap=0.2)[0]
+    assert np.allclose([found.to_moving.tx, found.to_moving.ty], shift, atol=1)
+
+
 def test_strangers_get_a_lower_score_than_a_pair() -> None:
     truth = similarity(10, 1.0, (5, 5))
     fixed, moving = pair(7, truth)
