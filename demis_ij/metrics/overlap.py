@@ -6,14 +6,15 @@ Images of unlike instruments share outlines, not greys. Three things are looked 
 the registered edges would have to be shifted to fit best. A block says a px or so even where all is right, for its
 pixels are noisy; the mean over blocks follows the true residual (see docs/howto/tiers.md).
 
-**Mutual information** and the correlation of edges, before and after: what loses both is worse than doing nothing.
+**Mutual information** of greys and the correlation of edges, before and after: who loses edges is worse than doing
+nothing, and who loses information is bad at best.
 
 **Jacobian.** Who folds, or stretches and shrinks without end, has bent the image onto noise: edges then agree for the
 wrong reason. The strain is the standard deviation of the logarithm of the Jacobian determinant.
 
 ::
 
-    poor     more than 1 % folded, or both edges and mutual information have lost
+    poor     more than 1 % folded, or edges are less alike than before
     good     blocks off by at most 2 px on average, strain at most 0.3
     decent   blocks off by at most 3.8 px on average, strain at most 0.45
     bad      the rest
@@ -161,8 +162,10 @@ def _tier(found: dict[str, float], limits: OverlapLimits) -> tuple[str, str]:
         return "poor", f"{found['folded_frac']:.1%} is folded"
     if np.isnan(shift):
         return "bad", "too little is shown by both to be judged"
-    if found["edges_after"] < found["edges_before"] and found["information_after"] < found["information_before"]:
-        return "poor", "edges and mutual information have both lost"
+    if found["edges_after"] < found["edges_before"]:
+        return "poor", "edges are less alike than before"
+    if found["information_after"] < found["information_before"]:
+        return "bad", "greys say less of each other than before"
     said = f"edges are off by {shift:.1f} px, strain {strain:.2f}"
     if shift <= limits.good_px and strain <= limits.good_strain:
         return "good", said

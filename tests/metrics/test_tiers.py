@@ -137,7 +137,7 @@ def test_what_is_moved_away_from_where_it_fits_is_poor() -> None:
     judged = overlap_tier(fixed, other, offsets_of(8))
 
     assert judged.tier == "poor"
-    assert "both lost" in judged.reason
+    assert "less alike" in judged.reason
 
 
 def test_what_is_folded_is_poor_and_what_is_strained_is_not_good() -> None:
