@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import tifffile
 from fiji_menu import HOSTILE, Menu
@@ -35,6 +37,25 @@ def test_two_images_are_registered_and_shown_over_each_other(menu: Menu, two: tu
     assert row["matched"] == "yes"
     assert float(row["scale"]) == pytest.approx(1.1, abs=0.01)
     assert len(row["a"].partition(".")[2]) == 6
+
+
+def test_a_bent_image_is_straightened_by_landmarks_and_elastic(menu: Menu, two: tuple[Path, Path]) -> None:
+    moving = grey(cells(3, SIDE))
+    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+    at_x, at_y = x + 5 * np.sin(y / 25), y + 4 * np.cos(x / 30)
+    tifffile.imwrite(two[0], cv2.remap(moving, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
+    tifffile.imwrite(two[1], moving)
+    points = two[0].parent / "points.csv"
+    rows = [f"{u},{v},{at_x[v, u]},{at_y[v, u]}" for u, v in ((40, 40), (120, 50), (80, 120))]
+    points.write_text("\n".join(["fixed_x,fixed_y,moving_x,moving_y", *rows]))
+
+    done = menu.run("Register_Images", fixed=two[0], moving=two[1], expectedTransformation="elastic", landmarks=points)
+
+    assert done.result.startswith("Registered by landmarks: turned by "), done.logged
+    assert "Bent by " in done.result
+    assert "NaN" not in done.result
+    assert (Path(f"{two[1]}.registered") / "warp.npz").exists()
+    assert done.outputs["picture"]["width"] == SIDE
 
 
 def test_two_that_do_not_match_are_a_sentence_and_no_picture(menu: Menu, two: tuple[Path, Path]) -> None:

@@ -50,8 +50,10 @@ class Registering {
     static String sentence(Map done) {
         Map facts = done.summary as Map
         if (!facts.matched) return "The images do not match: ${facts.reason}. Report: ${done.report}."
-        return String.format(Locale.ROOT, "Registered by %s: turned by %.2f degrees, scaled by %.4f; error about %.2f px. ",
-            facts.method, facts.angle_deg as double, facts.scale as double, (facts.sigma_px ?: Double.NaN) as double) + bent(facts.elastic as Map) + "Files: ${done.out}. Report: ${done.report}."
+        String error = facts.sigma_px == null ? "" : String.format(Locale.ROOT, "; error about %.2f px", facts.sigma_px as double)
+        return String.format(Locale.ROOT, "Registered by %s: turned by %.2f degrees, scaled by %.4f",
+            facts.method, facts.angle_deg as double, facts.scale as double) + error + ". " + bent(facts.elastic as Map) +
+            "Files: ${done.out}. Report: ${done.report}."
     }
 
     /** What is to be said of bending; nothing where none was asked for. */
