@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from demis_ij.aligners.standing import STANDS_OUT, standing
+from demis_ij.aligners.standing import standing
 from demis_ij.aligners.structure import Mask
 from demis_ij.aligners.structure_fit import Fit, Freedom
 from demis_ij.aligners.structure_search import Place, places, scales_between, turns_between
@@ -192,17 +192,18 @@ class Registrar:
 
     def _judged(self, method: str, found: Attempt, fixed: Look, moving: Look) -> Registration:
         """Return an attempt as a registration of the images themselves."""
-        matched = bool(found.standing >= STANDS_OUT and found.score >= self.config.least_score)
+        matched = bool(found.standing >= found.needed and found.score >= self.config.least_score)
         sigma = found.sigma_px * fixed.to_full.scale
         reason = "" if matched else self._doubt(found)
         whole = moving.to_full @ found.to_moving @ fixed.to_full.inverse
-        return Registration(matched, whole, sigma, found.score, found.standing, found.overlap, method, reason, 0.0)
+        numbers = sigma, found.score, found.standing, found.overlap
+        return Registration(matched, whole, *numbers, method, reason, 0.0, found.needed)
 
     def _doubt(self, found: Attempt) -> str:
         """Return why two images are taken not to match."""
-        out = found.standing
-        if out < STANDS_OUT:
-            return f"no place stands out: the best by {out:.1f} standard deviations, {STANDS_OUT:g} are needed"
+        out, needed = found.standing, found.needed
+        if out < needed:
+            return f"no place stands out: the best by {out:.1f} standard deviations, {needed:g} are needed"
         return f"the structure correlates by {found.score:.2f}, {self.config.least_score:g} is asked for"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from demis_ij.aligners.standing import STANDS_OUT
 from demis_ij.records import Affine
 
 
@@ -27,6 +28,8 @@ class Attempt:
         Expected error of the fixed look's corners.
     standing : float
         By how many standard deviations the place stands out from other shifts.
+    needed : float
+        By how many it must, to be believed.
     """
 
     to_moving: Affine
@@ -34,6 +37,7 @@ class Attempt:
     overlap: float
     sigma_px: float
     standing: float
+    needed: float = STANDS_OUT
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Registration:
         Why they do not match, or could not be compared; empty when matched.
     milliseconds : float
         All of it, from images in memory.
+    needed : float
+        What ``standing`` must be for a match.
     """
 
     matched: bool
@@ -73,6 +79,7 @@ class Registration:
     method: str
     reason: str
     milliseconds: float
+    needed: float = STANDS_OUT
 
     @property
     def to_fixed(self) -> Affine | None:

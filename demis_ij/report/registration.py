@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import demis_ij
-from demis_ij.aligners.standing import STANDS_OUT
 from demis_ij.display.markup import Html, el, join, px, signed
 from demis_ij.records import Affine
 from demis_ij.register.results import Registration
@@ -130,7 +129,7 @@ def _banner(found: Registration, facts: Mapping[str, Any]) -> Html:
     if found.matched:
         level, word = "good", "✓ Matched."
         said = f"The corners are expected to be {px(found.sigma_px)} px off; the place stands out by "
-        said += f"{found.standing:.1f} standard deviations from all others ({STANDS_OUT:g} are needed)."
+        said += f"{found.standing:.1f} standard deviations from all others ({found.needed:g} are needed)."
         if not math.isfinite(found.standing):
             said = "How they lie was given, not searched."
         if facts.get("elastic", {}).get("better_than_nothing"):

@@ -8,10 +8,11 @@ from made_pictures import off, pair, similarity
 from marks import moved, nuclei
 from real_images import shared_data
 
+from demis_ij.aligners.standing import STANDS_OUT
 from demis_ij.config.registering import RegisterConfig
 from demis_ij.images import read
 from demis_ij.records import Affine
-from demis_ij.register.intensity import by_intensity
+from demis_ij.register.intensity import MARKS_STAND_OUT, by_intensity
 from demis_ij.register.looks import looked_at
 from demis_ij.register.registering import register
 
@@ -30,6 +31,7 @@ def test_marks_are_registered_where_structure_finds_nothing() -> None:
     assert found.matched
     assert found.method == "intensity search"
     assert off(found.to_moving, TRUTH, SIDE) < 3
+    assert found.standing > found.needed == MARKS_STAND_OUT
     assert 0.5 < found.overlap < 1
     assert 1 < found.sigma_px < 6
 
@@ -57,6 +59,15 @@ def test_marks_of_another_specimen_do_not_match() -> None:
     found = register(electrons, moved(light, TRUTH), settings())
     assert not found.matched
     assert "no place stands out" in found.reason
+
+
+def test_a_place_of_marks_must_stand_out_further_than_one_of_structure(monkeypatch: pytest.MonkeyPatch) -> None:
+    electrons, light = nuclei(11, SIDE)
+    monkeypatch.setattr("demis_ij.register.intensity.MARKS_STAND_OUT", 40.0)
+    found = register(electrons, moved(light, TRUTH), settings())
+    assert not found.matched
+    assert found.standing > STANDS_OUT
+    assert found.reason.endswith("40 are needed")
 
 
 def test_of_two_full_pictures_and_of_nothing_it_has_nothing_to_say() -> None:
