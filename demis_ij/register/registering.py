@@ -6,7 +6,8 @@
       ─▶ start   the network's guess; a search of what is near; the same by local contrast, where one image has but
                  few marks; a search of everything
       ─▶ fit     coarse to fine, on structure that no contrast changes; no step that lowers its own score is kept
-      ─▶ judge   by how far the place stands out from all others; if it does not, the next kind of start
+      ─▶ judge   by how far the place stands out from all others; in doubt its parts are asked; if it does not, the next
+                 kind of start
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from demis_ij.records import Affine
 from demis_ij.register.baselines import BASELINES
 from demis_ij.register.intensity import by_intensity
 from demis_ij.register.looks import LEVELS, Look, factors, full_px, looked_at, reduced_px
+from demis_ij.register.parts import by_parts
 from demis_ij.register.results import Attempt, Registration, unmatched
 
 Guess = Callable[[Look, Look], Affine | None]
@@ -126,7 +128,7 @@ class Registrar:
     def _attempts(self, fixed: Look, moving: Look) -> Iterator[tuple[str, Attempt | None]]:
         """Yield what each way finds, the fast ones first."""
         for method, fit in self._near_fits(fixed, moving):
-            yield method, _compared(fit, fixed, moving)
+            yield method, self._asked(fit, fixed, moving)
         if self.config.method not in {"auto", "search"}:
             return
         marked = by_intensity(fixed, moving, self.config.model)
@@ -135,8 +137,14 @@ class Registrar:
         if self.config.reach == "wide":
             yield (
                 "wide search",
-                _compared(self._fitted(self._placed(fixed, moving, _WIDE), fixed, moving), fixed, moving),
+                self._asked(self._fitted(self._placed(fixed, moving, _WIDE), fixed, moving), fixed, moving),
             )
+
+    def _asked(self, fit: Fit | None, fixed: Look, moving: Look) -> Attempt | None:
+        """Return a fit with how far it stands out; where that leaves doubt, as the parts of the images correct it."""
+        found = _compared(fit, fixed, moving)
+        free = self.config.method in {"auto", "search"} and self.config.model not in {"rigid", "affine"}
+        return by_parts(fixed, moving, found) if found is not None and free else found
 
     def _near_fits(self, fixed: Look, moving: Look) -> Iterator[tuple[str, Fit | None]]:
         """Yield the baseline's place or the network's as it is, or fits from the network's and from those nearby."""
