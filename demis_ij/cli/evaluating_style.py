@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Annotated, Any
 
 import cv2
@@ -23,7 +21,7 @@ from demis_ij.errors import WeightsError
 from demis_ij.evaluate.ledger import check as fallen
 from demis_ij.evaluate.ledger import write_ledger
 from demis_ij.evaluate.scores import StyleScore
-from demis_ij.evaluate.style import DEFAULT, evaluate_styles, load_styles, read_styles, registered
+from demis_ij.evaluate.style import DEFAULT, digests_of, evaluate_styles, load_styles, read_styles, registered
 from demis_ij.evaluate.style_methods import (
     ENGINES,
     LOOKS,
@@ -86,7 +84,7 @@ def style(
         import_module("torch").set_num_threads(threads)
     kept = evaluation.results_folder(out, "style", anew)
     with Bars(not (quiet or as_json)) as bars:
-        scores = evaluate_styles(config, methods, styles=styles, weights=_digests(chosen), kept=kept, progress=bars)
+        scores = evaluate_styles(config, methods, styles=styles, weights=digests_of(chosen), kept=kept, progress=bars)
     rows = style_rows(scores)
     files = {
         "page": out / "report.html", "table": out / "table.csv", "scores": out / "style.csv",
@@ -136,14 +134,6 @@ def usable(
         if asked or weights:
             raise
         return [m for m in methods if m.look != "styled"], {}, {}, [f"styled is left out: {error}"]
-
-
-def _digests(chosen: Mapping[str, str]) -> dict[str, str]:
-    """Return what tells weights apart: the checksum of a file, the name of those that ship."""
-    return {
-        kind: hashlib.sha256(Path(name).read_bytes()).hexdigest() if Path(name).is_file() else name
-        for kind, name in chosen.items()
-    }
 
 
 def pictured(scores: Sequence[StyleScore], methods: Sequence[StyleMethod], styles: Styles, size: int) -> list[Pictured]:

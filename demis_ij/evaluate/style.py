@@ -7,6 +7,7 @@ The paper's table (Čermák et al., style transfer for elastic registration), wi
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -64,6 +65,14 @@ def load_styles(weights: Mapping[str, str], *, threads: int = 0) -> Styles:
 
     loaded = {name: style_of(name, threads=threads) for name in dict.fromkeys(weights.values())}
     return {kind: loaded[name] for kind, name in weights.items()}
+
+
+def digests_of(weights: Mapping[str, str]) -> dict[str, str]:
+    """Return what tells the weights of each kind apart: the checksum of a file, the name of those that ship."""
+    return {
+        kind: hashlib.sha256(Path(name).read_bytes()).hexdigest() if Path(name).is_file() else name
+        for kind, name in weights.items()
+    }
 
 
 def evaluate_styles(
@@ -147,4 +156,4 @@ def registered(pair: CorrelativeViews, method: StyleMethod, engine: Register, st
     return engine(*looked_at(pair, method.look, styles))
 
 
-__all__ = ["DEFAULT", "evaluate_styles", "load_styles", "read_styles", "registered", "scored"]
+__all__ = ["DEFAULT", "digests_of", "evaluate_styles", "load_styles", "read_styles", "registered", "scored"]
