@@ -156,7 +156,7 @@ class Folding:
 
 
 class Consistency:
-    """Where there and back leads, against where it began; both ways.
+    """Where there and back leads, against where it began; both ways. What leaves the image is not asked.
 
     Parameters
     ----------
@@ -197,12 +197,19 @@ class Consistency:
         return Evaluated(energy, back([missed for missed, _, _ in ways]), product)
 
     def _way(self, there: Tensor, back: Tensor) -> tuple[Tensor, Places, Tensor]:
-        """Return what is missed (2, M), the places reached, and the Jacobian of the way back there (2, 2, M)."""
+        """Return what is missed (2, M), the places reached, and the Jacobian of the way back there (2, 2, M).
+
+        All count nothing where a place lies beyond the image.
+        """
         moved = self._here(there).flatten(1)
-        reached = Places.at((self._points + moved).T, self._shape, self._intervals)
+        at = self._points + moved
+        reached = Places.at(at.T, self._shape, self._intervals)
+        limit = torch.tensor(self._shape[::-1], device=at.device)[:, None] - 1
+        inside = ((at >= 0) & (at <= limit)).all(0).to(at.dtype)
+        reached = Places(reached.index, reached.weights * inside[:, None])
         stretch = torch.stack([reached(back, 1), reached(back, 2)], dim=1)
         stretch = stretch + torch.eye(2, dtype=stretch.dtype, device=stretch.device)[..., None]
-        return moved + reached(back), reached, stretch
+        return inside * (moved + reached(back)), reached, inside * stretch
 
 
 class Landmarks:
