@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
-from made_pictures import cells
-from registered import SIDE, grey, write_pair
+from made_pictures import cells, off
+from registered import SIDE, TRUTH, grey, write_pair
 
 from demis_ij import jobs
 from demis_ij.config.registering import RegisterConfig
@@ -48,3 +48,17 @@ def test_strangers_are_told_and_shown_as_they_came_only(two, tmp_path):
     assert "other.tif onto fixed.tif: not matched" in found._repr_html_()
     assert "no place stands out" in found._repr_html_()
     assert jobs.look_at_registration(found, width_px=SIDE).pixels.shape == (SIDE, SIDE, 3)
+
+
+def test_a_dark_corner_of_the_specimen_that_is_taken_for_a_border_does_no_harm(tmp_path):
+    """The mask cannot know; it costs the corner's own outline, and nothing else."""
+    fixed, moving = write_pair(tmp_path)
+    image = tifffile.imread(fixed)
+    image[:40, :40] = 0
+    tifffile.imwrite(fixed, image)
+
+    found = jobs.register_files(fixed, moving, NEAR)
+
+    assert not found.fixed.mask[:38, :38].any()  # it is taken for one
+    assert found.registration.to_moving is not None
+    assert off(found.registration.to_moving, TRUTH, SIDE) < 0.6
