@@ -67,9 +67,9 @@ class ElasticSettings:
     similarity: str = "ncc"
     intervals: int = 0
     image_weight: float = 1.0
-    divergence_weight: float = 0.05
-    curl_weight: float = 0.05
-    consistency_weight: float = 1.0
+    divergence_weight: float = 0.02
+    curl_weight: float = 0.02
+    consistency_weight: float = 0.3
     landmark_weight: float = 1.0
     fold_weight: float = 10.0
     least_jacobian: float = 0.1
