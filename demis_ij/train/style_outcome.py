@@ -132,16 +132,16 @@ def card_page(facts: dict[str, Any]) -> str:
     lines = [
         f"# Style {ways}",
         "",
-        f"{_METHODS[facts['method']]}: {facts['parameters']} parameters, step {facts['step']} of {facts['steps']}, "
+        f"{_METHODS[facts['method']]}: {facts['parameters']} parameters each way, step {facts['step']} of {facts['steps']}, "
         f"seed {facts['seed']}, {facts['seconds']} s, demis_ij {facts['version']}. Images of {facts['channels'][0]} "
-        f"channels go in, of {facts['channels'][1]} come out; the shortest side is {facts['least_px']} px. Form and "
+        f"and {facts['channels'][1]} channels go in and come out; the shortest side is {facts['least_px']} px. Form and "
         "this card are in the file's own metadata.",
         "",
         f"**Trained on** {first} and {second} images, crops of {facts['crop_px']} px; {held}.",
         "",
         f"**Licence of the images:** {facts['licence'] or 'not given'}",
         "",
-        "| Of held-out images | |",
+        f"| Of {'held-out images' if facts['held_out'] else 'images that it was trained on'} | |",
         "|---|---|",
         *rows,
         "",
