@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -55,8 +55,8 @@ class StyleMethod:
         ``LOOK+ENGINE[,SETTING=VALUE...]``, or ``nothing``.
     look, engine : str
         Of `LOOKS` and `ENGINES`.
-    settings : ElasticSettings
-        Of ``elastic``.
+    settings : ElasticSettings or None
+        Of ``elastic``; None for other engines.
     fiji : str
         Folder of a Fiji, of ``bunwarpj``.
     """
@@ -64,7 +64,7 @@ class StyleMethod:
     name: str
     look: str
     engine: str
-    settings: ElasticSettings = field(default_factory=ElasticSettings)
+    settings: ElasticSettings | None = None
     fiji: str = ""
 
 
@@ -94,7 +94,8 @@ def read_method(text: str, *, fiji: str = "") -> StyleMethod:
     if settings and engine != "elastic":
         msg = f"method {text!r}: only elastic has settings"
         raise InputError(msg)
-    return StyleMethod(text, look, engine, from_dict(ElasticSettings, _values(text, settings)), fiji)
+    own = from_dict(ElasticSettings, _values(text, settings)) if engine == "elastic" else None
+    return StyleMethod(text, look, engine, own, fiji if engine == "bunwarpj" else "")
 
 
 def _values(text: str, settings: list[str]) -> dict[str, Any]:

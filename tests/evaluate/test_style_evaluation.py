@@ -51,6 +51,7 @@ def test_a_method_is_a_look_and_an_engine_with_settings_of_ours() -> None:
     found = read_method("styled+elastic,similarity=mi,window_px=5")
 
     assert (found.look, found.engine) == ("styled", "elastic")
+    assert found.settings is not None
     assert found.settings.similarity == "mi"
     assert found.settings.window_px == 5
     assert read_method("nothing").engine == "nothing"
