@@ -33,6 +33,7 @@ from demis_ij.config import (
 from demis_ij.config.autoencoder import AutoencoderConfig
 from demis_ij.config.registering import RegisterConfig
 from demis_ij.config.ssemnet import SsemnetConfig
+from demis_ij.config.style import StyleConfig
 from demis_ij.config.two_headed import TwoHeadedConfig
 from demis_ij.train.samples import SampleSpec
 
@@ -273,6 +274,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ssemnet": lambda: settings_table(SsemnetConfig),
     "register": lambda: settings_table(RegisterConfig),
     "autoencoder": lambda: settings_table(AutoencoderConfig),
+    "style": lambda: settings_table(StyleConfig),
     "two_headed": lambda: settings_table(TwoHeadedConfig),
     "grids_config": lambda: settings_table(GridsConfig),
     "grids": grids_table,
@@ -287,6 +289,7 @@ PAGES = (
     DOCS / "howto" / "ssemnet.md",
     DOCS / "howto" / "synth.md",
     DOCS / "howto" / "train.md",
+    DOCS / "howto" / "train-style.md",
     DOCS / "howto" / "train-two-headed.md",
     DOCS / "matching.md",
     DOCS / "verdicts.md",
