@@ -132,10 +132,10 @@ def card_page(facts: dict[str, Any]) -> str:
     lines = [
         f"# Style {ways}",
         "",
-        f"{_METHODS[facts['method']]}: {facts['parameters']} parameters each way, step {facts['step']} of {facts['steps']}, "
-        f"seed {facts['seed']}, {facts['seconds']} s, demis_ij {facts['version']}. Images of {facts['channels'][0]} "
-        f"and {facts['channels'][1]} channels go in and come out; the shortest side is {facts['least_px']} px. Form and "
-        "this card are in the file's own metadata.",
+        f"{_METHODS[facts['method']]}: {facts['parameters']} parameters each way, step {facts['step']} of "
+        f"{facts['steps']}, seed {facts['seed']}, {facts['seconds']} s, demis_ij {facts['version']}. Images of "
+        f"{facts['channels'][0]} channels go in, of {facts['channels'][1]} come out; the shortest side is "
+        f"{facts['least_px']} px. Form and this card are in the file's own metadata.",
         "",
         f"**Trained on** {first} and {second} images, crops of {facts['crop_px']} px; {held}.",
         "",
