@@ -192,8 +192,8 @@ class Bending:
         """What there is to say, one line each."""
         if not self.bent.better_than_nothing:
             return (f"bending is no better than nothing and is dropped: {self.bent.found.reason}",)
-        if self.overlap is not None and self.overlap.tier in {"poor", "bad"}:
-            return (f"bending looks {self.overlap.tier}: {self.overlap.reason}; look at the overlay",)
+        if self.overlap is not None and self.overlap.tier == "bad":
+            return (f"bending looks bad: {self.overlap.reason}; look at the overlay",)
         return ()
 
 
@@ -235,9 +235,12 @@ def bend_pictures(
         one.image, two.image, begin, config, fixed_mask=one.mask, moving_mask=two.mask, landmarks=points,
         progress=progress,
     )  # fmt: skip
+    overlap = found.judged(fixed.image, moving.image)
+    if found.better_than_nothing and overlap is not None and overlap.tier == "poor":
+        found = found.dropped(overlap.reason)
     there = Warp(_parts(fixed.to_full.inverse, found.to_moving, moving.to_full), fixed.shape)
     back = Warp(_parts(moving.to_full.inverse, found.to_fixed, fixed.to_full), moving.shape)
-    return Bending(found, there, back, found.judged(fixed.image, moving.image), fixed.reduced)
+    return Bending(found, there, back, overlap, fixed.reduced)
 
 
 def _parts(first: Affine, warp: Warp, last: Affine) -> tuple[Any, ...]:

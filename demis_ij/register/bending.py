@@ -54,8 +54,12 @@ class Bent:
 
     @property
     def better_than_nothing(self) -> bool:
-        """Whether what did not steer has become more alike, too."""
+        """Whether what did not steer has become more alike, too, and no one has found it worse since."""
         return self.found.better_than_nothing
+
+    def dropped(self, reason: str) -> Bent:
+        """Return the same without what was bent, and why."""
+        return replace(self, found=replace(self.found, better_than_nothing=False, reason=reason))
 
     @property
     def to_moving(self) -> Warp:

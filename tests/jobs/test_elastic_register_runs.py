@@ -140,6 +140,20 @@ def test_what_bending_does_not_help_is_dropped_and_said(tmp_path: Path, pair) ->
     assert np.abs(dense(found.bending.to_moving, BOX)).max() == 0
 
 
+def test_what_makes_edges_worse_is_dropped_and_said(pair) -> None:
+    shown = views("steel", 101, SIDE)
+    cv2.imwrite(str(pair[1]), shown.lom[..., ::-1])
+    tifffile.imwrite(pair[0], shown.sem)
+
+    found = register_files(*pair, RegisterConfig(model="elastic", weights="none", start="none"))
+
+    facts = found.facts["elastic"]
+    assert facts["tier"] == "poor"  # light and electrons of steel have no greys in common
+    assert not facts["better_than_nothing"]
+    assert any("dropped" in note for note in found.notes)
+    assert np.abs(dense(found.to_moving, BOX)).max() == 0
+
+
 def test_two_that_do_not_match_are_not_bent(tmp_path: Path, pair) -> None:
     cv2.imwrite(str(pair[1]), views("steel", 7, SIDE, deformed=False).lom)
 
