@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from demis_ij.aligners.standing import STANDS_OUT, standing
+from demis_ij.aligners.standing import standing
 from demis_ij.aligners.structure import Mask
 from demis_ij.aligners.structure_fit import Fit, Freedom
 from demis_ij.aligners.structure_search import Place, places, scales_between, turns_between
@@ -31,7 +31,7 @@ from demis_ij.register.baselines import BASELINES
 from demis_ij.register.intensity import by_intensity
 from demis_ij.register.looks import LEVELS, Look, factors, full_px, looked_at, reduced_px
 from demis_ij.register.parts import by_parts
-from demis_ij.register.results import Attempt, Registration, unmatched
+from demis_ij.register.results import NEEDED, Attempt, Registration, unmatched
 
 Guess = Callable[[Look, Look], Affine | None]
 """A start from both looks: px of the fixed look to px of the moving one."""
@@ -262,6 +262,6 @@ def _compared(fit: Fit | None, fixed: Look, moving: Look) -> Attempt | None:
         return None
     at = full_px(fit.to_moving, _LAST)
     out = standing(fixed.levels[_JUDGED], moving.levels[_JUDGED], reduced_px(at, _JUDGED))
-    if _IN_DOUBT <= out < STANDS_OUT:
+    if _IN_DOUBT <= out < NEEDED:
         out = max(out, standing(fixed.levels[_LAST], moving.levels[_LAST], reduced_px(at, _LAST)))
     return Attempt(at, fit.score, fit.overlap, sqrt((_TELLS * _LAST * fit.sigma_px) ** 2 + _LEAST_SIGMA_PX**2), out)

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from demis_ij.aligners.standing import STANDS_OUT
 from demis_ij.records import Affine
+
+NEEDED = 7.5
+"""Standard deviations that a place stands out by when it is believed; strangers were seen to reach 6.5."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Attempt:
     overlap: float
     sigma_px: float
     standing: float
-    needed: float = STANDS_OUT
+    needed: float = NEEDED
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Registration:
     method: str
     reason: str
     milliseconds: float
-    needed: float = STANDS_OUT
+    needed: float = NEEDED
 
     @property
     def to_fixed(self) -> Affine | None:
