@@ -23,7 +23,7 @@ VERBS = [info.name or info.callback.__name__ for info in app.registered_commands
 
 
 def test_the_commands_are_those_of_the_documentation():
-    told = "stitch compare render report convert align register demo doctor compare-align"
+    told = "stitch compare render report convert align register demo doctor compare-align compare-register restyle"
     assert sorted(VERBS) == sorted(told.split())
 
 

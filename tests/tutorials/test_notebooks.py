@@ -84,8 +84,8 @@ def test_a_notebook_runs_from_its_first_cell_to_its_last(path: Path, tmp_path: P
     assert strange == []
 
 
-def test_there_are_six_and_their_numbers_are_their_order() -> None:
-    assert [p.name[:2] for p in NOTEBOOKS] == ["1_", "2_", "3_", "4_", "5_", "6_"]
+def test_there_are_seven_and_their_numbers_are_their_order() -> None:
+    assert [p.name[:2] for p in NOTEBOOKS] == ["1_", "2_", "3_", "4_", "5_", "6_", "7_"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
