@@ -239,7 +239,10 @@ class TwoHeaded(nn.Module):
         n, wide = len(correlations), 2 * form.reach + 1
         grid = correlations.reshape(n, form.angles, form.scales, wide, wide) * self.sharpness[0].exp()
         at = grid.reshape(n, -1).argmax(1)
-        place = torch.stack(torch.unravel_index(at, grid.shape[1:]), -1)
+        # not torch.unravel_index, whose first call imports sympy for two seconds
+        rest, x = at // wide, at % wide
+        rest, y = rest // wide, rest % wide
+        place = torch.stack([rest // form.scales, rest % form.scales, y, x], -1)
         offset = torch.stack([_around(g, p) for g, p in zip(grid, place, strict=True)])
         middle = torch.tensor([form.angles // 2, form.scales // 2, form.reach, form.reach]).to(place)
         steps = (place - middle + offset)[:, [0, 1, 3, 2]]  # dx before dy
