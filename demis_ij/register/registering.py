@@ -59,6 +59,8 @@ class Registrar:
         True where there is data.
     guess : callable, optional
         The network's start; without it ``auto`` begins with the search.
+    needed : float
+        Standard deviations that a place must stand out by, to be believed.
 
     Raises
     ------
@@ -73,9 +75,10 @@ class Registrar:
         *,
         fixed_mask: Mask | None = None,
         guess: Guess | None = None,
+        needed: float = NEEDED,
     ) -> None:
         self.config = config or RegisterConfig()
-        self.fixed, self.fixed_mask, self.guess = np.asarray(fixed), fixed_mask, guess
+        self.fixed, self.fixed_mask, self.guess, self.needed = np.asarray(fixed), fixed_mask, guess, needed
         self._looks: dict[float, Look] = {}
         self._look(max(1.0, max(np.shape(fixed)) / self.config.side_px))
 
@@ -87,7 +90,7 @@ class Registrar:
     def __call__(
         self, moving: NDArray[Any], moving_mask: Mask | None = None, *, pixel_ratio: float | None = None
     ) -> Registration:
-        """Return how an image lies on the fixed one.
+        """Return how an image lies on the fixed one: what stands out first, else the best of the rest as no match.
 
         Parameters
         ----------
@@ -103,31 +106,38 @@ class Registrar:
         InputError
             When the image is too small.
         """
+        told: list[Registration] = []
+        for one in self.attempts(moving, moving_mask, pixel_ratio=pixel_ratio):
+            if one.matched:
+                return one
+            told.append(one)
+        best = max(told, key=lambda r: r.standing)
+        spent = told[-1].milliseconds
+        return replace(best, to_moving=None, sigma_px=float("inf"), milliseconds=spent)
+
+    def attempts(
+        self, moving: NDArray[Any], moving_mask: Mask | None = None, *, pixel_ratio: float | None = None
+    ) -> Iterator[Registration]:
+        """Yield what each way finds, believed or not, the fast ones first; times are from the beginning.
+
+        Parameters and errors are those of a call.
+        """
         began = time.perf_counter()
         shapes = np.shape(self.fixed), np.shape(moving)
         fixed_factor, moving_factor = factors(*shapes, self.config.side_px, pixel_ratio)
         two = self._look(fixed_factor), looked_at(np.asarray(moving), moving_mask, moving_factor)
         for name, look in zip(("fixed", "moving"), two, strict=True):
             if look.problem:
-                return unmatched(f"the {name} image cannot be registered: {look.problem}", self.config.method)
-        found = self._registered(*two)
-        return replace(found, milliseconds=1000 * (time.perf_counter() - began))
-
-    def _registered(self, fixed: Look, moving: Look) -> Registration:
-        """Return the first attempt that stands out, else the best of those that do not, as no match."""
-        told: list[Registration] = []
-        for method, attempt in self._attempts(fixed, moving):
-            if attempt is None:
-                told.append(unmatched(f"{method} finds nothing", method))
-                continue
-            told.append(self._judged(method, attempt, fixed, moving))
-            if told[-1].matched:
-                return told[-1]
-        best = max(told, key=lambda r: r.standing)
-        return replace(best, to_moving=None, sigma_px=float("inf"))
+                yield unmatched(f"the {name} image cannot be registered: {look.problem}", self.config.method)
+                return
+        for method, attempt in self._attempts(*two):
+            told = unmatched(f"{method} finds nothing", method)
+            if attempt is not None:
+                told = self._judged(method, attempt, *two)
+            yield replace(told, milliseconds=1000 * (time.perf_counter() - began))
 
     def _attempts(self, fixed: Look, moving: Look) -> Iterator[tuple[str, Attempt | None]]:
-        """Yield what each way finds, the fast ones first."""
+        """Yield what each way finds, px of the looks."""
         for method, fit in self._near_fits(fixed, moving):
             yield method, self._asked(fit, fixed, moving)
         if self.config.method not in {"auto", "search"}:
@@ -143,7 +153,7 @@ class Registrar:
 
     def _asked(self, fit: Fit | None, fixed: Look, moving: Look) -> Attempt | None:
         """Return a fit with how far it stands out; where that leaves doubt, as the parts of the images correct it."""
-        found = _compared(fit, fixed, moving)
+        found = _compared(fit, fixed, moving, self.needed)
         free = self.config.method in {"auto", "search"} and self.config.model not in {"rigid", "affine"}
         return by_parts(fixed, moving, found) if found is not None and free else found
 
@@ -256,12 +266,13 @@ def _as_it_is(at: Affine, fixed: Look, moving: Look) -> Fit | None:
     return template.fit(moving.levels[_LAST], reduced_px(at, _LAST), 1)
 
 
-def _compared(fit: Fit | None, fixed: Look, moving: Look) -> Attempt | None:
+def _compared(fit: Fit | None, fixed: Look, moving: Look, needed: float) -> Attempt | None:
     """Return a fit at the last level with how far it stands out, px of the look."""
     if fit is None:
         return None
     at = full_px(fit.to_moving, _LAST)
     out = standing(fixed.levels[_JUDGED], moving.levels[_JUDGED], reduced_px(at, _JUDGED))
-    if _IN_DOUBT <= out < NEEDED:
+    if _IN_DOUBT <= out < needed:
         out = max(out, standing(fixed.levels[_LAST], moving.levels[_LAST], reduced_px(at, _LAST)))
-    return Attempt(at, fit.score, fit.overlap, sqrt((_TELLS * _LAST * fit.sigma_px) ** 2 + _LEAST_SIGMA_PX**2), out)
+    sigma = sqrt((_TELLS * _LAST * fit.sigma_px) ** 2 + _LEAST_SIGMA_PX**2)
+    return Attempt(at, fit.score, fit.overlap, sigma, out, needed)
