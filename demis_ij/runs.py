@@ -18,7 +18,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from demis_ij import __version__
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats.files import slug as slug
+from demis_ij.formats.solutions import SolutionFile
 from demis_ij.records import Affine, Layout, PairMatch, Rejected, Tile
 from demis_ij.stitch import Memory, Outcome, StitchResult
 
@@ -412,27 +413,27 @@ def read_solution(path: Path) -> tuple[list[Layout], tuple[float, float]]:
     FormatError
         When it is not such a file.
     """
-    path = path / "solution.json" if path.is_dir() else path
-    value = read_json(path)
-    if not isinstance(value, dict) or value.get("format_version") != FORMAT_VERSION or not value.get("tiles"):
-        raise FormatError(path, f"is no solution of format version {FORMAT_VERSION}")
-    sections: dict[str, list[Tile]] = {}
-    try:
-        for tile_id, t in value["tiles"].items():
-            sections.setdefault(t["section"], []).append(
-                Tile(
-                    tile_id,
-                    Path(t["path"]),
-                    (int(t["shape"][0]), int(t["shape"][1])),
-                    Affine.from_matrix(t["to_world"]),
-                    t["section"],
-                    t["page"],
-                    mask_path=Path(t["mask_path"]) if t.get("mask_path") else None,
-                )
-            )
-        size = value.get("pixel_size")
-        pixel_size = (float(size[0]), str(size[1])) if size else None
-        origin = (float(value["world_origin"][0]), float(value["world_origin"][1]))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise FormatError(path, f"is no solution: {error!r}") from error
-    return [Layout(tuple(tiles), name, pixel_size, path) for name, tiles in sections.items()], origin
+    solution = SolutionFile(path)
+    return list(read_sections(solution)), solution.world_origin
+
+
+def read_sections(solution: SolutionFile) -> Iterator[Layout]:
+    """Yield the layouts of a solution one after the other, in mosaic px. Raises `FormatError`."""
+    for section in solution:
+        try:
+            tiles = tuple(_tile_of(name, t) for name, t in section.tiles.items())
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise FormatError(solution.path, f"is no solution: {error!r}") from error
+        yield Layout(tiles, section.name, solution.pixel_size, solution.path)
+
+
+def _tile_of(name: str, t: Mapping[str, Any]) -> Tile:
+    return Tile(
+        name,
+        Path(t["path"]),
+        (int(t["shape"][0]), int(t["shape"][1])),
+        Affine.from_matrix(t["to_world"]),
+        t["section"],
+        t["page"],
+        mask_path=Path(t["mask_path"]) if t.get("mask_path") else None,
+    )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from demis_ij import formats, images
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats.files import heights, slug, z_of
+from demis_ij.formats.solutions import SolutionFile
 from demis_ij.formats.stacks_files import Found, section_numbers
 from demis_ij.records import Affine, Layout, Points, Tile
 
@@ -86,20 +87,17 @@ def of_run(path: Path) -> Found:
 
 def _solved_sections(solution: Path) -> tuple[dict[str, list[Points]], tuple[float, str] | None]:
     """Return the outlines (4, 2) of the tiles of each section, mosaic px, in order of the file, and the pixel size."""
+    found = SolutionFile(solution)
     try:
-        value = json.loads(solution.read_text(encoding="utf-8"))
-        sections: dict[str, list[Points]] = {}
-        for tile in value["tiles"].values():
-            rows, cols = (int(n) - 1 for n in tile["shape"])
-            corners = np.array([[0, 0], [cols, 0], [cols, rows], [0, rows]], np.float64)
-            outline = Affine.from_matrix(tile["to_world"])(corners)
-            sections.setdefault(str(tile["section"]), []).append(outline)
-        size = value.get("pixel_size")
-        return sections, (float(size[0]), str(size[1])) if size else None
-    except OSError as error:
-        raise FormatError(solution, f"cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        return {s.name: [_outline(tile) for tile in s.tiles.values()] for s in found}, found.pixel_size
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         raise FormatError(solution, f"is no solution: {error!r}") from error
+
+
+def _outline(tile: Mapping[str, Any]) -> Points:
+    rows, cols = (int(n) - 1 for n in tile["shape"])
+    corners = np.array([[0, 0], [cols, 0], [cols, rows], [0, rows]], np.float64)
+    return Affine.from_matrix(tile["to_world"])(corners)
 
 
 def _rising(sections: Iterable[str]) -> list[str]:
