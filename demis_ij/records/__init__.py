@@ -1,5 +1,6 @@
 """The nouns, and how a notebook shows them."""
 
+from demis_ij.records.lens import Lens
 from demis_ij.records.nouns import (
     OVERRULED_WEIGHT,
     Affine,
@@ -15,6 +16,6 @@ from demis_ij.records.stack import Stack
 from demis_ij.records.warps import Field, Offsets, Warp
 
 __all__ = [
-    "OVERRULED_WEIGHT", "Affine", "Correspondences", "Field", "Layout", "Offsets", "PairMatch", "Points", "Rejected",
-    "Solution", "Stack", "Tile", "Warp",
+    "OVERRULED_WEIGHT", "Affine", "Correspondences", "Field", "Layout", "Lens", "Offsets", "PairMatch", "Points",
+    "Rejected", "Solution", "Stack", "Tile", "Warp",
 ]  # fmt: skip

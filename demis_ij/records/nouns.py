@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from demis_ij.errors import InputError
 from demis_ij.records import shown
+from demis_ij.records.lens import Lens
 
 Points = NDArray[np.float64]
 
@@ -163,7 +164,7 @@ class Tile:
     shape : tuple of int
         (rows, cols) in px; (0, 0) while unknown, until `demis_ij.images.with_shapes` has looked.
     to_world : Affine
-        Tile pixel to world pixel.
+        Tile pixel (corrected, where there is a lens) to world pixel.
     section : str
         The section (layer, z) the tile belongs to.
     page : int or None
@@ -172,6 +173,11 @@ class Tile:
         A locked tile must not move; an invisible one is left alone unless asked for.
     mask_path : Path or None
         An image of the tile's size whose zeros mean "no data".
+    lens : Lens or None
+        What comes before ``to_world``: raw tile px to corrected tile px, the same for all tiles of a camera. Without
+        one, corrected px are the raw ones.
+    camera : str
+        The camera that took the tile; empty where the layout does not tell.
     """
 
     id: str
@@ -183,6 +189,22 @@ class Tile:
     locked: bool = False
     visible: bool = True
     mask_path: Path | None = None
+    lens: Lens | None = None
+    camera: str = ""
+
+    def straight(self, points_xy: ArrayLike) -> Points:
+        """Map raw tile px through the lens, to corrected tile px: (N, 2) points, or one (2,) point."""
+        p = np.asarray(points_xy, np.float64)
+        return p if self.lens is None else self.lens(p)
+
+    def in_world(self, points_xy: ArrayLike) -> Points:
+        """Map raw tile px to world px, through the lens: (N, 2) points, or one (2,) point."""
+        return self.to_world(self.straight(points_xy))
+
+    def from_world(self, world_xy: ArrayLike) -> Points:
+        """Map world px back to raw tile px. Raises `InputError` when `to_world` cannot be inverted."""
+        corrected = self.to_world.inverse(world_xy)
+        return corrected if self.lens is None else self.lens.inverse(corrected)
 
     @property
     def corners(self) -> Points:
@@ -193,7 +215,7 @@ class Tile:
     @property
     def world_corners(self) -> Points:
         """(4, 2) `corners` in world px."""
-        return self.to_world(self.corners)
+        return self.in_world(self.corners)
 
     def _repr_html_(self) -> str:
         return shown.tile_card(self)
