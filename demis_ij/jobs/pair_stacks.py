@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from demis_ij import views
 from demis_ij.errors import FormatError, InputError
+from demis_ij.formats.solutions import SolutionFile
 from demis_ij.geometry import Box
 from demis_ij.images import TileStore
 from demis_ij.pairs import expected_to_fixed, overlap_crops
 from demis_ij.records import Affine, Layout, PairMatch, Rejected, Tile
-from demis_ij.runs import DiskMemory, make_folder, read_json, read_solution, slug
+from demis_ij.runs import DiskMemory, make_folder, read_solution, slug
 from demis_ij.sinks.reduction import stretched
 from demis_ij.stitch import Progress
 
@@ -134,8 +135,14 @@ def _open(run: Path) -> _Run:
         msg = f"{run} holds no finished run of 'stitch': choose the folder that 'stitch' made"
         raise InputError(msg)
     read_solution(run)  # says what is wrong with it
-    solution = read_json(path)
+    opened = SolutionFile(run)
     try:
+        sections = list(opened)
+        solution = {
+            "tiles": {name: tile for s in sections for name, tile in s.tiles.items()},
+            "pairs": [pair for s in sections for pair in s.pairs],
+            "pixel_size": opened.pixel_size,
+        }
         found = _Run(run, solution)
         _ = found.rows, found.memories
     except (KeyError, TypeError) as error:

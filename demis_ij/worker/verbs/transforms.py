@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from demis_ij.errors import DemisError, FormatError, InputError
 from demis_ij.formats import Document
 from demis_ij.formats.files import ImageFinder, read_raw, unpack
+from demis_ij.formats.solutions import SolutionFile
 from demis_ij.formats.text_list import split_slice
 from demis_ij.formats.trakem2_copy import new_matrices
 from demis_ij.formats.trakem2_matrix import parse_matrix, to_corner_frame
@@ -209,8 +210,7 @@ def _from_run(folder: Path, named: Path) -> Solved:
 
 def _stage(named: Path, to_world: Affine) -> dict[str, Affine]:
     """Return where a ``solution.json`` says that the stage put the tiles, as matrices; older ones do not say it."""
-    tiles = read_json(named / "solution.json" if named.is_dir() else named)["tiles"]
-    rows = {name: tile.get("stage_to_world") for name, tile in tiles.items()}
+    rows = {name: tile.get("stage_to_world") for s in SolutionFile(named) for name, tile in s.tiles.items()}
     return {name: to_corner_frame(to_world @ Affine.from_matrix(r)) for name, r in rows.items() if r}
 
 
