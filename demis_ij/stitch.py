@@ -23,7 +23,7 @@ from demis_ij.errors import InputError, WeightsError
 from demis_ij.images import TileStore, with_shapes
 from demis_ij.pairs import match_pairs, neighbours
 from demis_ij.protocols import MATCHERS, SOLVERS, Matcher, Solver
-from demis_ij.records import Affine, Layout, PairMatch, Points, Rejected, Solution, Tile
+from demis_ij.records import Affine, Layout, PairMatch, Points, Rejected, Solution, Suspect, Tile
 from demis_ij.records.shown import links_drawing, solution_facts
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,8 @@ class StitchResult:
         Stage of the work to seconds.
     config : StitchConfig
         How it was done.
+    suspects : tuple of Suspect
+        Tiles that no neighbour agrees with, and what they look like instead.
     """
 
     layout: Layout
@@ -66,6 +68,7 @@ class StitchResult:
     warnings: tuple[str, ...]
     timings_s: Mapping[str, float]
     config: StitchConfig
+    suspects: tuple[Suspect, ...] = ()
 
     def _repr_html_(self) -> str:
         lost = [(p.fixed, p.moving) for p in self.pairs if isinstance(p, Rejected)]

@@ -13,9 +13,10 @@ from demis_ij.records.nouns import (
     Tile,
 )
 from demis_ij.records.stack import Stack
+from demis_ij.records.suspects import Suspect
 from demis_ij.records.warps import Field, Offsets, Warp
 
 __all__ = [
     "OVERRULED_WEIGHT", "Affine", "Correspondences", "Field", "Layout", "Lens", "Offsets", "PairMatch", "Points",
-    "Rejected", "Solution", "Stack", "Tile", "Warp",
+    "Rejected", "Solution", "Stack", "Suspect", "Tile", "Warp",
 ]  # fmt: skip
