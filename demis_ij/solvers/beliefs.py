@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from demis_ij.geometry import DEGREES_OF_FREEDOM
 from demis_ij.solvers.loops import closure_errors, confirmed_pairs, find_loops, typical_error
-from demis_ij.solvers.measurements import Array, Complex, PairTable, TileTable, own_motion, own_squares
+from demis_ij.solvers.pair_fits import own_motion, own_squares
+from demis_ij.solvers.tables import Array, Complex, PairTable, TileTable
 
 FINEST_PX = 5e-3  # no match is exact to less
 DOUBTED = 1e-3  # first weight of a pair whose loops all fail
@@ -24,7 +25,7 @@ class Beliefs:
     Attributes
     ----------
     turn, shift : ndarray of shape (m,), complex
-        What each pair alone says (`demis_ij.solvers.measurements.own_motion`).
+        What each pair alone says (`demis_ij.solvers.pair_fits.own_motion`).
     own : ndarray of shape (m,)
         Sum of squares that is left when a pair is fitted alone.
     noise_squared : ndarray of shape (m,)

@@ -1,7 +1,7 @@
 """Connected components, and what the stage says about them: their place, and the place of islands.
 
 Motions are (n, 2, 3) matrices G about each tile's centre: ``M(x) = c + G (x - c, 1)``, lengths in units
-(`demis_ij.solvers.measurements`).
+(`demis_ij.solvers.tables`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from demis_ij.solvers.measurements import Array, Rows, TileTable
+from demis_ij.solvers.tables import Array, Rows, TileTable
 
 REACH = 5.0  # an island follows tiles whose centres are at most so many half diagonals away: two tiles and a gap
 NEIGHBOURS = 24  # and at most so many of them

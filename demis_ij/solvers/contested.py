@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from demis_ij.solvers.beliefs import DOUBTED, STAGE_LIMIT, Beliefs
-from demis_ij.solvers.measurements import Array, PairTable, Rows, TileTable
-from demis_ij.solvers.normal_equations import joined, squares
+from demis_ij.solvers.residuals import joined, squares
+from demis_ij.solvers.tables import Array, PairTable, Rows, TileTable
 
 EVIDENCE = STAGE_LIMIT**2 / 2  # a pair alone is believed up to STAGE_LIMIT sigmas from the stage
 NEIGHBOURS = 24  # tiles that speak for the stage around a tile

@@ -17,9 +17,11 @@ from demis_ij.errors import InputError, MissingPart, SolveError
 from demis_ij.records import Layout, PairMatch, Solution
 from demis_ij.solvers.beliefs import form_beliefs
 from demis_ij.solvers.components import label_components
-from demis_ij.solvers.measurements import Array, PairTable, TileTable, pair_table, tile_table
-from demis_ij.solvers.outcome import conclude
+from demis_ij.solvers.measurements import pair_table, tile_table
+from demis_ij.solvers.outcome import conclude, to_solution
 from demis_ij.solvers.poses import Edges, check_pose_model, errors_of_poses, make_edges, motions_from_poses
+from demis_ij.solvers.residuals import Worth
+from demis_ij.solvers.tables import Array, PairTable, TileTable
 
 WIDTH = 4.0  # of the kernel, in typical errors of a right pair
 WIDTHS = (16.0, 4.0, 1.0, 1.0)  # times WIDTH, one round each
@@ -69,7 +71,7 @@ class FactorGraphSolver:
         """Return the solved layout. Raises `InputError` for pairs that do not fit it, `SolveError` on divergence."""
         tiles = tile_table(layout)
         pairs = pair_table(layout, matches, tiles)
-        edges = make_edges(layout, {(m.fixed, m.moving): m for m in matches}, tiles, pairs, self.model)
+        edges = make_edges(layout, matches, tiles, pairs, self.model)
         beliefs = form_beliefs(tiles, pairs, self.model, self.stage_sigma_px, robust=self.robust)
         poses = np.concatenate([tiles.centre, np.zeros((len(tiles), 1))], axis=1)
         weight = beliefs.weight
@@ -84,8 +86,9 @@ class FactorGraphSolver:
             poses = self._optimise(poses, tiles, pairs, edges, np.where(beliefs.barred, 1e-9, 1.0), limit)
             weight = (limit / (limit + errors_of_poses(poses, pairs, edges))) ** 2
             weight = np.where(beliefs.barred, 0.0, weight)
-        moments = (weight / beliefs.noise_squared)[:, None, None] * pairs.moments
-        return conclude(layout, tiles, pairs, motions_from_poses(poses, tiles), weight, moments, self.model)
+        worth = Worth(weight, weight / beliefs.noise_squared, 0.0)
+        solved = conclude(tiles, pairs, motions_from_poses(poses, tiles), worth, self.model)
+        return to_solution(layout, matches, tiles, pairs, solved)
 
     def _optimise(
         self, poses: Array, tiles: TileTable, pairs: PairTable, edges: Edges, weight: Array, limit: float | None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from demis_ij.solvers.measurements import Array, Complex, Rows
+from demis_ij.solvers.tables import Array, Complex, Rows
 
 MAX_DEGREE = 12  # a tile's pairs beyond so many are not combined with each other
 TOLERANCE = 5.0  # a loop closes when its error is below so many sigmas

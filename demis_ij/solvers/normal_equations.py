@@ -1,4 +1,4 @@
-"""One Gauss-Newton step of the whole layout: models as tangents, the sparse normal matrix, its factor.
+"""One Gauss-Newton step of the whole layout: the sparse normal matrix and the gradient.
 
 The unknowns of a tile are the coefficients of its tangents: (2, 3) matrices B_a = dG / dx_a, the shift last. With the
 pair's moments S (`demis_ij.solvers.measurements`) and C = [G_i | G_j] (offset included), the gradient of the pair's
@@ -12,80 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_matrix
-from scipy.sparse.linalg import SuperLU, splu
 
-from demis_ij.errors import SolveError
-from demis_ij.solvers.measurements import Array, PairTable, Rows, TileTable
+from demis_ij.solvers.direct import nested_dissection
+from demis_ij.solvers.residuals import Worth, joined, parts_of
+from demis_ij.solvers.tables import Array, PairTable, Rows, TileTable
+from demis_ij.solvers.tangents import tangents
 
-TURN = np.array([[0.0, -1.0], [1.0, 0.0]])
 DAMPING = 1e-10  # of the typical diagonal: holds the free shift and turn of a whole component, and biases nothing
-LEAF = 24  # tiles that are not dissected further
-
-
-def tangents(motion: Array, model: str) -> Array:
-    """Return (n, d, 2, 3) tangents of each tile's motion: 2, 3, 4 or 6 of them for translation ... affine."""
-    n = len(motion)
-    shifts = np.zeros((2, 2, 3))
-    shifts[0, 0, 2] = shifts[1, 1, 2] = 1
-    if model == "translation":
-        free = np.zeros((n, 0, 2, 3))
-    elif model == "rigid":
-        free = np.zeros((n, 1, 2, 3))
-        free[:, 0, :, :2] = TURN @ motion[:, :, :2]
-    elif model == "similarity":
-        free = np.zeros((n, 2, 2, 3))
-        free[:, 0, :, :2] = np.eye(2)
-        free[:, 1, :, :2] = TURN
-    else:
-        free = np.zeros((n, 4, 2, 3))
-        for a in range(4):
-            free[:, a, a // 2, a % 2] = 1
-    return np.asarray(np.concatenate([free, np.broadcast_to(shifts, (n, 2, 2, 3))], axis=1))
-
-
-def stepped(motion: Array, basis: Array, step: Array, model: str) -> Array:
-    """Return the motions after a step (n, d); a rigid motion stays rigid."""
-    if model != "rigid":
-        return np.asarray(motion + np.einsum("nd,ndij->nij", step, basis))
-    out = motion.copy()
-    c, s = np.cos(step[:, 0]), np.sin(step[:, 0])
-    turn = np.stack([np.stack([c, -s], 1), np.stack([s, c], 1)], 1)
-    out[:, :, :2] = turn @ motion[:, :, :2]
-    out[:, :, 2] += step[:, 1:]
-    return out
-
-
-def stage_moments(pairs: PairTable, tiles: TileTable) -> Array:
-    """Return (m, 6, 6) moments of one made-up match a pair that says "the stage was right".
-
-    It sits midway between the tiles and is spread as far as half a tile, so that it speaks of the turn, too. Any
-    motion common to both tiles leaves it content: it holds tiles to their neighbours, not to the world.
-    """
-    middle = (tiles.centre[pairs.moving] - tiles.centre[pairs.fixed]) / 2
-    spread = np.minimum(tiles.half[pairs.fixed], tiles.half[pairs.moving]) / 2
-    z = np.concatenate([middle, np.ones((len(pairs), 1)), middle, -np.ones((len(pairs), 1))], axis=1)
-    out = z[:, :, None] * z[:, None, :]
-    for a in (0, 1):
-        out[:, a, a] += spread**2
-        out[:, a + 3, a + 3] += spread**2
-        out[:, a, a + 3] -= spread**2
-        out[:, a + 3, a] -= spread**2
-    return np.asarray(out)
-
-
-def joined(motion: Array, pairs: PairTable, tiles: TileTable) -> Array:
-    """Return (m, 2, 6) matrices C with residual ``r = C z``."""
-    left = motion[pairs.fixed].copy()
-    left[:, :, 2] += tiles.centre[pairs.fixed] - tiles.centre[pairs.moving]
-    return np.concatenate([left, motion[pairs.moving]], axis=2)
-
-
-def squares(joint: Array, moments: Array) -> Array:
-    """Return (m,) sums of squared residuals."""
-    return np.asarray(np.maximum(0, ((joint @ moments) * joint).sum((1, 2))))
-
-
-# --- the matrix -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,41 +80,6 @@ def fill_pattern(pattern: Pattern, diagonal: Array, off: Array) -> csc_matrix:
     return csc_matrix((data, pattern._rows, pattern._pointer), shape=(side, side))
 
 
-def nested_dissection(place: Array, first: Rows, second: Rows) -> Rows:
-    """Return an elimination order of nodes in the plane: halves first, then the nodes that part them, recursively.
-
-    George 1973, doi:10.1137/0710032; the cut is the median along the longer side.
-    """
-    out: list[Rows] = []
-    inside = np.zeros(len(place), bool)
-    stack: list[tuple[Rows, Rows, bool]] = [(np.arange(len(place)), np.arange(len(first)), False)]
-    while stack:
-        nodes, edges, done = stack.pop()
-        if done or len(nodes) <= LEAF or len(edges) == 0:
-            out.append(nodes)
-            continue
-        xy = place[nodes]
-        axis = int(np.argmax(np.ptp(xy, axis=0)))
-        rank = np.argsort(xy[:, axis], kind="stable")
-        left, right = nodes[rank[: len(nodes) // 2]], nodes[rank[len(nodes) // 2 :]]
-        inside[left] = True
-        a, b = inside[first[edges]], inside[second[edges]]
-        cut = edges[a != b]
-        wall = np.unique(np.where(inside[first[cut]], first[cut], second[cut]))
-        inside[left] = False
-        inside[wall] = True
-        kept = ~inside[first[edges]] & ~inside[second[edges]]
-        left = left[~inside[left]]
-        inside[wall] = False
-        stack.append((wall, edges[:0], True))
-        stack.append((right, edges[kept & ~a & ~b], False))
-        stack.append((left, edges[kept & a & b], False))
-    return np.concatenate(out) if out else np.zeros(0, np.intp)
-
-
-# --- the step -------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, eq=False)
 class Equations:
     """The normal equations at some motions: ``matrix @ step = -gradient``, in the order of the pattern."""
@@ -198,16 +96,27 @@ class Equations:
         return out
 
 
-def build_equations(
-    pattern: Pattern,
-    pairs: PairTable,
-    tiles: TileTable,
-    motion: Array,
-    moments: Array,
-    model: str,
-    strain_weight: float,
-) -> Equations:
-    """Return the normal equations of weighted moments (m, 6, 6).
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """The normal equations tile by tile, before they are put in any order.
+
+    Attributes
+    ----------
+    gradient : ndarray of shape (n, d)
+    diagonal : ndarray of shape (n, d, d)
+    off : ndarray of shape (m, d, d)
+        Rows of the fixed tile, columns of the moving one.
+    """
+
+    gradient: Array
+    diagonal: Array
+    off: Array
+
+
+def build_blocks(
+    pairs: PairTable, tiles: TileTable, motion: Array, worth: Worth, model: str, strain_weight: float
+) -> Blocks:
+    """Return the normal equations of the pairs, tile by tile.
 
     A similarity or affine tile is held to its own shape with ``strain_weight`` on |G^T G - 1|^2 / 4 (the Green
     strain: no turn, however large, counts as one). The sum of squares itself would be smaller for a smaller mosaic;
@@ -216,23 +125,25 @@ def build_equations(
     """
     basis = tangents(motion, model)
     d = basis.shape[1]
-    joint = joined(motion, pairs, tiles)
-    slope = joint @ moments
-    bi, bj = basis[pairs.fixed], basis[pairs.moving]
-    gradient = np.zeros((len(tiles), d))
-    gi = (bi.reshape(-1, d, 6) @ slope[:, :, :3].reshape(-1, 6, 1))[..., 0]
-    gj = (bj.reshape(-1, d, 6) @ slope[:, :, 3:].reshape(-1, 6, 1))[..., 0]
-    if model in {"similarity", "affine"}:
-        between = (motion[pairs.fixed, :, :2] + motion[pairs.moving, :, :2]) / 2
-        scatter = (slope @ joint.transpose(0, 2, 1) @ np.linalg.inv(between).transpose(0, 2, 1)).reshape(-1, 4, 1)
-        gi = gi - (bi[..., :2].reshape(-1, d, 4) @ scatter)[..., 0] / 2
-        gj = gj - (bj[..., :2].reshape(-1, d, 4) @ scatter)[..., 0] / 2
-    diagonal = np.zeros((len(tiles), d, d))
-    for index, b, g, block in ((pairs.fixed, bi, gi, slice(0, 3)), (pairs.moving, bj, gj, slice(3, 6))):
-        np.add.at(gradient, index, g)
-        np.add.at(diagonal, index, _product(b, moments[:, block, block], b))
-    both = pattern.both
-    off = _product(bi[both], moments[both][:, :3, 3:], bj[both])
+    gradient, diagonal = np.zeros((len(tiles), d)), np.zeros((len(tiles), d, d))
+    off = np.empty((len(pairs), d, d))
+    for part in parts_of(len(pairs)):
+        some = pairs if part == slice(0, len(pairs)) else pairs.only(part)
+        moments = worth.moments(pairs, tiles, part)
+        joint = joined(motion, some, tiles)
+        slope = joint @ moments
+        bi, bj = basis[some.fixed], basis[some.moving]
+        gi = (bi.reshape(-1, d, 6) @ slope[:, :, :3].reshape(-1, 6, 1))[..., 0]
+        gj = (bj.reshape(-1, d, 6) @ slope[:, :, 3:].reshape(-1, 6, 1))[..., 0]
+        if model in {"similarity", "affine"}:
+            between = (motion[some.fixed, :, :2] + motion[some.moving, :, :2]) / 2
+            scatter = (slope @ joint.transpose(0, 2, 1) @ np.linalg.inv(between).transpose(0, 2, 1)).reshape(-1, 4, 1)
+            gi = gi - (bi[..., :2].reshape(-1, d, 4) @ scatter)[..., 0] / 2
+            gj = gj - (bj[..., :2].reshape(-1, d, 4) @ scatter)[..., 0] / 2
+        for index, b, g, block in ((some.fixed, bi, gi, slice(0, 3)), (some.moving, bj, gj, slice(3, 6))):
+            np.add.at(gradient, index, g)
+            np.add.at(diagonal, index, _product(b, moments[:, block, block], b))
+        off[part] = _product(bi, moments[:, :3, 3:], bj)
     if model in {"similarity", "affine"}:
         linear = motion[:, :, :2]
         strain = (linear.transpose(0, 2, 1) @ linear - np.eye(2)) / 2
@@ -242,10 +153,24 @@ def build_equations(
         diagonal += strain_weight * change @ change.transpose(0, 2, 1)
     typical = np.median(np.einsum("ndd->nd", diagonal), axis=0)
     diagonal += DAMPING * np.diag(np.maximum(typical, 1e-30))
+    return Blocks(gradient, diagonal, off)
+
+
+def build_equations(
+    pattern: Pattern,
+    pairs: PairTable,
+    tiles: TileTable,
+    motion: Array,
+    worth: Worth,
+    model: str,
+    strain_weight: float,
+) -> Equations:
+    """Return the normal equations (`build_blocks`) in the order of a pattern."""
+    blocks = build_blocks(pairs, tiles, motion, worth, model, strain_weight)
     inside = pattern.free >= 0
-    flat = np.empty((pattern.unknowns, d))
-    flat[pattern.free[inside]] = gradient[inside]
-    return Equations(fill_pattern(pattern, diagonal, off), flat.ravel(), pattern)
+    flat = np.empty((pattern.unknowns, pattern.size))
+    flat[pattern.free[inside]] = blocks.gradient[inside]
+    return Equations(fill_pattern(pattern, blocks.diagonal, blocks.off[pattern.both]), flat.ravel(), pattern)
 
 
 def _product(left: Array, moments: Array, right: Array) -> Array:
@@ -253,49 +178,6 @@ def _product(left: Array, moments: Array, right: Array) -> Array:
     k, d, e = len(left), left.shape[1], right.shape[1]
     through = (left.reshape(k, d * 2, 3) @ moments).reshape(k, d, 6)
     return np.asarray(through @ right.reshape(k, e, 6).transpose(0, 2, 1))
-
-
-def factorise(matrix: csc_matrix) -> SuperLU:
-    """Return the factor of a symmetric positive definite matrix that is already in elimination order.
-
-    Raises
-    ------
-    SolveError
-        When the matrix is singular.
-    """
-    try:
-        return splu(matrix, permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    except RuntimeError as error:
-        msg = f"the normal equations of {matrix.shape[0]} unknowns cannot be factorised: {error}"
-        raise SolveError(msg) from error
-
-
-def conjugate_gradients(matrix: csc_matrix, right: Array, factor: SuperLU, most: int) -> tuple[Array, bool]:
-    """Return (solution, whether it settled), preconditioned by the factor of a like matrix.
-
-    It has settled when the preconditioned residual, an estimate of the error in the unknowns themselves, is below a
-    hundredth of the solution, or below 1e-7 units.
-    """
-    x = np.zeros_like(right)
-    residual = right
-    z = factor.solve(residual)
-    direction, rho = z, float(residual @ z)
-    for _ in range(most):
-        if rho == 0:
-            return x, True
-        through = matrix @ direction
-        curvature = float(direction @ through)
-        if not curvature > 0:
-            return x, False
-        alpha = rho / curvature
-        x = x + alpha * direction
-        residual = residual - alpha * through
-        z = factor.solve(residual)
-        if float(np.abs(z).max()) <= max(1e-2 * float(np.abs(x).max()), 1e-7):
-            return x, True
-        rho, before = float(residual @ z), rho
-        direction = z + (rho / before) * direction
-    return x, False
 
 
 def as_free(values: Array, free: NDArray[np.intp]) -> Array:

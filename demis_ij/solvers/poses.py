@@ -6,6 +6,7 @@ and a pair that says ``M_j = M_i E`` measures ``X_i^-1 X_j = T(-c_i) E T(c_j)``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,9 @@ import numpy as np
 from demis_ij.errors import InputError
 from demis_ij.geometry import MODELS
 from demis_ij.records import Layout, PairMatch
-from demis_ij.solvers.measurements import Array, PairTable, TileTable, linear_and_shift, own_motion
+from demis_ij.solvers.measurements import places_of
+from demis_ij.solvers.pair_fits import own_motion
+from demis_ij.solvers.tables import Array, PairTable, TileTable
 
 SMALLEST_SIGMA_PX = 0.01  # no seam is known better
 SMALLEST_SIGMA_TURN = 1e-5  # radians: 0.01 px over a tile of a thousand
@@ -44,9 +47,7 @@ def check_pose_model(solver: str, model: str) -> str:
     return model
 
 
-def make_edges(
-    layout: Layout, matches: dict[tuple[str, str], PairMatch], tiles: TileTable, pairs: PairTable, model: str
-) -> Edges:
+def make_edges(layout: Layout, matches: Sequence[PairMatch], tiles: TileTable, pairs: PairTable, model: str) -> Edges:
     """Return every pair as a relative pose, with the information of the pair's covariance.
 
     The motion is the rigid motion (shift) that is least squares on the pair's points, in world px; the covariance,
@@ -62,14 +63,14 @@ def make_edges(
     half = (lever[:, 0] + 1j * lever[:, 1]) / 2
     place = turn * half + shift + half  # E about the middle of the two tiles, from the fixed tile's centre
     measured = np.stack([place.real, place.imag, np.angle(turn)], axis=1)
-    given = np.array([matches[k].covariance for k in pairs.keys], float).reshape(-1, 3, 3)
+    given = np.array([matches[k].covariance for k in pairs.row], float).reshape(-1, 3, 3)
     good = np.isfinite(given).all(axis=(1, 2)) & (np.einsum("kii->ki", given) >= 0).all(axis=1)
     if not good.all():
-        first = pairs.keys[int(np.flatnonzero(~good)[0])]
-        msg = f"pair {first[0]!r} - {first[1]!r}: its covariance must be finite and not negative"
+        first = matches[pairs.row[int(np.flatnonzero(~good)[0])]]
+        msg = f"pair {first.fixed!r} - {first.moving!r}: its covariance must be finite and not negative"
         raise InputError(msg)
     to_world = np.zeros((len(pairs), 3, 3))
-    to_world[:, :2, :2] = linear_and_shift(layout)[0][pairs.fixed] / tiles.unit_px
+    to_world[:, :2, :2] = places_of(layout)[pairs.fixed, :, :2] / tiles.unit_px
     to_world[:, 2, 2] = 1
     # a turn about the inliers moves the moving tile's centre sideways
     arm = measured[:, :2] - pairs.moments[:, :2, 2] / pairs.count[:, None]

@@ -18,9 +18,12 @@ from demis_ij.errors import MissingPart, SolveError
 from demis_ij.records import Layout, PairMatch, Solution
 from demis_ij.solvers.beliefs import learn_noise
 from demis_ij.solvers.components import label_components
-from demis_ij.solvers.measurements import Array, PairTable, Rows, TileTable, own_squares, pair_table, tile_table
-from demis_ij.solvers.outcome import conclude
+from demis_ij.solvers.measurements import pair_table, tile_table
+from demis_ij.solvers.outcome import conclude, to_solution
+from demis_ij.solvers.pair_fits import own_squares
 from demis_ij.solvers.poses import Edges, check_pose_model, make_edges, motions_from_poses
+from demis_ij.solvers.residuals import Worth
+from demis_ij.solvers.tables import Array, PairTable, Rows, TileTable
 
 TOLERANCE = 1e-6  # relative decrease of the sum of squares at which graphslam stops
 MOST_STEPS = 30
@@ -54,7 +57,7 @@ class SlamSolver:
         """Return the solved layout. Raises `InputError` for pairs that do not fit it, `SolveError` on divergence."""
         tiles = tile_table(layout)
         pairs = pair_table(layout, matches, tiles)
-        edges = make_edges(layout, {(m.fixed, m.moving): m for m in matches}, tiles, pairs, self.model)
+        edges = make_edges(layout, matches, tiles, pairs, self.model)
         poses = np.concatenate([tiles.centre, np.zeros((len(tiles), 1))], axis=1)
         component = label_components(len(tiles), pairs.fixed, pairs.moving)
         order = np.argsort(component[pairs.fixed], kind="stable")
@@ -65,9 +68,9 @@ class SlamSolver:
                 poses[tile_rows] = self._solve(tile_rows, pair_rows, poses, tiles, pairs, edges)
         own = own_squares(pairs, tiles, self.model)
         noise = learn_noise(pairs, own, 3 if self.model == "rigid" else 2, tiles.unit_px)
-        moments = pairs.moments / noise[:, None, None]
-        motion = motions_from_poses(poses, tiles)
-        return conclude(layout, tiles, pairs, motion, np.ones(len(pairs)), moments, self.model)
+        worth = Worth(np.ones(len(pairs)), 1 / noise, 0.0)
+        solved = conclude(tiles, pairs, motions_from_poses(poses, tiles), worth, self.model)
+        return to_solution(layout, matches, tiles, pairs, solved)
 
     def _solve(
         self, tile_rows: Rows, pair_rows: Rows, poses: Array, tiles: TileTable, pairs: PairTable, edges: Edges

@@ -14,16 +14,11 @@ import numpy as np
 from scipy.sparse.linalg import SuperLU
 
 from demis_ij.solvers.components import label_components
-from demis_ij.solvers.measurements import Array, PairTable, Rows, TileTable
-from demis_ij.solvers.normal_equations import (
-    TURN,
-    Pattern,
-    as_free,
-    build_equations,
-    factorise,
-    make_pattern,
-    tangents,
-)
+from demis_ij.solvers.direct import factorise
+from demis_ij.solvers.normal_equations import Pattern, as_free, build_equations, make_pattern
+from demis_ij.solvers.residuals import Worth
+from demis_ij.solvers.tables import Array, P, PairTable, Q, Rows, TileTable
+from demis_ij.solvers.tangents import common_motions, tangents
 
 EXACT_UNKNOWNS = 900
 SAMPLES = 32  # standard deviations to 9 %
@@ -55,7 +50,7 @@ def estimate_spread(
     tiles: TileTable,
     pairs: PairTable,
     motion: Array,
-    moments: Array,
+    worth: Worth,
     model: str,
     strain_weight: float,
     component: Rows,
@@ -66,8 +61,8 @@ def estimate_spread(
     ----------
     tiles, pairs, motion
         The solved layout.
-    moments : ndarray of shape (m, 6, 6)
-        The pairs' moments times what they are worth.
+    worth : Worth
+        What the pairs are worth.
     model, strain_weight
         As they were solved.
     component : ndarray of shape (n,)
@@ -84,12 +79,13 @@ def estimate_spread(
         tile[rows] = 0
         return Spread(tile, np.zeros(len(pairs)))
     pattern = make_pattern(tiles, pairs, tangents(motion[:1], model).shape[1])
-    equations = build_equations(pattern, pairs, tiles, motion, moments, model, strain_weight)
+    equations = build_equations(pattern, pairs, tiles, motion, worth, model, strain_weight)
     if equations.matrix.shape[0] <= EXACT_UNKNOWNS:
         free = _free_motions(tiles, pairs, motion, model, pattern)
         steps, samples = exact_steps(pattern, equations.matrix.toarray(), free), 1
     else:
         factor = factorise(equations.matrix)
+        moments = worth.moments(pairs, tiles, slice(0, len(pairs)))
         steps, samples = draw_steps(pattern, pairs, motion, moments, model, strain_weight, factor, seed=0), SAMPLES
     order = np.argsort(component, kind="stable")
     for part in np.split(order, np.cumsum(np.bincount(component))[:-1]):
@@ -112,26 +108,6 @@ def _free_motions(tiles: TileTable, pairs: PairTable, motion: Array, model: str,
     if not columns:
         return np.zeros((pattern.unknowns * pattern.size, 0))
     return np.concatenate(columns, axis=2).reshape(pattern.unknowns * pattern.size, -1)
-
-
-def common_motions(motion: Array, tiles: TileTable, model: str, origin: Array) -> Array:
-    """Return (n, d, 2 or 3): the unknowns' change when everything is shifted along x, along y, and turned."""
-    basis = tangents(motion, model)
-    n, d = basis.shape[:2]
-    out = np.zeros((n, d, 2 if model == "translation" else 3))
-    out[:, d - 2, 0] = out[:, d - 1, 1] = 1
-    if model == "translation":
-        return out
-    out[:, d - 2 :, 2] = (motion[:, :, 2] + tiles.centre - origin) @ TURN.T
-    if model == "rigid":
-        out[:, 0, 2] = 1
-    else:
-        change = TURN @ motion[:, :, :2]
-        if model == "similarity":
-            out[:, 0, 2], out[:, 1, 2] = change[:, 0, 0], change[:, 1, 0]
-        else:
-            out[:, :4, 2] = change.reshape(n, 4)
-    return out
 
 
 def draw_steps(
@@ -223,8 +199,9 @@ def tile_spread(steps: Array, samples: int) -> Array:
 def seam_spread(steps: Array, motion: Array, tiles: TileTable, pairs: PairTable, model: str, samples: int) -> Array:
     """Return (m,) standard deviations, along an axis, of one tile against the other at the middle of the matches."""
     basis = tangents(motion, model)
-    out = np.empty(len(pairs))
-    at = pairs.moments[:, :, 2] / pairs.count[:, None]  # (mean u, 1, -mean v, -1)
+    out, n = np.empty(len(pairs)), pairs.count[:, None]
+    one = np.ones((len(pairs), 1))
+    at = np.concatenate([pairs.sums[:, P] / n, one, -pairs.sums[:, Q] / n, -one], axis=1)
     for start in range(0, len(pairs), 4096):
         part = slice(start, start + 4096)
         i, j = pairs.fixed[part], pairs.moving[part]

@@ -53,7 +53,7 @@ def test_the_truth_leaves_every_edge_without_error_whatever_the_tiles_hold_alrea
     pairs = [replace(p, fixed_xy=lens.inverse(p.fixed_xy), moving_xy=lens.inverse(p.moving_xy)) for p in grid.pairs]
     tiles = tile_table(layout)
     table = pair_table(layout, pairs, tiles)
-    edges = make_edges(layout, {(p.fixed, p.moving): p for p in pairs}, tiles, table, "rigid")
+    edges = make_edges(layout, pairs, tiles, table, "rigid")
     poses = []
     for row, tile in enumerate(layout):
         motion = grid.truth[tile.id] @ grid.layout[tile.id].to_world.inverse
@@ -78,9 +78,7 @@ def test_edge_covariance_is_what_many_drawn_pairs_show() -> None:
             moving_xy=pair.moving_xy + rng.normal(0, 0.5, pair.moving_xy.shape),
             covariance=np.diag([0.5 / 40, 0.5 / 40, 0.5 / ((pair.fixed_xy - pair.fixed_xy.mean(0)) ** 2).sum()]),
         )
-        edges = make_edges(
-            clean.layout, {("0_0", "0_1"): noisy}, tiles, pair_table(clean.layout, [noisy], tiles), "rigid"
-        )
+        edges = make_edges(clean.layout, [noisy], tiles, pair_table(clean.layout, [noisy], tiles), "rigid")
         measured.append(edges.measured[0])
         given.append(edges.information[0])
     # whitened by the given information the scatter is one; 400 draws: 5 % on each, three times that allowed

@@ -1,0 +1,94 @@
+"""How far apart the two tiles of a pair lie, and what each pair is worth: sums of squares from moments, in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from demis_ij.solvers.tables import Array, PairTable, TileTable
+
+PAIRS_AT_ONCE = 16_384  # the matrices of so many pairs stay in the processor's cache
+
+
+@dataclass(frozen=True, eq=False)
+class Worth:
+    """What the pairs are worth to a solve.
+
+    Attributes
+    ----------
+    weight : ndarray of shape (m,)
+        Robust weights in [0, 1].
+    precision : ndarray of shape (m,)
+        What a pair's sum of squares is multiplied by: its weight over the variance of a match.
+    stage : float
+        What a match of the stage's (`stage_moments`) is multiplied by; 0 where the stage has no say.
+    """
+
+    weight: Array
+    precision: Array
+    stage: float
+
+    def moments(self, pairs: PairTable, tiles: TileTable, part: slice) -> Array:
+        """Return (k, 6, 6) moments of some pairs times what they are worth, the stage's opinion included."""
+        some = pairs if part == slice(0, len(pairs)) else pairs.only(part)
+        out = self.precision[part, None, None] * some.moments
+        return np.asarray(out + self.stage * stage_moments(some, tiles)) if self.stage else out
+
+
+def parts_of(count: int) -> Iterator[slice]:
+    """Return the slices of a table of so many pairs that are worked on at once."""
+    if count <= 2 * PAIRS_AT_ONCE:
+        yield slice(0, count)
+        return
+    for start in range(0, count, PAIRS_AT_ONCE):
+        yield slice(start, min(count, start + PAIRS_AT_ONCE))
+
+
+def squares_of(motion: Array, pairs: PairTable, tiles: TileTable) -> Array:
+    """Return (m,) sums of squared residuals of the pairs at some motions, units squared."""
+    out = np.empty(len(pairs))
+    for part in parts_of(len(pairs)):
+        some = pairs if part == slice(0, len(pairs)) else pairs.only(part)
+        out[part] = squares(joined(motion, some, tiles), some.moments)
+    return out
+
+
+def weighted_squares(motion: Array, pairs: PairTable, tiles: TileTable, worth: Worth) -> float:
+    """Return the sum over all pairs of squared residuals times what they are worth."""
+    total = 0.0
+    for part in parts_of(len(pairs)):
+        some = pairs if part == slice(0, len(pairs)) else pairs.only(part)
+        total += float(squares(joined(motion, some, tiles), worth.moments(pairs, tiles, part)).sum())
+    return total
+
+
+def stage_moments(pairs: PairTable, tiles: TileTable) -> Array:
+    """Return (m, 6, 6) moments of one made-up match a pair that says "the stage was right".
+
+    It sits midway between the tiles and is spread as far as half a tile, so that it speaks of the turn, too. Any
+    motion common to both tiles leaves it content: it holds tiles to their neighbours, not to the world.
+    """
+    middle = (tiles.centre[pairs.moving] - tiles.centre[pairs.fixed]) / 2
+    spread = np.minimum(tiles.half[pairs.fixed], tiles.half[pairs.moving]) / 2
+    z = np.concatenate([middle, np.ones((len(pairs), 1)), middle, -np.ones((len(pairs), 1))], axis=1)
+    out = z[:, :, None] * z[:, None, :]
+    for a in (0, 1):
+        out[:, a, a] += spread**2
+        out[:, a + 3, a + 3] += spread**2
+        out[:, a, a + 3] -= spread**2
+        out[:, a + 3, a] -= spread**2
+    return np.asarray(out)
+
+
+def joined(motion: Array, pairs: PairTable, tiles: TileTable) -> Array:
+    """Return (m, 2, 6) matrices C with residual ``r = C z``."""
+    left = motion[pairs.fixed].copy()
+    left[:, :, 2] += tiles.centre[pairs.fixed] - tiles.centre[pairs.moving]
+    return np.concatenate([left, motion[pairs.moving]], axis=2)
+
+
+def squares(joint: Array, moments: Array) -> Array:
+    """Return (m,) sums of squared residuals."""
+    return np.asarray(np.maximum(0, ((joint @ moments) * joint).sum((1, 2))))
