@@ -44,6 +44,9 @@ class FormatError(InputError):
         self.where = where
         super().__init__(f"{path}: {where + ': ' if where else ''}{problem}")
 
+    def __reduce__(self) -> tuple[type[FormatError], tuple[Path, str, str], dict[str, object]]:
+        return type(self), (self.path, self.problem, self.where), self.__dict__
+
 
 class MissingPart(InputError):
     """An optional package is not installed.
@@ -61,6 +64,9 @@ class MissingPart(InputError):
         super().__init__(f"{package} is not installed: pip install {what}")
         self.package = package
         self.extra = extra
+
+    def __reduce__(self) -> tuple[type[MissingPart], tuple[str, str], dict[str, object]]:
+        return type(self), (self.package, self.extra), self.__dict__
 
 
 class SolveError(DemisError):

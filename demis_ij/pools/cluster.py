@@ -1,0 +1,173 @@
+"""Workers of dask.distributed: a scheduler somewhere, or one of its own on this machine."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+from demis_ij.errors import DemisError, InputError, MissingPart
+from demis_ij.pools.serving import portable
+from demis_ij.pools.tasks import MOST_DEATHS, Done, Pool, Task, Value, given_up
+
+LOCAL = "local"
+ANSWER_WITHIN_S = 8
+WORKERS_WITHIN_S = 60
+
+
+def _package_version() -> str:
+    return str(importlib.import_module("demis_ij").__version__)
+
+
+def _versions() -> tuple[str, str]:
+    """Return the versions of Python and of demis_ij here."""
+    return ".".join(map(str, sys.version_info[:2])), _package_version()
+
+
+def _do(function: Callable[[Any], Any], task: Any, version: str) -> tuple[Any, Exception | None]:
+    """Do a task on a worker; its exception is a value, so that it is not taken for the cluster's own."""
+    try:
+        if _package_version() != version:  # a worker that joined later
+            return None, InputError(_mismatch("a worker", _package_version(), version))
+        return function(task), None
+    except Exception as error:  # noqa: BLE001 - it is raised again in the caller
+        return None, portable(error)
+
+
+def _mismatch(who: str, there: str, here: str) -> str:
+    return f"dask: {who} has {there}, here is {here}: use the same environment on all nodes"
+
+
+class DaskPool(Pool):
+    """Workers of a dask cluster.
+
+    Parameters
+    ----------
+    address : str
+        Of the scheduler, or ``local``.
+    workers : int
+        How many processes of one thread a local one has.
+    memory_bytes : int, optional
+        What the workers of one machine may keep together (local), what each worker may (a cluster).
+
+    Raises
+    ------
+    InputError
+        When nothing answers at the address, there is no worker, or versions differ.
+    MissingPart
+        When dask is not installed.
+    """
+
+    def __init__(self, address: str, workers: int, memory_bytes: int | None = None) -> None:
+        try:
+            self._dask: Any = importlib.import_module("distributed")
+        except ImportError as error:
+            raise MissingPart("dask[distributed]", "cluster") from error
+        self._address = address
+        self._resources = ExitStack()
+        try:
+            self._client: Any = self._local(workers) if address == LOCAL else self._connected(address)
+            self.workers = self._checked()
+        except BaseException:
+            self._resources.close()
+            raise
+        self.memory_bytes = memory_bytes
+        if memory_bytes is not None and address != LOCAL:
+            self.memory_bytes = memory_bytes * self.workers
+
+    def _local(self, workers: int) -> Any:
+        import os
+
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        dask: Any = importlib.import_module("dask")
+        start = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
+        settings = {
+            "distributed.nanny.pre-spawn-environ": start,
+            "distributed.scheduler.allowed-failures": MOST_DEATHS - 1,
+        }
+        self._resources.enter_context(dask.config.set(settings))
+        cluster = self._dask.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=0,  # our own bounds hold it; a worker that is stopped loses its work
+            dashboard_address="127.0.0.1:0",  # any port: the usual one may be in use
+            silence_logs=50,
+        )
+        self._resources.callback(cluster.close, timeout=10)
+        client = self._dask.Client(cluster, set_as_default=False)
+        self._resources.callback(client.close, timeout=10)
+        return client
+
+    def _connected(self, address: str) -> Any:
+        try:
+            client = self._dask.Client(address, timeout=ANSWER_WITHIN_S, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            msg = f"dask: no scheduler answers at {address} ({type(error).__name__}): start one, or give its address"
+            raise InputError(msg) from error
+        self._resources.callback(client.close, timeout=10)
+        return client
+
+    def _checked(self) -> int:
+        """Return the number of threads of all workers, whose versions are right."""
+        try:
+            self._client.wait_for_workers(1, timeout=WORKERS_WITHIN_S)
+        except TimeoutError as error:
+            msg = f"dask: the scheduler at {self._address} has no worker after {WORKERS_WITHIN_S} s: start some"
+            raise InputError(msg) from error
+        found = self._client.get_versions(packages=["demis_ij"])
+        python, own = _versions()
+        for name, worker in sorted(found["workers"].items()):
+            theirs = ".".join(str(worker["host"].get("python", "?")).split(".")[:2])
+            if theirs != python:
+                raise InputError(_mismatch(f"worker {name}", f"Python {theirs}", f"Python {python}"))
+            version = worker["packages"].get("demis_ij")
+            if version != own:
+                there = f"demis_ij {version}" if version else "no demis_ij"
+                raise InputError(_mismatch(f"worker {name}", there, f"demis_ij {own}"))
+        return max(1, sum(int(n) for n in self._client.nthreads().values()))
+
+    def unordered(self, function: Callable[[Task], Value], tasks: Iterable[Task]) -> Iterator[Done[Task, Value]]:
+        """Yield tasks as they are done; two for each worker are on their way."""
+        done: Any = self._dask.as_completed(loop=self._client.loop)
+        running: dict[str, tuple[Any, Task]] = {}
+        fresh = iter(tasks)
+        version = _package_version()
+
+        def submit() -> None:
+            for task in fresh:
+                future = self._client.submit(_do, function, task, version, pure=False)
+                running[future.key] = (future, task)
+                done.add(future)
+                if len(running) >= 2 * self.workers:
+                    return
+
+        try:
+            submit()
+            while running:
+                future = next(done)
+                if future.status in {"lost", "pending"}:  # it died with its result, which is made anew elsewhere
+                    done.add(future)
+                    continue
+                _, task = running.pop(future.key)
+                submit()
+                yield self._outcome(future, task)
+        finally:
+            self._client.cancel([future for future, _ in running.values()], force=True)
+
+    def _outcome(self, future: Any, task: Task) -> Done[Task, Any]:
+        if future.status == "finished":
+            value, error = future.result()
+            if error is not None:
+                raise error
+            return Done(task, value)
+        problem = future.exception() if future.status == "error" else None
+        if isinstance(problem, self._dask.scheduler.KilledWorker):
+            return given_up(task, f"{problem.last_worker.address}")
+        msg = f"dask: the scheduler at {self._address} lost a task ({problem or future.status}): run the command again"
+        raise DemisError(msg) from problem
+
+    def close(self) -> None:
+        """Leave the cluster; a local one ends."""
+        self._resources.close()
