@@ -25,6 +25,7 @@ from demis_ij.pairs import match_pairs, neighbours
 from demis_ij.protocols import MATCHERS, SOLVERS, Matcher, Solver
 from demis_ij.records import Affine, Layout, PairMatch, Points, Rejected, Solution, Suspect, Tile
 from demis_ij.records.shown import links_drawing, solution_facts
+from demis_ij.solvers.lens import LensFit, fit_of, straightened, with_lenses
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class StitchResult:
         How it was done.
     suspects : tuple of Suspect
         Tiles that no neighbour agrees with, and what they look like instead.
+    lens : LensFit or None
+        What was found of the lens that tiles share; None when it was not looked for.
     """
 
     layout: Layout
@@ -69,6 +72,7 @@ class StitchResult:
     timings_s: Mapping[str, float]
     config: StitchConfig
     suspects: tuple[Suspect, ...] = ()
+    lens: LensFit | None = None
 
     def _repr_html_(self) -> str:
         lost = [(p.fixed, p.moving) for p in self.pairs if isinstance(p, Rejected)]
@@ -178,13 +182,19 @@ def stitch(
     with _timed(timings, "match"):
         outcomes = work.match(layout, neighbours(layout), "first", config.stage_error_frac)
     solution = work.solve(layout, outcomes)
+    solution, lens = work.behind_lens(solution, outcomes)
     with _timed(timings, "second pass"):
-        outcomes, solution = work.search(layout, solution, outcomes)
+        found, solution = work.search(layout, solution, outcomes)
+    if found != outcomes:
+        outcomes = found
+        solution, lens = work.behind_lens(solution, outcomes)
     if config.largest_graph_only:
         solution = _only_largest(layout, solution)
     placed = _placed_by(solution, outcomes)
     warnings += _warnings(layout, solution, outcomes, placed)
-    return StitchResult(layout, solution, tuple(outcomes), placed, tuple(warnings), timings, config)
+    if lens is not None:
+        warnings.append(f"{'shared' if lens.used else 'no shared'} lens: {lens.reason}")
+    return StitchResult(layout, solution, tuple(outcomes), placed, tuple(warnings), timings, config, lens=lens)
 
 
 def usable(layout: Layout, config: StitchConfig) -> tuple[Layout, list[str]]:
@@ -274,9 +284,28 @@ class _Work:
             frac = self.config.stage_error_frac if stage_error_frac is None else stage_error_frac
             sigma = frac * max((max(t.shape) for t in layout), default=1) / 2
             solver = make_solver(self.config, max(sigma, 1.0))
-            solution = solver(layout, [o for o in outcomes if isinstance(o, PairMatch)])
+            solution = solver(layout, straightened(layout, [o for o in outcomes if isinstance(o, PairMatch)]))
             self.tell("solve", 1, 1)
         return solution
+
+    def behind_lens(self, solution: Solution, outcomes: Sequence[Outcome]) -> tuple[Solution, LensFit | None]:
+        """Return the solution behind the lens that its tiles share, if they do, and what was found of it."""
+        if self.config.lens == "none":
+            return solution, None
+        own = sum(t.lens is not None for t in self.layout)
+        if own:
+            reason = f"{own} tiles come with a lens correction of the layout file, which is used as it is"
+            return solution, LensFit.none(reason, len(self.layout))
+        with _timed(self.timings, "lens"):
+            self.tell("lens", 0, 1)
+            plain = replace(solution.layout, tiles=tuple(replace(t, lens=None) for t in solution.layout))
+            matches = [o for o in outcomes if isinstance(o, PairMatch)]
+            fit = fit_of(replace(solution, layout=plain), matches, self.config.model)
+            self.tell("lens", 1, 1)
+        behind = with_lenses(plain, fit)
+        if all(t.lens == behind[t.id].lens for t in solution.layout):
+            return solution, fit
+        return self.solve(behind, outcomes, self.config.stage_search_frac), fit
 
     def search(self, layout: Layout, solution: Solution, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], Solution]:
         """Return outcomes and solution after further looks at what failed or was overruled.

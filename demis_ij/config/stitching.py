@@ -11,6 +11,7 @@ from demis_ij.geometry import ESTIMATORS, MODELS
 
 MATCHER_CHOICES = ("auto", "loftr", "sift", "correlation")
 SOLVER_CHOICES = ("sparse", "slam", "factor_graph")
+LENS_CHOICES = ("none", "shared")
 MOSAIC_FORMATS = ("ome-tiff", "ome-zarr", "png", "imagej")
 
 
@@ -57,6 +58,8 @@ class StitchConfig:
         Stitch tiles that the project hides, too.
     clahe_clip : float
         Contrast limit of the normalisation; 0 switches CLAHE off.
+    lens : str
+        none, or shared: a distortion that all tiles of a camera have in common is looked for, and used if it is real.
     """
 
     matcher: str = "auto"
@@ -78,6 +81,7 @@ class StitchConfig:
     largest_graph_only: bool = False
     include_hidden: bool = False
     clahe_clip: float = 0.5
+    lens: str = "none"
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -95,6 +99,7 @@ class StitchConfig:
         in_range("max_rotation_deg", self.max_rotation_deg, 0, 180)
         in_range("max_scale_frac", self.max_scale_frac, 0, 1)
         in_range("clahe_clip", self.clahe_clip, 0, 100)
+        one_of("lens", self.lens, LENS_CHOICES)
         if self.fast and not self.refine:
             msg = "fast leaves it to the refinement to make points exact, which is switched off: drop one of the two"
             raise InputError(msg)
@@ -118,6 +123,11 @@ class RenderConfig:
         Any of ome-tiff, ome-zarr, png, imagej.
     picture_max_px : int
         The most pixels of a mosaic for ImageJ, which holds an image in one array; a larger one is halved until it fits.
+    zarr_format : str
+        Version of OME-Zarr: 0.4, which every reader takes, a file for each chunk; 0.5, which packs many chunks into a
+        file; auto is 0.4 up to half a million chunks and 0.5 from there on.
+    compression : str
+        Of OME-Zarr and OME-TIFF: standard, light (as fast as it goes), or none.
     """
 
     interpolation: str = "linear"
@@ -126,10 +136,14 @@ class RenderConfig:
     block_px: int = 1024
     formats: tuple[str, ...] = ("ome-tiff", "png")
     picture_max_px: int = 2**31 - 1
+    zarr_format: str = "auto"
+    compression: str = "standard"
 
     def __post_init__(self) -> None:
         check_types(self)
         one_of("interpolation", self.interpolation, ("nearest", "linear", "cubic"))
+        one_of("zarr_format", self.zarr_format, ("auto", "0.4", "0.5"))
+        one_of("compression", self.compression, ("standard", "light", "none"))
         one_of("blend", self.blend, ("feather", "none"))
         in_range("block_px", self.block_px, 64, 8192)
         in_range("picture_max_px", self.picture_max_px, 2**18, 2**31 - 1)

@@ -6,8 +6,8 @@ of tile i lies at ``W_i phi(p)`` in the world,
     W_i = [m_i | B_i [H | C]],
 
 m_i the world place of the tile's centre, B_i its linear part, H = diag(half width, half height), C the coefficients of
-its camera's lens (2, K). A match leaves ``r = [W_i | -W_j] z`` with ``z = (phi(p), phi(q))``, so that sums of squares and
-all derivatives follow from ``S = sum z z^T`` (42, 42) of each pair: points are looked at once. The lens couples all
+its camera's lens (2, K). A match leaves ``r = [W_i | -W_j] z`` with ``z = (phi(p), phi(q))``, so that sums of squares
+and all derivatives follow from ``S = sum z z^T`` (42, 42) of each pair: points are looked at once. The lens couples all
 tiles, but by a few numbers only: they are solved for by the Schur complement of the tiles' sparse normal matrix.
 """
 
@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix, diags
+from scipy.sparse import coo_matrix, csc_matrix, diags
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import SuperLU, splu
 
 from demis_ij.errors import SolveError
+from demis_ij.geometry import apply, fit_rigid
 from demis_ij.records import Layout, PairMatch, Points
 from demis_ij.records.lens import MOST_DEGREE, legendre, lens_terms
 
@@ -121,13 +122,26 @@ def lens_table(
     for k, match in enumerate(matches):
         step = max(1, -(-len(match.fixed_xy) // most_points))
         i, j = fixed[k], moving[k]
-        p = terms(match.fixed_xy[::step], middle[i], half[i])
-        q = terms(match.moving_xy[::step], middle[j], half[j])
-        z = np.concatenate([p, q])
+        fixed_xy, moving_xy = match.fixed_xy[::step], match.moving_xy[::step]
+        at_fixed, at_moving = _shared_places(fixed_xy, moving_xy)
+        z = np.concatenate([terms(at_fixed, middle[i], half[i]), terms(at_moving, middle[j], half[j])])
+        z[1:3] = ((fixed_xy - middle[i]) / half[i]).T
+        z[TERMS + 1 : TERMS + 3] = ((moving_xy - middle[j]) / half[j]).T
         moments[k] = z @ z.T
         count[k] = z.shape[1]
     centre = np.einsum("nij,nj->ni", affine[:, :, :2], middle) + affine[:, :, 2]
     return LensTable(centre, affine[:, :, :2], half, camera, fixed, moving, count, moments, np.asarray(weight, float))
+
+
+def _shared_places(fixed_xy: Points, moving_xy: Points) -> tuple[Points, Points]:
+    """Return where in the two tiles the lens is asked: half way between what either tile says of a point.
+
+    A point's error moves its residual and the place the lens is asked at; were the place its own, least squares would
+    find a lens that shrinks the overlaps, and the errors in them. Half way, what the two tiles' errors do cancels.
+    """
+    to_fixed = fit_rigid(moving_xy, fixed_xy)
+    there = (fixed_xy + apply(to_fixed, moving_xy)) / 2
+    return there, apply(np.asarray(np.linalg.inv(to_fixed), np.float64), there)
 
 
 def start(table: LensTable, degree: int) -> LensState:
@@ -140,13 +154,13 @@ def _within_tile(table: LensTable, state: LensState) -> Array:
     """Return (n, 2, 2 + K): what a tile's terms u, v and those of the lens are about its centre, before ``linear``."""
     shape = np.zeros((len(table.half), 2, 2))
     shape[:, 0, 0], shape[:, 1, 1] = table.half.T
-    return np.concatenate([shape, state.lens[table.camera]], axis=2)
+    return np.asarray(np.concatenate([shape, state.lens[table.camera]], axis=2))
 
 
 def _joined(table: LensTable, state: LensState, inner: Array) -> Array:
     """Return (m, 2, 2T) ``[W_i | -W_j]`` of every pair."""
     whole = np.concatenate([state.centre[:, :, None], state.linear @ inner], axis=2)
-    return np.concatenate([whole[table.fixed], -whole[table.moving]], axis=2)
+    return np.asarray(np.concatenate([whole[table.fixed], -whole[table.moving]], axis=2))
 
 
 def _cut(table: LensTable, degree_terms: int) -> Array:
@@ -160,7 +174,7 @@ def pair_squares(table: LensTable, state: LensState) -> Array:
     """Return (m,) sums of squared distances that the state leaves, px^2."""
     moments = _cut(table, state.lens.shape[2])
     joined = _joined(table, state, _within_tile(table, state))
-    return np.maximum(0, np.einsum("mxs,mst,mxt->m", joined, moments, joined, optimize=True))
+    return np.asarray(np.maximum(0, np.einsum("mxs,mst,mxt->m", joined, moments, joined, optimize=True)))
 
 
 def own_squares(table: LensTable, lens: Array) -> Array:
@@ -244,55 +258,86 @@ def _pinned(table: LensTable) -> Rows:
     return np.unique(label, return_index=True)[1]
 
 
+@dataclass(frozen=True, eq=False)
+class _Equations:
+    """The normal equations of a state: the tiles' sparse part, and what the lenses add to it."""
+
+    tiles: csc_matrix
+    gradient: Array
+    coupling: Array
+    lenses: Array
+    slope: Array
+
+
 def _stepped(table: LensTable, state: LensState, worth: Array, generators: Array, pinned: Rows) -> LensState:
     """Return the state after one Gauss-Newton step."""
-    inner = _within_tile(table, state)
-    n, k = len(inner), state.lens.shape[2]
-    d = 2 + len(generators)
-    tangent = _tangents(state, inner, generators)
-    size = inner.shape[2] + 1
-    moments = _cut(table, k) * worth[:, None, None]
-    both = np.zeros((len(worth), 2 * d, 2, 2 * size))
-    both[:, :d, :, :size] = tangent[table.fixed]
-    both[:, d:, :, size:] = -tangent[table.moving]
-    push = both.reshape(len(worth), 4 * d, 2 * size) @ moments
-    joined = _joined(table, state, inner)
-    force = joined @ moments
-    flat = both.reshape(len(worth), 2 * d, -1)
-    pushed = push.reshape(len(worth), 2 * d, -1)
-    block = pushed @ flat.transpose(0, 2, 1)
-    pull = (pushed @ joined.reshape(len(worth), -1, 1))[..., 0]
-    where = np.concatenate([table.fixed[:, None] * d + np.arange(d), table.moving[:, None] * d + np.arange(d)], axis=1)
-    matrix = coo_matrix(
-        (block.ravel(), (np.repeat(where, 2 * d, axis=1).ravel(), np.tile(where, (1, 2 * d)).ravel())),
-        shape=(n * d, n * d),
-    ).tocsc()
-    gradient = np.bincount(where.ravel(), pull.ravel(), minlength=n * d)
-    hold = np.zeros((n, d))
-    hold[:, 3:] = 1 / STRAIN_FRAC**2
-    scale = float(matrix.diagonal().max(initial=1))
-    strain = _strain(table, state, generators)
-    gradient[:] += (hold * strain).ravel()
-    hold[pinned] += scale * 1e3
-    hold += scale * 1e-12
-    factor = splu(matrix + diags(hold.ravel()).tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
-    step = -factor.solve(gradient)
+    equations = _equations(table, state, worth, generators, pinned)
+    factor = _factor(equations.tiles)
+    step = -factor.solve(equations.gradient)
     lens = state.lens
-    if k:
-        coupling, inside, slope = _lens_parts(table, state, pushed, force, moments, where, (n, d, k, size))
-        solved = factor.solve(coupling)
-        prior = np.tile((1 / (LENS_FRAC * table.half.max())) ** 2, inside.shape[0])
-        schur = inside + np.diag(prior) - coupling.T @ solved
-        change = -np.linalg.solve(schur, slope + prior * lens.ravel() - solved.T @ gradient)
+    if lens.shape[2]:
+        solved = factor.solve(equations.coupling)
+        schur = equations.lenses - equations.coupling.T @ solved
+        change = -np.linalg.solve(schur, equations.slope - solved.T @ equations.gradient)
         step = step - solved @ change
         lens = lens + change.reshape(lens.shape)
-    move = step.reshape(n, d)
+    move = step.reshape(len(table.half), -1)
     linear = state.linear
     if len(generators):
         linear = _turned(move[:, 2]) @ linear
-        if d > 3:
-            linear = linear + np.einsum("ng,gxy,nyz->nxz", move[:, 3:], generators[1:], linear)
+        linear = linear + np.einsum("ng,gxy,nyz->nxz", move[:, 3:], generators[1:], linear)
     return LensState(state.centre + move[:, :2], linear, lens)
+
+
+def lens_sigma(table: LensTable, state: LensState, weight: Array, model: str) -> Array:
+    """Return (cameras,) the standard deviation of each lens, px, root mean square over the tile and both axes."""
+    typical = _typical(pair_squares(table, state) / table.count, weight)
+    worth = weight / (typical / 2 * (1 + table.count / COUNTED))
+    equations = _equations(table, state, worth, _generators(model), _pinned(table))
+    coupling = equations.coupling
+    schur = equations.lenses - coupling.T @ _factor(equations.tiles).solve(coupling)
+    variance = np.diag(np.linalg.inv(schur)).reshape(state.lens.shape)
+    degree = next(d for d in range(MOST_DEGREE + 1) if d and len(lens_terms(d)) == state.lens.shape[2])
+    size = np.array([1 / ((2 * i + 1) * (2 * j + 1)) for i, j in lens_terms(degree)])
+    return np.asarray(np.sqrt((variance @ size).sum(1)))
+
+
+def _factor(matrix: csc_matrix) -> SuperLU:
+    return splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+
+
+def _equations(table: LensTable, state: LensState, worth: Array, generators: Array, pinned: Rows) -> _Equations:
+    """Return the normal equations; a pair counts by its ``worth``, the inverse variance of a point."""
+    inner = _within_tile(table, state)
+    n, k, d = len(inner), state.lens.shape[2], 2 + len(generators)
+    size = inner.shape[2] + 1
+    moments = _cut(table, k) * worth[:, None, None]
+    tangent = _tangents(state, inner, generators)
+    both = np.zeros((len(worth), 2 * d, 2, 2 * size))
+    both[:, :d, :, :size] = tangent[table.fixed]
+    both[:, d:, :, size:] = -tangent[table.moving]
+    joined = _joined(table, state, inner)
+    pushed = (both.reshape(len(worth), 4 * d, 2 * size) @ moments).reshape(len(worth), 2 * d, 4 * size)
+    block = pushed @ both.reshape(len(worth), 2 * d, 4 * size).transpose(0, 2, 1)
+    pull = (pushed @ joined.reshape(len(worth), 4 * size, 1))[..., 0]
+    where = np.concatenate([table.fixed[:, None] * d + np.arange(d), table.moving[:, None] * d + np.arange(d)], axis=1)
+    rows, columns = np.repeat(where, 2 * d, axis=1), np.tile(where, (1, 2 * d))
+    tiles = coo_matrix((block.ravel(), (rows.ravel(), columns.ravel())), shape=(n * d, n * d)).tocsc()
+    gradient: Array = np.asarray(np.bincount(where.ravel(), pull.ravel(), minlength=n * d), np.float64)
+    hold = np.zeros((n, d))
+    hold[:, 3:] = 1 / STRAIN_FRAC**2
+    gradient += (hold * _strain(table, state, generators)).ravel()
+    largest = float(tiles.diagonal().max(initial=1))
+    hold[pinned] += 1e3 * largest
+    tiles = tiles + diags(hold.ravel() + 1e-12 * largest).tocsc()
+    if not k:
+        return _Equations(tiles, gradient, np.zeros((n * d, 0)), np.zeros((0, 0)), np.zeros(0))
+    force = joined @ moments
+    coupling, lenses, slope = _lens_parts(table, state, pushed, force, moments, where, (n, d, k, size))
+    prior = (LENS_FRAC * table.half.max()) ** -2
+    return _Equations(
+        tiles, gradient, coupling, lenses + prior * np.eye(len(lenses)), slope + prior * state.lens.ravel()
+    )
 
 
 def _turned(angle: Array) -> Array:
