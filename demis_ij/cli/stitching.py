@@ -25,6 +25,7 @@ from demis_ij.cli.layouts import (
     Start_,
 )
 from demis_ij.cli.progress import Bars
+from demis_ij.cli.workers import Dask_, Memory_, Workers_, size_in_bytes
 from demis_ij.config import (
     MATCHER_CHOICES,
     SOLVER_CHOICES,
@@ -134,6 +135,9 @@ def stitch(
     ] = None,
     config: Config_ = None,
     setting: Set_ = None,
+    workers: Workers_ = 1,
+    dask: Dask_ = None,
+    memory: Memory_ = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
     as_json: Json_ = False,
     quiet: Quiet_ = False,
@@ -183,13 +187,16 @@ def stitch(
         relink=relink,
         write_mosaic=bool(render_config.formats),
         read_options=options,
+        workers=workers,
+        dask=dask,
+        memory_bytes=size_in_bytes(memory),
     )
     if dry_run:
         facts = jobs.plan(document, job, out)
         _say_plan(facts, as_json)
         warned = facts["warnings"] or any(e["warnings"] for e in facts["sections"])
         return 3 if strict and warned else 0
-    with Bars(not (quiet or as_json)) as bars:
+    with Bars(not (quiet or as_json), memory_bytes=job.memory_bytes) as bars:
         result = _run(document, out, job, bars)
     say_result(result, as_json)
     return 3 if strict and result.warnings else 0

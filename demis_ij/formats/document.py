@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
 
 from demis_ij.errors import InputError
 from demis_ij.records import Layout
+
+
+class LayoutsOnDemand(Sequence[Layout]):
+    """Sections that are read one at a time, when they are asked for; only the last one is kept.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The sections; they differ.
+    read : callable
+        Returns a section by its name.
+    """
+
+    def __init__(self, names: Sequence[str], read: Callable[[str], Layout]) -> None:
+        self.names = tuple(names)
+        self._read = read
+        self._last: tuple[str, Layout] | None = None
+
+    @overload
+    def __getitem__(self, index: int) -> Layout: ...
+    @overload
+    def __getitem__(self, index: slice) -> LayoutsOnDemand: ...
+    def __getitem__(self, index: int | slice) -> Layout | LayoutsOnDemand:
+        if isinstance(index, slice):
+            return LayoutsOnDemand(self.names[index], self._read)
+        name = self.names[index]
+        if self._last is None or self._last[0] != name:
+            self._last = (name, self._read(name))
+        return self._last[1]
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 @dataclass(frozen=True)
@@ -16,8 +49,9 @@ class Document:
 
     Attributes
     ----------
-    layouts : tuple of Layout
-        One a section, in the order of the file; none is empty.
+    layouts : sequence of Layout
+        One a section, in the order of the file; none is empty. A file's are all in memory; those of a folder with a
+        layout file a section are read when they are asked for.
     format : str
         Name of the format, a key of `demis_ij.protocols.FORMATS`.
     path : Path
@@ -33,7 +67,7 @@ class Document:
         The folder in which images were looked up by their base names.
     """
 
-    layouts: tuple[Layout, ...]
+    layouts: Sequence[Layout]
     format: str
     path: Path
     warnings: tuple[str, ...] = ()
@@ -44,11 +78,12 @@ class Document:
     @property
     def sections(self) -> tuple[str, ...]:
         """Names of the sections, in the order of the file."""
+        if isinstance(self.layouts, LayoutsOnDemand):
+            return self.layouts.names
         return tuple(layout.section for layout in self.layouts)
 
     def __getitem__(self, section: str) -> Layout:
-        for layout in self.layouts:
-            if layout.section == section:
-                return layout
+        if section in self.sections:
+            return self.layouts[self.sections.index(section)]
         msg = f"{self.path}: no section {section!r}; there are {', '.join(self.sections)}"
         raise InputError(msg)

@@ -2,7 +2,9 @@
 
 ``reading``         `read_layout`: a file or a folder of tiles; `convert_layout`
 ``plans``           what a job is, and all that is checked before anything is written
-``stitching``       the story: `run_stitch`
+``stitching``       the story: `run_stitch`; ``sections`` is one section of it, ``volume_stitching`` a stack, whose
+                    sections lie on disk as ``section_files`` has them; ``faulty`` names tiles that are not what they
+                    should be, ``memory`` says what may be kept of tiles, ``totals`` what it all came to
 ``solved_layouts``  solved copies of the user's layouts, which never replace what a user has made
 ``mosaics``         mosaics of runs and of layouts
 ``pictures``        those that plain ImageJ opens, with what lies over them
@@ -50,8 +52,9 @@ from demis_ij.jobs.register_compared import compare_registrations
 from demis_ij.jobs.register_looks import look_at_registration
 from demis_ij.jobs.register_pairs import Pair
 from demis_ij.jobs.registering import register_files, run_register
+from demis_ij.jobs.sections import placed_beside_neighbours
 from demis_ij.jobs.solved_layouts import write_solved_layout
-from demis_ij.jobs.stitching import placed_beside_neighbours, run_stitch, summary
+from demis_ij.jobs.stitching import run_stitch, summary
 
 __all__ = [
     "AlignJob", "AlignJobResult", "Converted", "Finding", "JobResult", "Pair", "Picture", "StitchJob", "align_settings",

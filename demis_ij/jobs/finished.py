@@ -12,10 +12,12 @@ from demis_ij.images import TileStore
 from demis_ij.jobs.mosaics import make_preview
 from demis_ij.jobs.plans import StitchJob, ready_sections, settings_of
 from demis_ij.jobs.reading import read_layout
-from demis_ij.jobs.stitching import oriented, report_name
+from demis_ij.jobs.section_files import FOLDER, known_facts
+from demis_ij.jobs.sections import report_name, work_on
+from demis_ij.records import Layout
 from demis_ij.report import write_report
-from demis_ij.runs import DiskMemory, RunFolder, read_json, slug
-from demis_ij.stitch import stitch
+from demis_ij.report.volume import write_volume_report
+from demis_ij.runs import RunFolder, read_json, slug
 
 
 def reopen(run: Path) -> tuple[Document, StitchJob]:
@@ -55,6 +57,9 @@ def reopen(run: Path) -> tuple[Document, StitchJob]:
 def rebuild_report(run: Path, page: Path) -> Path:
     """Write the report of a finished run anew, from what the run folder remembers; no pair is matched again.
 
+    The reports of a stack's sections go into a folder beside the page: ``sections`` in the run folder itself,
+    ``NAME_sections`` for a page ``NAME.html`` elsewhere.
+
     Raises
     ------
     InputError
@@ -62,13 +67,30 @@ def rebuild_report(run: Path, page: Path) -> Path:
     """
     document, job = reopen(run)
     folder = RunFolder(run, settings_of(document, job))  # refused where layout or tiles have changed
-    store = TileStore(clip=job.config.clahe_clip)
-    results = []
-    for section in ready_sections(document, job, store)[0]:
-        layout, _ = oriented(section, job.config, job.stage_axes, store, lambda _w, _d, _a: None, folder)
-        memory = DiskMemory(run / "matches" / f"{slug(section.section)}.jsonl")
-        results.append(stitch(layout, job.config, store=store, memory=memory))
-    named = {report_name(r, results): r for r in results}
-    previews = {name: make_preview(r, store) for name, r in named.items()}
-    write_report(page, named, previews=previews, store=store, title=document.path.name)
+    sections = ready_sections(document, job, TileStore(1 << 26))[0]
+    title = document.path.name
+    if len(sections) == 1:
+        _write_page(page, sections[0], job, folder, title)
+        return page
+    beside = page.parent / (FOLDER if page.absolute() == (run / "report.html").absolute() else f"{page.stem}_{FOLDER}")
+    beside.mkdir(exist_ok=True)
+    facts, links = [], {}
+    for section in sections:
+        known = known_facts(folder, section.section)
+        if known is None:
+            msg = f"{run}: section {section.section} is not finished: run the same 'stitch' command again"
+            raise InputError(msg)
+        own = beside / f"{slug(section.section)}.html"
+        _write_page(own, section, job, folder, f"{title}, section {section.section}")
+        facts.append(known)
+        links[section.section] = f"{beside.name}/{own.name}"
+    write_volume_report(page, facts, links, title=title, warnings=[line for f in facts for line in f.warnings])
     return page
+
+
+def _write_page(page: Path, section: Layout, job: StitchJob, folder: RunFolder, title: str) -> None:
+    """Write the report of one section."""
+    store = TileStore(clip=job.config.clahe_clip)
+    result = work_on(section, job, folder, store).result
+    name = report_name(result, [result])
+    write_report(page, {name: result}, previews={name: make_preview(result, store)}, store=store, title=title)

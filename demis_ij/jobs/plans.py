@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from demis_ij import images
 from demis_ij.config import RenderConfig, StitchConfig, to_dict
 from demis_ij.errors import InputError
 from demis_ij.formats import Document
+from demis_ij.formats.document import LayoutsOnDemand
 from demis_ij.formats.trakem2 import solved_name
 from demis_ij.images import TileStore
 from demis_ij.jobs.shown import job_card
 from demis_ij.pairs import neighbours
 from demis_ij.records import Layout, Tile
 from demis_ij.render import Canvas
+from demis_ij.report.section_facts import SectionFacts
 from demis_ij.runs import check_folder, fingerprint
 from demis_ij.stitch import AUTO, AXES, StitchResult, make_matcher, make_solver, usable
 
@@ -46,6 +48,9 @@ class StitchJob:
         How the layout was read, as JSON types, so that the report can be made anew.
     never_write : tuple of Path
         Projects that are open in TrakEM2: not written, whatever else says so. No part of what a result depends on.
+    workers, dask, memory_bytes : int, str or None, int or None
+        Who does the work (`demis_ij.pools.open_pool`), and what all its processes on a machine may use. No part of
+        what a result depends on.
     """
 
     config: StitchConfig = field(default_factory=StitchConfig)
@@ -58,6 +63,9 @@ class StitchJob:
     write_mosaic: bool = True
     read_options: Mapping[str, Any] = field(default_factory=dict)
     never_write: tuple[Path, ...] = ()
+    workers: int = 1
+    dask: str | None = None
+    memory_bytes: int | None = None
 
     def may_write(self, path: Path) -> bool:
         """Return whether a file is none of those that must not be written, by whatever name they go."""
@@ -70,8 +78,8 @@ class JobResult:
 
     Attributes
     ----------
-    results : tuple of StitchResult
-        One a section.
+    results : sequence of StitchResult
+        One a section; of a stack, each is opened from the run folder when it is asked for.
     files : mapping of str to Path
         What was written, by what it is.
     warnings : tuple of str
@@ -84,15 +92,18 @@ class JobResult:
         For each section, the files of its mosaic by kind.
     canvas : Canvas or None
         The frame that all mosaics share.
+    sections : tuple of SectionFacts
+        What there is to say of each section of a stack; empty where there is one section.
     """
 
-    results: tuple[StitchResult, ...]
+    results: Sequence[StitchResult]
     files: Mapping[str, Path]
     warnings: tuple[str, ...]
     resumed: bool
     notes: tuple[str, ...] = ()
     mosaics: tuple[Mapping[str, Path], ...] = ()
     canvas: Canvas | None = None
+    sections: tuple[SectionFacts, ...] = ()
 
     def _repr_html_(self) -> str:
         return job_card(self)
@@ -108,14 +119,14 @@ def _is_same(one: Path, other: Path) -> bool:
     return os.path.normcase(os.path.realpath(one)) == os.path.normcase(os.path.realpath(other))
 
 
-def chosen_sections(document: Document, job: StitchJob) -> list[Layout]:
+def chosen_sections(document: Document, job: StitchJob) -> Sequence[Layout]:
     """Return the sections to work on. Raises `InputError` for unknown ones and for annotations left behind."""
-    names = dict.fromkeys(job.sections)
-    chosen = [document[name] for name in names] if names else list(document.layouts)
+    names = tuple(dict.fromkeys(job.sections))
+    chosen = _some(document, names) if names else document.layouts
     if not chosen:
         msg = f"{document.path}: no section to stitch"
         raise InputError(msg)
-    held = {s.section: document.annotations[s.section] for s in chosen if document.annotations.get(s.section)}
+    held = {name: kinds for name in names or document.sections if (kinds := document.annotations.get(name))}
     if held and not job.images_only:
         found = "; ".join(
             f"section {name}: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}" for name, kinds in held.items()
@@ -128,7 +139,17 @@ def chosen_sections(document: Document, job: StitchJob) -> list[Layout]:
     return chosen
 
 
-def ready_sections(document: Document, job: StitchJob, store: TileStore) -> tuple[list[Layout], list[str]]:
+def _some(document: Document, names: Sequence[str]) -> Sequence[Layout]:
+    """Return some sections of a document. Raises `InputError` for one that is not there."""
+    if isinstance(document.layouts, LayoutsOnDemand):
+        for name in names:
+            if name not in document.sections:
+                document[name]  # says what there is
+        return LayoutsOnDemand(names, document.__getitem__)
+    return [document[name] for name in names]
+
+
+def ready_sections(document: Document, job: StitchJob, store: TileStore) -> tuple[Sequence[Layout], list[str]]:
     """Return the sections that can be stitched, and a warning for each that cannot. Nothing is written.
 
     Raises
@@ -139,7 +160,9 @@ def ready_sections(document: Document, job: StitchJob, store: TileStore) -> tupl
     if job.stage_axes is not None and job.stage_axes not in AXES:
         msg = f"stage axes {job.stage_axes!r}: needed one of {', '.join(AXES)}"
         raise InputError(msg)
-    ready, problems = [], []
+    ready: list[Layout] = []
+    names, problems = [], []
+    on_demand = isinstance(document.layouts, LayoutsOnDemand)
     for section in chosen_sections(document, job):
         if job.stage_axes not in {None, AXES[0]} and any(t.locked for t in section):
             msg = f"section {section.section}: --stage-axes would move its locked tiles: unlock them first"
@@ -150,10 +173,15 @@ def ready_sections(document: Document, job: StitchJob, store: TileStore) -> tupl
         except InputError as error:
             problems.append(error)
         else:
-            ready.append(with_pixel_size(section))
-    if not ready:
+            names.append(section.section)
+            if not on_demand:
+                ready.append(with_pixel_size(section))
+    if not names:
         raise problems[0]
-    return ready, [f"{error}; the section is left out" for error in problems]
+    said = [f"{error}; the section is left out" for error in problems]
+    if on_demand:
+        return LayoutsOnDemand(names, lambda name: with_pixel_size(document[name])), said
+    return ready, said
 
 
 def read_one(layout: Layout, store: TileStore) -> None:
@@ -229,14 +257,18 @@ def _stamp(tile: Tile) -> list[Any]:
     return [found.st_size, found.st_mtime_ns]
 
 
+def _stamps(section: Layout) -> str:
+    """Return what tells whether the tiles of a section have changed."""
+    return fingerprint([[t.id, str(t.path.absolute()), t.to_world.rows, _stamp(t)] for t in section])
+
+
 def settings_of(document: Document, job: StitchJob) -> dict[str, Any]:
     """Return everything that the result of a job depends on, as JSON types."""
-    chosen = chosen_sections(document, job)
-    stamps = [[t.id, str(t.path.absolute()), t.to_world.rows, _stamp(t)] for s in chosen for t in s]
+    stamps = [_stamps(section) for section in chosen_sections(document, job)]
     return {
         "layout": os.path.abspath(document.path),  # noqa: PTH100 - links are kept as the user named them
         "layout_sha256": document.digest,
-        "tiles_sha256": fingerprint(stamps),
+        "tiles_sha256": stamps[0] if len(stamps) == 1 else fingerprint(stamps),
         "stitch": to_dict(job.config),
         "render": {**to_dict(job.render), "formats": list(job.render.formats)},
         "sections": list(dict.fromkeys(job.sections)),

@@ -10,12 +10,15 @@ import numpy as np
 
 from demis_ij import display
 from demis_ij.display.markup import el
+from demis_ij.jobs.totals import totals
 from demis_ij.report.pictures import data_uri, shrink, to_grey
 
 if TYPE_CHECKING:
     from demis_ij.jobs.aligning import AlignJobResult
     from demis_ij.jobs.plans import JobResult
 
+MOST_NAMED = 20
+"""More sections are counted, not named."""
 LARGEST_FILE = 64 * 2**20
 """A larger picture on disk, bytes, is named but not shown."""
 PICTURE_SIDE = 800
@@ -24,11 +27,12 @@ PICTURE_BYTES = 150_000
 
 def job_card(result: JobResult) -> display.Html:
     """Return what a job made: a line a section, the mosaic when its PNG is there and not huge, files and warnings."""
-    pairs = [len(r.pairs) for r in result.results]
+    names = [f.section for f in result.sections] or [r.layout.section for r in result.results]
+    told = totals(result)
     lines: list[tuple[str, object]] = [
-        ("sections", ", ".join(r.layout.section for r in result.results)),
-        ("tiles", sum(len(r.layout) for r in result.results)),
-        ("pairs that agree", f"{sum(len(r.solution.pair_residual_px) for r in result.results)} of {sum(pairs)}"),
+        ("sections", ", ".join(names) if len(names) <= MOST_NAMED else f"{len(names)}"),
+        ("tiles", told["tiles"]),
+        ("pairs that agree", f"{told['pairs_accepted']} of {told['pairs']}"),
         ("gone on with", "an earlier run" if result.resumed else None),
         *((name, path) for name, path in result.files.items()),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from demis_ij import formats
@@ -126,3 +126,11 @@ def _trakem2(document: Document, layouts: Sequence[Layout], out: Path, job: Stit
     elif target != first:
         warnings.append(f"{first.name} holds more than a solved copy and is left alone: the new one is {target.name}")
     return formats.write_solved(document, layouts, target, overwrite=True)
+
+
+def losses_of(document: Document, layouts: Sequence[Layout], files: Mapping[str, Path]) -> tuple[str, ...]:
+    """Return what the solved layout in the user's own format does not hold of the solution."""
+    if "layout" not in files:
+        return ()
+    lost = formats.losses("tileconfig" if document.format == "grid" else document.format, layouts)
+    return (f"{files['layout'].name} cannot hold {'; '.join(lost)}: {files['project'].name} does",) if lost else ()

@@ -134,7 +134,7 @@ def test_a_finished_run_changes_nothing_when_it_is_run_again(demis, scene, layou
     def never(*_args, **_options):
         raise AssertionError
 
-    for name in ("mosaics.render", "stitching.write_report", "stitching.find_axes", "stitching.check_parts"):
+    for name in ("mosaics.render", "stitching.write_report", "sections.find_axes", "stitching.check_parts"):
         monkeypatch.setattr(f"demis_ij.jobs.{name}", never)
     monkeypatch.setattr("demis_ij.stitch.match_pairs", never)
     second = demis(*words)
@@ -172,7 +172,7 @@ def test_a_disk_that_fills_up_is_one_line_and_what_was_there_goes_on(demis, scen
     target = {
         "matches": (DiskMemory, "put"),
         "run.json": ("demis_ij.runs.write_text",),
-        "mosaic": ("demis_ij.sinks.pyramid.Pyramid._put",),
+        "mosaic": ("demis_ij.sinks.parts.write_new",),
         "project": ("demis_ij.formats.files.os.fsync",),
         "report": ("demis_ij.jobs.stitching.write_report",),
     }[where]

@@ -1,0 +1,83 @@
+"""What a job may keep in memory, from what its user allows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from demis_ij import images
+from demis_ij.errors import InputError
+from demis_ij.jobs.plans import StitchJob
+from demis_ij.pools import Pool
+from demis_ij.records import Layout
+
+USUAL_BYTES = 1 << 29
+"""What one process keeps of tiles when nobody says anything."""
+PROGRAM_BYTES = 350 << 20
+"""What one process takes before it has read a tile."""
+NETWORK_BYTES = 900 << 20
+"""What LoFTR takes besides: PyTorch, its weights, and what it holds of a few pairs."""
+TIMES_HELD = 6
+"""Pixels of a pair are held so many times over at the most: as read, as a mask, normalised, in windows, as floats."""
+
+
+def tile_bytes(job: StitchJob, pool: Pool, section: Layout) -> int:
+    """Return what each process may keep of tiles.
+
+    Parameters
+    ----------
+    job : StitchJob
+        What is to be done.
+    pool : Pool
+        Who does it.
+    section : Layout
+        Whose first readable tile says how large tiles are.
+
+    Raises
+    ------
+    InputError
+        When what is allowed does not hold the program and a pair of tiles; says how much is needed.
+    """
+    if pool.bytes_each is None or pool.memory_bytes is None:
+        return USUAL_BYTES
+    program = PROGRAM_BYTES + (NETWORK_BYTES if job.config.matcher in {"auto", "loftr"} else 0)
+    pair = 2 * TIMES_HELD * _largest(section)
+    # one worker is this process itself; several are processes beside it, which holds no tile
+    processes = 1 if pool.workers == 1 else pool.workers + 1
+    free = pool.memory_bytes // processes - program
+    if free < pair:
+        needed = processes * (program + pair)
+        who = "one process" if processes == 1 else f"{pool.workers} workers and the process that leads them"
+        msg = (
+            f"--memory {said(pool.memory_bytes)} is too small: {who} need {said(needed)} to hold a pair of these tiles"
+            f"{'' if processes == 1 else '; allow more, or take fewer workers'}"
+        )
+        raise InputError(msg)
+    return min(4 * USUAL_BYTES, free - pair // 2)
+
+
+def _largest(section: Layout) -> int:
+    """Return the bytes of a section's first readable tile, as read."""
+    for tile in section:
+        try:
+            shape, dtype = images.header(tile.path, tile.page)
+        except InputError:
+            continue  # named where tiles are read
+        return math.prod(shape) * np.dtype(dtype).itemsize
+    return 0
+
+
+def said(number: int) -> str:
+    """Return bytes as people write them, rounded up.
+
+    Examples
+    --------
+    >>> said(350 << 20), said(3 << 30)
+    ('350M', '3G')
+    """
+    if number >= 10 << 30 or (number >= 1 << 30 and number % (1 << 30) == 0):
+        return f"{math.ceil(number / (1 << 30))}G"
+    if number >= 1 << 30:
+        return f"{math.ceil(number / (1 << 30) * 10) / 10:g}G"
+    return f"{math.ceil(number / (1 << 20))}M"
