@@ -23,6 +23,7 @@ from demis_ij.cli import (
     imagej,
     layouts,
     registering,
+    seams,
     stitching,
     support,
     synthesis,
@@ -43,6 +44,7 @@ app = typer.Typer(
     help="Put electron microscope images together. 'demis-ij demo' shows the whole job on a made-up section.",
 )
 stitching.add_to(app)
+seams.add_to(app)
 layouts.add_to(app)
 aligning.add_to(app)
 registering.add_to(app)
