@@ -6,6 +6,7 @@ import math
 from array import array
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -154,9 +155,9 @@ class RunSeams:
         """Yield the seams that are meant, worst first; those that failed in the solution's order."""
         opened = [file.path.open("rb") for file in self._files]
         try:
-            for number, start, end in self._order.tolist():
-                pair = at(opened[number], start, end)
-                yield _row(pair, self._files[number].head, self._tiles)
+            for place in self._order:
+                number, start, end = map(int, place)
+                yield _row(at(opened[number], start, end), self._files[number].head, self._tiles)
         finally:
             for file in opened:
                 file.close()
@@ -179,15 +180,11 @@ class RunSeams:
 
     def _scan(self, tell: Progress) -> tuple[NDArray[np.float64], NDArray[np.int64], _Centres]:
         badness, places, centres = array("d"), array("q"), _Centres()
-        whole, before = sum(_size(file.path) for file in self._files) >> 20, 0
+        whole, before = sum(_size(file.path) for file in self._files), 0
         try:
             for number, file in enumerate(self._files):
                 with file.path.open("rb") as opened:
-                    stream = StreamedJson(
-                        opened,
-                        file.path,
-                        lambda at, past=before: tell("seams read, MiB", min((past + at) >> 20, whole), whole),
-                    )
+                    stream = StreamedJson(opened, file.path, partial(_tell_bytes, tell, before, whole))
                     for key in stream.members():
                         if key == "tiles":
                             for name in stream.members():
@@ -221,6 +218,10 @@ class RunSeams:
         error = pair.get("solved_residual_px")
         bad = math.inf if error is None else float(error)
         return None if self.choice.worse_than is not None and bad <= self.choice.worse_than else bad
+
+
+def _tell_bytes(tell: Progress, before: int, whole: int, now: int) -> None:
+    tell("seams read, MiB", min(before + now, whole) >> 20, whole >> 20)
 
 
 def _size(path: Path) -> int:
