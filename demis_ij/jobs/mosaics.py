@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from demis_ij import images
 from demis_ij.config import RenderConfig
 from demis_ij.errors import InputError
 from demis_ij.images import TileStore
 from demis_ij.jobs.plans import StitchJob, read_one, with_pixel_size
+from demis_ij.pools import Pool
 from demis_ij.protocols import SINKS, Sink
 from demis_ij.records import Layout
 from demis_ij.render import Canvas, Rendered, common_dtype, preview, render, solve_intensity
@@ -64,15 +66,19 @@ def draw_mosaics(
     store: TileStore,
     tell: Progress,
     state: str,
+    pool: Pool | None = None,
 ) -> list[str]:
-    """Draw the mosaics that are not there yet; return what there is to say of any of them."""
+    """Draw the mosaics that are not there yet; return what there is to say of any of them.
+
+    A mosaic that was left half done is gone on with; of an earlier OME-Zarr only what has changed is drawn.
+    """
     if folder.is_done("mosaic", state, all_paths(targets)):
         return folder.notes("mosaic")
     notes: list[str] = []
     for r, paths in zip(results, targets, strict=True):
         stage = f"mosaic-{slug(r.layout.section)}"
         if not folder.is_done(stage, state, paths.values()):
-            done = draw_mosaic(r.solution.layout, paths, job.render, store, canvas=canvas, progress=tell)
+            done = draw_mosaic(r.solution.layout, paths, job.render, store, canvas=canvas, progress=tell, pool=pool)
             folder.mark_done(stage, state, done.warnings)
         notes += folder.notes(stage)
     folder.mark_done("mosaic", state, notes)
@@ -87,8 +93,9 @@ def draw_mosaic(
     *,
     canvas: Canvas | None = None,
     progress: Progress | None = None,
+    pool: Pool | None = None,
 ) -> Rendered:
-    """Draw one section into files, by the kind of sink."""
+    """Draw one section into files, by the kind of sink; by workers, where there is a pool of them."""
     tell = progress or (lambda _what, _done, _all: None)
     dtype, _ = common_dtype(layout)  # a tile of another type is named where tiles are read
     return render(
@@ -102,14 +109,19 @@ def draw_mosaic(
         canvas=canvas,
         dtype=dtype,
         threads=0,
+        pool=pool,
         progress=lambda done, total: tell("render", done, total),
     )
 
 
 def make_sink(kind: str, config: RenderConfig) -> Sink:
     """Return a sink by name, set up as the config says."""
-    made = SINKS[kind]
-    return made(max_px=config.picture_max_px) if kind == "imagej" else made()  # type: ignore[no-any-return]
+    options: dict[str, Any] = {
+        "imagej": {"max_px": config.picture_max_px},
+        "ome-zarr": {"version": config.zarr_format, "compression": config.compression},
+        "ome-tiff": {"compression": config.compression},
+    }
+    return SINKS[kind](**options.get(kind, {}))  # type: ignore[no-any-return]
 
 
 def run_render(
@@ -119,6 +131,7 @@ def run_render(
     *,
     progress: Progress | None = None,
     keep_frame: bool = False,
+    pool: Pool | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Draw layouts as they stand, and return the files and the warnings; existing files are not overwritten.
 
@@ -130,6 +143,8 @@ def run_render(
         Folder for the mosaics.
     keep_frame : bool
         The layouts are in mosaic px already (from ``solution.json``): pixel (0, 0) stays where it is.
+    pool : Pool, optional
+        Workers that draw.
 
     Raises
     ------
@@ -155,7 +170,7 @@ def run_render(
         raise InputError(msg)
     make_folder(out)
     for layout, paths in zip(drawn, targets, strict=True):
-        warnings += draw_mosaic(layout, paths, config, store, canvas=canvas, progress=progress).warnings
+        warnings += draw_mosaic(layout, paths, config, store, canvas=canvas, progress=progress, pool=pool).warnings
     return all_paths(targets), warnings
 
 

@@ -4,14 +4,18 @@
 ``sampling``   one tile on whole mosaic pixels: values, no data, distance to the edge of the data
 ``blending``   several tiles made one, where they overlap
 ``intensity``  a gain and an offset for each tile, solved on the overlaps
-``mosaic``     the verbs: `blocks`, `render`, `preview`
+``drawing``    one block of a mosaic
+``mosaic``     `blocks` and `preview`
+``regions``    the regions of a mosaic as tasks for workers
+``writing``    `render`: into sinks, region by region
 ``volume``     a stack and its warps: `render_volume`, `unaligned`
 """
 
 from demis_ij.render.canvas import Canvas
 from demis_ij.render.intensity import solve_intensity
-from demis_ij.render.mosaic import Rendered, blocks, common_dtype, preview, render
+from demis_ij.render.mosaic import blocks, preview
 from demis_ij.render.volume import RenderedVolume, render_volume, unaligned
+from demis_ij.render.writing import Rendered, common_dtype, render
 
 __all__ = [
     "Canvas", "Rendered", "RenderedVolume", "blocks", "common_dtype", "preview", "render", "render_volume",

@@ -89,7 +89,9 @@ def world_to_scaled(scale: float) -> Affine:
 
 
 def _centres(tile: Tile) -> NDArray[np.float64]:
-    """Return the (4, 2) centres of a tile's corner pixels: what interpolation can reach."""
+    """Return the centres of a tile's corner pixels, what interpolation can reach; behind a lens, of its rim's."""
+    if tile.lens is not None:
+        return tile.lens(tile.lens.rim())
     h, w = tile.shape
     return np.array([[0, 0], [w - 1, 0], [w - 1, h - 1], [0, h - 1]], np.float64)
 

@@ -73,7 +73,12 @@ def reduced(layout: Layout, factor: int) -> Layout:
     """Return the layout whose tiles are the reduced images, in the same world."""
     enlarge = Affine(a=factor, d=factor, tx=0.5 * factor - 0.5, ty=0.5 * factor - 0.5)
     tiles = tuple(
-        replace(t, shape=(-(-t.shape[0] // factor), -(-t.shape[1] // factor)), to_world=t.to_world @ enlarge)
+        replace(
+            t,
+            shape=(-(-t.shape[0] // factor), -(-t.shape[1] // factor)),
+            to_world=t.to_world @ enlarge,
+            lens=None if t.lens is None else t.lens.reduced(factor),
+        )
         for t in layout
     )
     return replace(layout, tiles=tiles)

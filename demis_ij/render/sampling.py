@@ -5,6 +5,10 @@
 dark leaks in, at the price of up to a pixel (linear) or two (cubic) of rim along a mask. At the tile's own border a
 cubic stencil continues the image by a parabola. A no-data pixel that would enter with less than a ten-thousandth of the
 weight (float32 rounding of whole-pixel shifts) does not count.
+
+**Lenses.** A tile with a lens is sampled once, through its map and the lens: mosaic px to corrected tile px to the raw px
+that are seen there. The way back through a lens is worked out exactly at a few points of a cell, and between them by
+the polynomial through these, which a lens is smooth enough for to a millionth of a pixel.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil, floor
 from typing import Any, Protocol
 
@@ -22,7 +27,8 @@ from numpy.typing import NDArray
 from demis_ij.errors import InputError
 from demis_ij.geometry import Box
 from demis_ij.images.resampling import catmull_rom
-from demis_ij.records import Affine, Tile
+from demis_ij.records import Affine, Lens, Tile
+from demis_ij.records.lens import REACH
 from demis_ij.render.canvas import EDGE_PX
 
 Float = NDArray[np.float32]
@@ -31,6 +37,7 @@ Mask = NDArray[np.bool_]
 _CV_FLAGS = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR}
 _COARSE = 8  # px of the tile per sample of the kept distances
 _LEAK_FRAC = 1e-4
+_NODES = 9  # an axis: where the way back through a lens is worked out
 
 
 class TileSource(Protocol):
@@ -56,7 +63,7 @@ class Placed:
     box : Box
         Mosaic pixels it may touch.
     to_tile : Affine
-        Mosaic px to tile px.
+        Mosaic px to tile px; to corrected ones where the tile has a lens.
     gain, offset : float
         Its grey values become ``gain * v + offset``.
     """
@@ -91,6 +98,25 @@ class Patch:
     valid: Mask | None
     placed: Placed
     border: Float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where each pixel of a box is taken from, as no affine map can say it.
+
+    Attributes
+    ----------
+    x, y : ndarray of shape (rows, cols), float32
+        Px of the array that is sampled.
+    """
+
+    x: Float
+    y: Float
+
+
+Onto = Affine | Places
+"""Px of a box to px of what is sampled there."""
+Bounds = tuple[float, float, float, float]
 
 
 class MaskDistances:
@@ -158,7 +184,8 @@ def sample(
     box = placed.box & within
     if box.x0 >= box.x1 or box.y0 >= box.y1:
         return None
-    bounds = _bounds(placed.to_tile, box)
+    raw = raw_places(placed, box)
+    bounds = _bounds(placed.to_tile, box) if raw is None else _bounds_of(raw)
     crop = _crop_needed(bounds, placed.tile.shape)
     if crop.is_empty:
         return None
@@ -169,12 +196,12 @@ def sample(
         inside = None if inside.all() else inside
         if inside is not None and not inside.any():
             return None
-    to_crop = _onto(placed.to_tile, box, crop)
+    to_crop = _onto(placed.to_tile, box, crop) if raw is None else _seen_in(raw, crop)
     values = _interpolate(_filled(part, inside), to_crop, box.shape, interpolation)
     if (placed.gain, placed.offset) != (1.0, 0.0):
         values *= np.float32(placed.gain)
         values += np.float32(placed.offset)
-    border = None if _lies_within(bounds, placed.tile.shape) else border_distance(placed, box)
+    border = None if _lies_within(bounds, placed.tile.shape) else border_distance(placed, box, raw)
     valid = _validity(border, box.shape, inside, to_crop, interpolation)
     if valid is not None and not valid.any():
         return None
@@ -190,15 +217,96 @@ def sample_whole(
     """
     if interpolation == "cubic" or (placed.gain, placed.offset) != (1.0, 0.0) or (placed.box & cell) != cell:
         return None
-    bounds = _bounds(placed.to_tile, cell)
+    raw = raw_places(placed, cell)
+    bounds = _bounds(placed.to_tile, cell) if raw is None else _bounds_of(raw)
     if not _lies_within(bounds, placed.tile.shape) or distances[placed.tile] is not None:
         return None
     crop = _crop_needed(bounds, placed.tile.shape)
     part = source.image(placed.tile)[crop.slices]
-    return _interpolate(part, _onto(placed.to_tile, cell, crop), cell.shape, interpolation)
+    to_crop = _onto(placed.to_tile, cell, crop) if raw is None else _seen_in(raw, crop)
+    return _interpolate(part, to_crop, cell.shape, interpolation)
 
 
-def _bounds(to_tile: Affine, box: Box) -> tuple[float, float, float, float]:
+# --- through a lens -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class RawPlaces:
+    """Where each pixel of a box is seen in a tile behind a lens: raw tile px, (rows, cols), float64."""
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+
+def raw_places(placed: Placed, box: Box) -> RawPlaces | None:
+    """Return where each pixel of ``box`` is seen in the tile, None where the tile has no lens."""
+    lens = placed.tile.lens
+    if lens is None:
+        return None
+    t, (height, width) = placed.to_tile, box.shape
+    cols, rows = np.arange(box.x0, box.x1, dtype=np.float64), np.arange(box.y0, box.y1, dtype=np.float64)[:, None]
+    x, y = (t.a * cols + t.tx) + t.b * rows, (t.c * cols + t.ty) + t.d * rows
+    if not _within_reach(lens, x, y):
+        raw = lens.inverse(np.stack([x.ravel(), y.ravel()], axis=1))
+        return RawPlaces(raw[:, 0].reshape(x.shape), raw[:, 1].reshape(x.shape))
+    across, down = _nodes(width), _nodes(height)
+    at_x, at_y = np.meshgrid(across + box.x0, down + box.y0)
+    corrected = t(np.stack([at_x.ravel(), at_y.ravel()], axis=1))
+    bent = (lens.inverse(corrected) - corrected).T.reshape(2, len(down), len(across))
+    x += _between(height) @ bent[0] @ _between(width).T
+    y += _between(height) @ bent[1] @ _between(width).T
+    return RawPlaces(x, y)
+
+
+def _within_reach(lens: Lens, x: NDArray[np.float64], y: NDArray[np.float64]) -> bool:
+    """Return whether a lens is one polynomial over all of these places: none is beyond its `REACH`."""
+    margin = 1 - lens.largest_px / min(lens.half)
+    corners = [(v[r, c]) for v in (x, y) for r in (0, -1) for c in (0, -1)]
+    far = (
+        max(abs(v - lens.centre[0]) for v in corners[:4]) / lens.half[0],
+        max(abs(v - lens.centre[1]) for v in corners[4:]) / lens.half[1],
+    )
+    return max(far) < REACH * margin
+
+
+@lru_cache(maxsize=1024)
+def _nodes(size: int) -> NDArray[np.float64]:
+    """Return Chebyshev's points of the second kind over 0 ... size - 1; every pixel where there are few."""
+    if size <= _NODES:
+        return np.arange(size, dtype=np.float64)
+    return (1 - np.cos(np.pi * np.arange(_NODES) / (_NODES - 1))) / 2 * (size - 1)
+
+
+@lru_cache(maxsize=1024)
+def _between(size: int) -> NDArray[np.float64]:
+    """Return (size, nodes): the polynomial through values at `_nodes`, at every pixel (barycentric form)."""
+    nodes = _nodes(size)
+    if size <= _NODES:
+        return np.eye(size)
+    weight = np.where(np.arange(_NODES) % 2, -1.0, 1.0)
+    weight[[0, -1]] /= 2
+    away = np.arange(size, dtype=np.float64)[:, None] - nodes
+    hit = np.abs(away) < 1e-9
+    away[hit] = 1
+    out = weight / away
+    on = hit.any(1)
+    out[on] = hit[on]
+    return np.asarray(out / out.sum(1, keepdims=True))
+
+
+def _bounds_of(raw: RawPlaces) -> Bounds:
+    return float(raw.x.min()), float(raw.y.min()), float(raw.x.max()), float(raw.y.max())
+
+
+def _seen_in(raw: RawPlaces, crop: Box) -> Places:
+    """Return raw places as px of ``crop``; the large numbers cancel in float64, before anything is float32."""
+    return Places((raw.x - crop.x0).astype(np.float32), (raw.y - crop.y0).astype(np.float32))
+
+
+# --- through a map --------------------------------------------------------------------------------------------------
+
+
+def _bounds(to_tile: Affine, box: Box) -> Bounds:
     """Return the least and largest x and y, (x0, y0, x1, y1), that the pixel centres of ``box`` map to."""
     left, top, right, bottom = box.x0, box.y0, box.x1 - 1, box.y1 - 1
     t = to_tile
@@ -210,7 +318,7 @@ def _bounds(to_tile: Affine, box: Box) -> tuple[float, float, float, float]:
     )
 
 
-def _crop_needed(bounds: tuple[float, float, float, float], shape: tuple[int, int]) -> Box:
+def _crop_needed(bounds: Bounds, shape: tuple[int, int]) -> Box:
     """Return the tile pixels that are read to sample points within ``bounds``, stencil included."""
     x0, y0, x1, y1 = bounds
     rows, cols = shape
@@ -240,8 +348,13 @@ def _whole_shift(to_crop: Affine) -> tuple[int, int] | None:
     return (x, y) if abs(to_crop.tx - x) < 1e-6 and abs(to_crop.ty - y) < 1e-6 else None
 
 
-def _interpolate(pixels: NDArray[Any], to_crop: Affine, shape: tuple[int, int], interpolation: str) -> NDArray[Any]:
+def _interpolate(pixels: NDArray[Any], to_crop: Onto, shape: tuple[int, int], interpolation: str) -> NDArray[Any]:
     """Return ``pixels`` sampled at the points that the pixels of ``shape`` map to; outside, the edge is repeated."""
+    if isinstance(to_crop, Places):
+        if interpolation == "cubic":
+            return _cubic(pixels, to_crop, shape)
+        flag = _CV_FLAGS[interpolation]
+        return np.asarray(cv2.remap(pixels, to_crop.x, to_crop.y, flag, borderMode=cv2.BORDER_REPLICATE))
     shift = _whole_shift(to_crop)
     if shift is not None:
         x, y = shift
@@ -256,11 +369,10 @@ def _interpolate(pixels: NDArray[Any], to_crop: Affine, shape: tuple[int, int], 
     return np.asarray(drawn)
 
 
-def _cubic(pixels: Float, to_crop: Affine, shape: tuple[int, int]) -> Float:
+def _cubic(pixels: Float, to_crop: Onto, shape: tuple[int, int]) -> Float:
     """Return `demis_ij.images.resampling.catmull_rom` at the points that the pixels of ``shape`` map to."""
-    x, y = _coordinates(to_crop, shape)
-    np.clip(x, 0, pixels.shape[1] - 1, out=x)
-    np.clip(y, 0, pixels.shape[0] - 1, out=y)
+    x, y = (to_crop.x, to_crop.y) if isinstance(to_crop, Places) else _coordinates(to_crop, shape)
+    x, y = np.clip(x, 0, pixels.shape[1] - 1), np.clip(y, 0, pixels.shape[0] - 1)
     left, top = np.floor(x), np.floor(y)
     return catmull_rom(pixels, left.astype(np.intp), top.astype(np.intp), x - left, y - top)
 
@@ -276,7 +388,7 @@ def _coordinates(to_crop: Affine, shape: tuple[int, int]) -> tuple[Float, Float]
 
 
 def _validity(
-    border: Float | None, shape: tuple[int, int], inside: Mask | None, to_crop: Affine, interpolation: str
+    border: Float | None, shape: tuple[int, int], inside: Mask | None, to_crop: Onto, interpolation: str
 ) -> Mask | None:
     """Return where the whole stencil is data, None when that is everywhere."""
     valid = None if border is None else border >= 0.5 - EDGE_PX
@@ -289,17 +401,23 @@ def _validity(
     return data if valid is None else data & valid
 
 
-def _lies_within(bounds: tuple[float, float, float, float], shape: tuple[int, int]) -> bool:
+def _lies_within(bounds: Bounds, shape: tuple[int, int]) -> bool:
     """Return whether points within ``bounds`` lie between the centres of a tile's outermost pixels."""
     x0, y0, x1, y1 = bounds
     return min(x0, y0) >= -EDGE_PX and x1 <= shape[1] - 1 + EDGE_PX and y1 <= shape[0] - 1 + EDGE_PX
 
 
-def border_distance(placed: Placed, box: Box) -> Float:
+def border_distance(placed: Placed, box: Box, raw: RawPlaces | None = None) -> Float:
     """Return, for each pixel of ``box``, the distance to the tile's border, half a pixel outside its outermost centres.
 
-    In tile px, negative outside. Shape (rows, cols), float32.
+    In (raw) tile px, negative outside. Shape (rows, cols), float32. ``raw`` is `raw_places` of the box, where it is
+    known.
     """
+    raw = raw_places(placed, box) if raw is None else raw
+    if raw is not None:
+        rows, cols = placed.tile.shape
+        beside = cols / 2 - np.abs(raw.x - (cols - 1) / 2)
+        return np.minimum(beside, rows / 2 - np.abs(raw.y - (rows - 1) / 2)).astype(np.float32)
     t, (rows, cols), (height, width) = placed.to_tile, placed.tile.shape, box.shape
     # x and y about the tile's middle, as products of matrices: four times as fast as sums of vectors, and too small
     # for BLAS to start threads
@@ -340,7 +458,11 @@ def edge_distance(patch: Patch, box: Box, distances: MaskDistances) -> Float:
         return distance
     scale_y, scale_x = (n / m for n, m in zip(coarse.shape, placed.tile.shape, strict=True))
     shrink = Affine(a=scale_x, d=scale_y, tx=0.5 * scale_x - 0.5, ty=0.5 * scale_y - 0.5)
-    onto = shrink @ placed.to_tile @ Affine.translation(box.x0, box.y0)
+    raw = raw_places(placed, box)
+    onto: Onto = shrink @ placed.to_tile @ Affine.translation(box.x0, box.y0)
+    if raw is not None:
+        x, y = shrink.a * raw.x + shrink.tx, shrink.d * raw.y + shrink.ty
+        onto = Places(x.astype(np.float32), y.astype(np.float32))
     hole = _interpolate(coarse, onto, box.shape, "linear") - np.float32(0.5)
     np.maximum(hole, np.float32(0.5), out=hole)
     return np.asarray(np.minimum(distance, hole, out=hole), np.float32)

@@ -8,6 +8,8 @@ not at how many bytes the directory claims. Where there is no data stands 0, NaN
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,9 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demis_ij.errors import InputError
-from demis_ij.geometry import Box
-from demis_ij.sinks.calibration import ome_symbol, to_metres
-from demis_ij.sinks.pyramid import Pyramid, chunk_side, discard, scratch_beside
+from demis_ij.sinks.calibration import ome_symbol
+from demis_ij.sinks.encoding import BLOSC
+from demis_ij.sinks.frame import LEVELS_A_STAGE, Level, Region
+from demis_ij.sinks.parts import ChunkPart, Part
+from demis_ij.sinks.regional import RegionSink
+from demis_ij.sinks.scratch import write_new
 
 MAX_PX = 2**31 - 1
 """ImageJ holds an image in one Java array."""
@@ -46,10 +51,43 @@ def reduction(shape: tuple[int, int], max_px: int = MAX_PX) -> int:
     return factor
 
 
-class ImageJTiffSink:
+@dataclass(frozen=True)
+class PicturePart(ChunkPart):
+    """Regions of one level, and a sample of the greys of each: every pixel whose row and column are ``step`` apart."""
+
+    @property
+    def step(self) -> int:
+        """Distance of the pixels of the sample."""
+        rows, cols = self.frame.shapes[self.last_level]
+        return max(1, int(np.sqrt(rows * cols / SAMPLE_PX)))
+
+    def take(self, region: Region, levels: Sequence[Level]) -> None:
+        """Keep the level of a region and its sample."""
+        super().take(region, levels)
+        for _, box, pixels, mask in (level for level in levels if level.number == self.last_level):
+            at = slice(-box.y0 % self.step, None, self.step), slice(-box.x0 % self.step, None, self.step)
+            write_new(self._sample(region), (pixels[at].ravel() if mask is None else pixels[at][mask[at]]).tobytes())
+
+    def clear(self, region: Region) -> None:
+        """Remove what an earlier attempt may have left of a region."""
+        super().clear(region)
+        self._sample(region).unlink(missing_ok=True)
+
+    def _sample(self, region: Region) -> Path:
+        return self.folder / "sample" / region.name
+
+    def sample(self) -> NDArray[Any]:
+        """Return the sampled greys of all regions."""
+        stage = max(0, self.last_level - 1) // LEVELS_A_STAGE
+        files = [self._sample(region) for region in self.frame.regions(stage)]
+        found = [np.frombuffer(f.read_bytes(), self.frame.dtype) for f in files if f.exists()]
+        return np.concatenate([np.empty(0, self.frame.dtype), *found])
+
+
+class ImageJTiffSink(RegionSink):
     """Writes ``<name>.tif``; see the module for what is in it.
 
-    Blocks are kept in a hidden folder beside the file until it can be written in one go.
+    Regions are kept in a hidden folder beside the file until it can be written in one go.
 
     Parameters
     ----------
@@ -58,72 +96,39 @@ class ImageJTiffSink:
     """
 
     def __init__(self, max_px: int = MAX_PX) -> None:
+        super().__init__()
         if not LEAST_PX <= max_px <= MAX_PX:
             msg = f"a picture for ImageJ has {LEAST_PX} to {MAX_PX} pixels at most, found {max_px!r}"
             raise InputError(msg)
         self._max_px = max_px
-        self._scratch: Path | None = None
-        self._path = Path()
-        self._pyramid: Pyramid | None = None
-        self._pixel_size: tuple[float, str] | None = None
 
-    def open(
-        self,
-        path: Path,
-        shape: tuple[int, int],
-        dtype: np.dtype[Any],
-        pixel_size: tuple[float, str] | None,
-        block: int,
-    ) -> None:
-        """Start a mosaic of ``shape`` (rows, cols). Raises `InputError` for an unknown unit, `OSError` by the disk."""
-        if pixel_size is not None and to_metres(pixel_size[1]) is None:
-            msg = f"{path}: a pixel size in {pixel_size[1]!r} cannot be written, needed a length such as nm or µm"
-            raise InputError(msg)
-        self._path, self._pixel_size = Path(path), pixel_size
-        self._scratch = scratch_beside(self._path)
-        self._pyramid = Pyramid(self._scratch, shape, np.dtype(dtype), chunk_side(block))
+    def _settings(self) -> dict[str, Any]:
+        return {"level": self._level}
 
-    def write(self, pixels: NDArray[Any], mask: NDArray[np.bool_], box: Box) -> None:
-        """Take the pixels of ``box`` and where they are data."""
-        self._open_pyramid().write(pixels, mask, box)
+    @property
+    def _level(self) -> int:
+        return reduction(self.frame.shape, self._max_px).bit_length() - 1
 
-    def close(self) -> None:
-        """Write the file and give it its real name."""
-        pyramid = self._open_pyramid()
-        factor = reduction(pyramid.shapes[0], self._max_px)
-        if factor > 1:
-            pyramid.build()
-        level = factor.bit_length() - 1
-        size = (self._pixel_size[0] * factor, self._pixel_size[1]) if self._pixel_size else None
-        part = pyramid.folder.parent / "whole.tif"
-        with part.open("wb") as file:
-            self._write_tiff(file, pyramid, level, size)
-        part.replace(self._path)
-        self.abort()
+    def _make_part(self, folder: Path) -> Part:
+        self._part = PicturePart(folder, self.frame, BLOSC["standard"], True, self._level, self._level)
+        return self._part
 
-    def abort(self) -> None:
-        """Remove all that is unfinished."""
-        discard(self._scratch)
-        self._scratch = self._pyramid = None
+    def _assemble(self) -> None:
+        factor = 2**self._level
+        size = (self.pixel_size[0] * factor, self.pixel_size[1]) if self.pixel_size else None
+        whole = self.scratch.folder / "whole.tif"
+        with whole.open("wb") as file:
+            self._write_tiff(file, size)
+        whole.replace(self.path)
 
-    def _open_pyramid(self) -> Pyramid:
-        if self._pyramid is None:
-            msg = "the sink is not open: call open() first"
-            raise InputError(msg)
-        return self._pyramid
-
-    def _write_tiff(self, file: BinaryIO, pyramid: Pyramid, level: int, size: tuple[float, str] | None) -> None:
-        shape = pyramid.shapes[level]
-        big_endian = pyramid.dtype.newbyteorder(">")
-        step = max(1, int(np.sqrt(shape[0] * shape[1] / SAMPLE_PX)))
-        seen: list[NDArray[Any]] = []
-        start = file.write(header(shape, pyramid.dtype, size, None))
-        for pixels, mask in pyramid.bands(level):
-            file.write(np.ascontiguousarray(pixels, big_endian).data)
-            seen.append(pixels[::step, ::step][mask[::step, ::step]])
-        if pyramid.dtype != np.uint8:
+    def _write_tiff(self, file: BinaryIO, size: tuple[float, str] | None) -> None:
+        shape, dtype = self.frame.shapes[self._level], self.frame.dtype
+        start = file.write(header(shape, dtype, size, None))
+        for pixels in self._part.bands(self._level):
+            file.write(np.ascontiguousarray(pixels, dtype.newbyteorder(">")).data)
+        if dtype != np.uint8:
             file.seek(0)
-            told = header(shape, pyramid.dtype, size, grey_range(np.concatenate(seen)))
+            told = header(shape, dtype, size, grey_range(self._part.sample()))
             if file.write(told) != start:
                 msg = "the second header is as long as the first"
                 raise RuntimeError(msg)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,12 +13,74 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demis_ij.errors import InputError
-from demis_ij.geometry import Box
-from demis_ij.sinks.pyramid import discard, scratch_beside
+from demis_ij.sinks.frame import Frame, Level, Region
+from demis_ij.sinks.parts import Part
 from demis_ij.sinks.reduction import COVERAGE_FRAC, stretched
+from demis_ij.sinks.regional import PixelSize, RegionSink
+from demis_ij.sinks.scratch import link, write_new
 
 
-class PngSink:
+@dataclass(frozen=True)
+class SumsPart:
+    """Of each region, sum and number of the data in the squares of the preview that it touches.
+
+    Attributes
+    ----------
+    folder : Path
+        Files are written to ``folder/sums``.
+    frame : Frame
+        The mosaic.
+    factor : int
+        Side of a square.
+    last_level : int
+        Only the largest is needed.
+    """
+
+    folder: Path
+    frame: Frame
+    factor: int
+    last_level: int = 0
+
+    def take(self, region: Region, levels: Sequence[Level]) -> None:
+        """Keep the sums of a region."""
+        _, box, pixels, mask = levels[0]
+        _, row_starts = _squares(box.y0, box.y1, self.factor)
+        _, col_starts = _squares(box.x0, box.x1, self.factor)
+        inside = np.ones(box.shape, bool) if mask is None else mask
+        wide = np.float64 if pixels.dtype.kind == "f" else np.uint64
+        values = pixels if mask is None else np.where(mask, pixels, pixels.dtype.type(0))
+        total = np.add.reduceat(np.add.reduceat(values, row_starts, 0, wide), col_starts, 1)
+        count = np.add.reduceat(np.add.reduceat(inside, row_starts, 0, np.uint32), col_starts, 1)
+        write_new(self._file(region), total.astype("<f8").tobytes() + count.astype("<u4").tobytes())
+
+    def clear(self, region: Region) -> None:
+        """Remove what an earlier attempt may have left of a region."""
+        self._file(region).unlink(missing_ok=True)
+
+    def take_over(self, finished: Path, region: Region) -> None:
+        """Keep the sums of a region as another folder has them."""
+        link(finished / "sums" / region.name, self._file(region))
+
+    def _file(self, region: Region) -> Path:
+        return self.folder / "sums" / region.name
+
+    def sums(self) -> tuple[NDArray[np.float64], NDArray[np.uint32]]:
+        """Return sum and number of the data in every square."""
+        rows, cols = (-(-n // self.factor) for n in self.frame.shape)
+        total, count = np.zeros((rows, cols)), np.zeros((rows, cols), np.uint32)
+        for region in self.frame.regions(0):
+            if not self._file(region).exists():
+                continue
+            box = self.frame.box(region)
+            at = _squares(box.y0, box.y1, self.factor)[0], _squares(box.x0, box.x1, self.factor)[0]
+            shape, data = total[at].shape, self._file(region).read_bytes()
+            many = shape[0] * shape[1]
+            total[at] += np.frombuffer(data, "<f8", many).reshape(shape)
+            count[at] += np.frombuffer(data, "<u4", many, 8 * many).reshape(shape)
+        return total, count
+
+
+class PngSink(RegionSink):
     """Writes a preview: every pixel the mean of the data in a square of the mosaic.
 
     Only the small image is kept in memory. Grey when all of it is data, else grey and alpha.
@@ -30,78 +94,40 @@ class PngSink:
     """
 
     def __init__(self, max_side_px: int = 4096, *, low: float = 0.5, high: float = 99.5) -> None:
+        super().__init__()
         if max_side_px < 1:
             msg = f"a preview has at least one pixel a side, found {max_side_px}"
             raise InputError(msg)
         self._max_side_px = max_side_px
         self._range = (low, high)
-        self._scratch: Path | None = None
-        self._path = Path()
-        self._shape = (0, 0)
-        self._factor = 1
-        self._total = np.empty((0, 0), np.float32)
-        self._count = np.empty((0, 0), np.uint32)
 
-    def open(
-        self,
-        path: Path,
-        shape: tuple[int, int],
-        dtype: np.dtype[Any],
-        pixel_size: tuple[float, str] | None,
-        block: int,
-    ) -> None:
-        """Start a mosaic of ``shape`` (rows, cols). Raises `OSError` when the folder cannot be written."""
-        self._path, self._shape = Path(path), shape
-        self._factor = -(-max(shape) // self._max_side_px)
-        small = (-(-shape[0] // self._factor), -(-shape[1] // self._factor))
-        self._total, self._count = np.zeros(small, np.float32), np.zeros(small, np.uint32)
-        self._scratch = scratch_beside(self._path)
+    def _check(self, path: Path, pixel_size: PixelSize) -> None:
+        """Take any unit: a PNG holds none."""
 
-    def write(self, pixels: NDArray[Any], mask: NDArray[np.bool_], box: Box) -> None:
-        """Take the pixels of ``box`` and where they are data."""
-        if self._scratch is None:
-            msg = "the sink is not open: call open() first"
-            raise InputError(msg)
-        if pixels.shape != box.shape or mask.shape != box.shape or (box & Box.of_shape(self._shape)) != box:
-            msg = (
-                f"a block of {pixels.shape} with a mask of {mask.shape} does not fit {box} of a mosaic of {self._shape}"
-            )
-            raise InputError(msg)
-        if not mask.any():
-            return
-        rows, row_starts = _squares(box.y0, box.y1, self._factor)
-        cols, col_starts = _squares(box.x0, box.x1, self._factor)
-        values = np.where(mask, pixels, 0).astype(np.float32)
-        self._total[rows, cols] += np.add.reduceat(np.add.reduceat(values, row_starts, 0), col_starts, 1)
-        count = mask.astype(np.uint32)
-        self._count[rows, cols] += np.add.reduceat(np.add.reduceat(count, row_starts, 0), col_starts, 1)
+    def _settings(self) -> dict[str, Any]:
+        return {"side": self._max_side_px}
 
-    def close(self) -> None:
-        """Write the file and give it its real name."""
-        if self._scratch is None:
-            msg = "the sink is not open: call open() first"
-            raise InputError(msg)
-        mask = self._covered()
-        np.divide(self._total, self._count, out=self._total, where=mask)
-        image = stretched(self._total, mask, *self._range)
-        part = self._scratch / "whole.png"
-        with part.open("wb") as file:
+    def _make_part(self, folder: Path) -> Part:
+        self._part = SumsPart(folder, self.frame, -(-max(self.frame.shape) // self._max_side_px))
+        return self._part
+
+    def _assemble(self) -> None:
+        total, count = self._part.sums()
+        mask = self._covered(count)
+        np.divide(total, count, out=total, where=mask)
+        image = stretched(total, mask, *self._range)
+        whole = self.scratch.folder / "whole.png"
+        with whole.open("wb") as file:
             write_png(file, image, None if mask.all() else mask)
-        part.replace(self._path)
-        self.abort()
+        whole.replace(self.path)
 
-    def abort(self) -> None:
-        """Remove all that is unfinished."""
-        discard(self._scratch)
-        self._scratch = None
-        self._total, self._count = np.empty((0, 0), np.float32), np.empty((0, 0), np.uint32)
-
-    def _covered(self) -> NDArray[np.bool_]:
+    def _covered(self, count: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Return the squares at least half of which, as far as they lie in the mosaic, is data."""
-        down, across = (np.minimum(self._factor, n - np.arange(0, n, self._factor)) for n in self._shape)
-        mask = self._count > 0
+        factor = self._part.factor
+        down, across = (np.minimum(factor, n - np.arange(0, n, factor)) for n in self.frame.shape)
+        mask = count > 0
         for row, height in enumerate(down):
-            mask[row] &= self._count[row] >= COVERAGE_FRAC * height * across
+            mask[row] &= count[row] >= COVERAGE_FRAC * height * across
         return mask
 
 

@@ -1,0 +1,226 @@
+"""The hidden folder of an unfinished mosaic, which outlives the process that made it, and what is known of a finished one.
+
+::
+
+    .NAME.partial/head          one line: what the mosaic is and how it is written
+    .NAME.partial/regions.jsonl a line for each region that is finished, with the key of all that it depends on
+    .NAME.partial/rest/...      the last level of each region, which the next stage is made from
+    .NAME.partial/...           the parts of the file itself
+    .NAME.drawn/                head, regions.jsonl and rest of a finished mosaic whose regions can be drawn anew
+
+A line is written when all files of its region are; so after ``kill -9`` a region either has a line and is whole, or is
+drawn again. A region is taken over only where its key agrees: another layout, other options and other images than those
+that the folder was begun with do no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from demis_ij.sinks.encoding import BLOSC
+from demis_ij.sinks.frame import LEVELS_A_STAGE, Frame, Level, Region
+
+
+class Mark:
+    """What is known of a finished region: the key of what it depends on, and tiles that could not be read for it."""
+
+    __slots__ = ("key", "left_out")
+
+    def __init__(self, key: str, left_out: Sequence[tuple[str, str]] = ()) -> None:
+        self.key = key
+        self.left_out = tuple((str(a), str(b)) for a, b in left_out)
+
+
+class Scratch:
+    """The hidden folder of an unfinished mosaic.
+
+    Parameters
+    ----------
+    path : Path
+        The mosaic's real name.
+    head : str
+        What the mosaic is and how it is written, one line. What was begun with another head is removed.
+    fresh : bool
+        Begin anew whatever is there.
+
+    Attributes
+    ----------
+    is_new : bool
+        Whether nothing was there to go on with.
+
+    Raises
+    ------
+    OSError
+        When the folder cannot be written.
+    """
+
+    def __init__(self, path: Path, head: str, *, fresh: bool = False) -> None:
+        self.path, self.head = path, head
+        self.folder = path.with_name(f".{path.name}.partial")
+        self.drawn = path.with_name(f".{path.name}.drawn")
+        self._marks: dict[str, Mark] = {}
+        self.is_new = fresh or _head_of(self.folder) != head
+        if self.is_new:
+            discard(self.folder)
+            self.folder.mkdir()
+            (self.folder / "head").write_text(head, encoding="utf-8")
+        else:
+            self._marks = _marks_of(self.folder)
+        self._earlier = _marks_of(self.drawn) if path.exists() and _head_of(self.drawn) == head else {}
+
+    @property
+    def any_finished(self) -> bool:
+        """Whether anything is worth keeping."""
+        return bool(self._marks)
+
+    def mark_of(self, region: Region, key: str) -> Mark | None:
+        """Return the mark of a region that was finished with this key and all of its tiles, None where it was not."""
+        return _whole(self._marks.get(region.name), key)
+
+    def earlier(self, region: Region, key: str) -> Mark | None:
+        """Return the same of the finished mosaic that has the name already, where its regions are known."""
+        return _whole(self._earlier.get(region.name), key)
+
+    def finish(self, region: Region, mark: Mark) -> None:
+        """Remember that a region is finished; its files are on disk."""
+        self._marks[region.name] = mark
+        line = json.dumps({"region": region.name, "key": mark.key, "left_out": mark.left_out})
+        with (self.folder / "regions.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def set_drawn_aside(self) -> None:
+        """Take what drawing a few regions anew needs out of the way, before the mosaic is given its name.
+
+        From here on the folder is not gone on with: its parts are about to leave it.
+        """
+        kept = self.folder / "drawn"
+        discard(kept)
+        kept.mkdir()
+        discard(self.drawn)
+        for name in ("head", "regions.jsonl", "rest"):
+            if (self.folder / name).exists():
+                (self.folder / name).replace(kept / name)
+
+    def keep_drawn(self) -> None:
+        """Put what was set aside beside the finished mosaic."""
+        (self.folder / "drawn").replace(self.drawn)
+
+    def remove(self) -> None:
+        """Remove all that is unfinished."""
+        discard(self.folder)
+
+
+def _whole(mark: Mark | None, key: str) -> Mark | None:
+    return mark if mark is not None and mark.key == key and not mark.left_out else None
+
+
+def _head_of(folder: Path) -> str | None:
+    try:
+        return (folder / "head").read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+def _marks_of(folder: Path) -> dict[str, Mark]:
+    """Return the regions that are finished; a line cut off by a crash, and all after it, are not counted."""
+    found: dict[str, Mark] = {}
+    try:
+        raw = (folder / "regions.jsonl").read_bytes()
+    except OSError:
+        return found
+    whole = 0
+    for line in raw.splitlines(keepends=True):
+        try:
+            told = json.loads(line) if line.endswith(b"\n") else None
+            found[str(told["region"])] = Mark(str(told["key"]), told["left_out"])  # type: ignore[index]
+        except (ValueError, KeyError, TypeError):
+            break
+        whole += len(line)
+    if whole != len(raw):
+        with (folder / "regions.jsonl").open("r+b") as file:
+            file.truncate(whole)
+    return found
+
+
+def discard(folder: Path | None) -> None:
+    """Remove a folder if it is there."""
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that shares its bytes with no other: one that is there under the name may be a link, and is left."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, flags, 0o666)
+    except FileExistsError:
+        path.unlink()
+        handle = os.open(path, flags, 0o666)
+    with os.fdopen(handle, "wb", buffering=0) as file:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the disk knows no links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+# --- what the next stage is made from ---------------------------------------------------------------------------------
+
+
+def rest_file(folder: Path, region: Region) -> Path:
+    """Return where the last level of a region is kept."""
+    return folder / "rest" / region.name
+
+
+def write_rest(folder: Path, region: Region, level: Level) -> None:
+    """Keep the last level of a region, for the next stage."""
+    mask = b"" if level.mask is None else np.packbits(level.mask).tobytes()
+    shape = np.array([*level.pixels.shape, len(mask)], "<u4").tobytes()
+    write_new(rest_file(folder, region), shape + mask + BLOSC["standard"].encode(level.pixels))
+
+
+def read_rest(folder: Path, frame: Frame, region: Region, into: Level) -> bool:
+    """Put the last level of a region in its place; return whether it has any data."""
+    try:
+        data = rest_file(folder, region).read_bytes()
+    except FileNotFoundError:
+        return False
+    rows, cols, size = (int(n) for n in np.frombuffer(data[:12], "<u4"))
+    box = frame.box(region, into.number)
+    at = (
+        slice(box.y0 - into.box.y0, box.y1 - into.box.y0),
+        slice(box.x0 - into.box.x0, box.x1 - into.box.x0),
+    )
+    into.pixels[at] = BLOSC["standard"].decode(data[12 + size :], (rows, cols), frame.dtype)
+    if into.mask is not None:
+        bits = np.frombuffer(data[12 : 12 + size], np.uint8)
+        into.mask[at] = np.unpackbits(bits, count=rows * cols).reshape(rows, cols).astype(bool) if size else True
+    return True
+
+
+def gathered(folder: Path, frame: Frame, region: Region, children: Iterable[Region]) -> Level | None:
+    """Return the level that a region of a later stage is made from, None when none of it is data."""
+    box = frame.box(region)
+    mask = np.zeros(box.shape, bool)
+    level = Level(LEVELS_A_STAGE * region.stage, box, np.zeros(box.shape, frame.dtype), mask)
+    found = [read_rest(folder, frame, child, level) for child in children]
+    if not any(found):
+        return None
+    return level._replace(mask=None) if mask.all() else level
