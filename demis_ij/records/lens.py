@@ -12,7 +12,7 @@ between lens and tiles it is the one that moves pixels least.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import hypot, isfinite
 
 import numpy as np
@@ -184,12 +184,12 @@ class Lens:
         x, y = np.meshgrid(at * self.half[0] + self.centre[0], at * self.half[1] + self.centre[1])
         return np.stack([x.ravel(), y.ravel()], axis=1)
 
-    @property
+    @cached_property
     def stretch(self) -> float:
         """The most that a step of a pixel changes its length or turns by, as a fraction; a fold would be 1."""
         return float(np.linalg.norm(self.jacobian(self.lattice(25, REACH)), ord=2, axis=(1, 2)).max())
 
-    @property
+    @cached_property
     def largest_px(self) -> float:
         """The longest displacement over the tile, px."""
         return float(np.linalg.norm(self.displacement(self.lattice()), axis=1).max())
@@ -200,6 +200,13 @@ class Lens:
         weight = np.array([1 / ((2 * i + 1) * (2 * j + 1)) for i, j in lens_terms(self.degree)])
         return float(np.sqrt(weight @ (np.square(self.x) + np.square(self.y))))
 
+    def rim(self, steps: int = 17) -> Points:
+        """Return (4 steps, 2) raw px along the centres of the tile's outermost pixels."""
+        at = np.linspace(-1, 1, steps)
+        one = np.ones(steps)
+        sides = np.concatenate([np.stack(s, 1) for s in ((at, -one), (at, one), (-one, at), (one, at))])
+        return np.asarray(sides * (np.array(self.half) - 0.5) + self.centre)
+
     @property
     def is_identity(self) -> bool:
         """Whether it moves nothing."""
@@ -209,10 +216,7 @@ class Lens:
 
     def reduced(self, factor: float) -> Lens:
         """Return the same lens for tiles reduced by a factor, whose pixel q is at ``factor (q + 0.5) - 0.5``."""
-        centre = (self.centre[0] + 0.5) / factor - 0.5, (self.centre[1] + 0.5) / factor - 0.5
-        half = self.half[0] / factor, self.half[1] / factor
-        x, y = (tuple(c / factor for c in axis) for axis in (self.x, self.y))
-        return replace(self, centre=centre, half=half, x=x, y=y)
+        return _reduced(self, factor)
 
     def powers(self) -> NDArray[np.float64]:
         """Return (2, degree + 1, degree + 1): corrected x and y as polynomials; [a, i, j] goes with x^i y^j, raw px."""
@@ -232,6 +236,14 @@ class Lens:
     def __str__(self) -> str:
         whose = f" of camera {self.camera}" if self.camera else ""
         return f"lens{whose}: degree {self.degree}, {self.rms_px:.2f} px rms, {self.largest_px:.2f} px at most"
+
+
+@lru_cache(maxsize=256)
+def _reduced(lens: Lens, factor: float) -> Lens:
+    centre = (lens.centre[0] + 0.5) / factor - 0.5, (lens.centre[1] + 0.5) / factor - 0.5
+    half = lens.half[0] / factor, lens.half[1] / factor
+    x, y = (tuple(c / factor for c in axis) for axis in (lens.x, lens.y))
+    return replace(lens, centre=centre, half=half, x=x, y=y)
 
 
 def _shifted_powers(centre: float, half: float, degree: int) -> Points:

@@ -6,8 +6,8 @@ dark leaks in, at the price of up to a pixel (linear) or two (cubic) of rim alon
 cubic stencil continues the image by a parabola. A no-data pixel that would enter with less than a ten-thousandth of the
 weight (float32 rounding of whole-pixel shifts) does not count.
 
-**Lenses.** A tile with a lens is sampled once, through its map and the lens: mosaic px to corrected tile px to the raw px
-that are seen there. The way back through a lens is worked out exactly at a few points of a cell, and between them by
+**Lenses.** A tile with a lens is sampled once, through its map and the lens: mosaic px to corrected tile px to the raw
+px that are seen there. The way back through a lens is worked out exactly at a few points of a cell, and between them by
 the polynomial through these, which a lens is smooth enough for to a millionth of a pixel.
 """
 
@@ -260,13 +260,10 @@ def raw_places(placed: Placed, box: Box) -> RawPlaces | None:
 
 def _within_reach(lens: Lens, x: NDArray[np.float64], y: NDArray[np.float64]) -> bool:
     """Return whether a lens is one polynomial over all of these places: none is beyond its `REACH`."""
-    margin = 1 - lens.largest_px / min(lens.half)
-    corners = [(v[r, c]) for v in (x, y) for r in (0, -1) for c in (0, -1)]
-    far = (
-        max(abs(v - lens.centre[0]) for v in corners[:4]) / lens.half[0],
-        max(abs(v - lens.centre[1]) for v in corners[4:]) / lens.half[1],
-    )
-    return max(far) < REACH * margin
+    corners = np.ix_((0, -1), (0, -1))
+    far_x = np.abs(x[corners] - lens.centre[0]).max() / lens.half[0]
+    far_y = np.abs(y[corners] - lens.centre[1]).max() / lens.half[1]
+    return bool(max(far_x, far_y) < REACH * (1 - lens.largest_px / min(lens.half)))
 
 
 @lru_cache(maxsize=1024)
