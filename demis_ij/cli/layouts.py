@@ -28,6 +28,10 @@ Start_ = Annotated[str | None, typer.Option("--start", help=f"{GRID}: corner of 
 Pattern_ = Annotated[
     str | None, typer.Option("--pattern", help=f"{GRID}: file names, e.g. 'tile_{{row}}_{{col}}.tif' or '{{i}}.png'.")
 ]
+Each_ = Annotated[
+    str | None,
+    typer.Option("--each", metavar="PATTERN", help="LAYOUT is a folder with a layout file a section: '*.txt'."),
+]
 Axes_ = Annotated[
     str | None,
     typer.Option("--stage-axes", help=f"Flips and swaps of the positions: {', '.join(AXES)}; tried if not given."),

@@ -15,6 +15,7 @@ from demis_ij import jobs
 from demis_ij.cli.layouts import (
     Axes_,
     Cols_,
+    Each_,
     Format_,
     Layout_,
     Order_,
@@ -150,6 +151,7 @@ def stitch(
     order: Order_ = None,
     start: Start_ = None,
     pattern: Pattern_ = None,
+    each: Each_ = None,
     stage_axes: Axes_ = None,
 ) -> int:
     """Stitch the tiles of LAYOUT: solved layout, mosaic and report.
@@ -176,6 +178,8 @@ def stitch(
         "start": start,
         "pattern": pattern,
     }
+    if each is not None:
+        options["each"] = each
     document = jobs.read_layout(layout, relink=relink, **options)
     job = jobs.StitchJob(
         config=stitch_config,

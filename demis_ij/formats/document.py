@@ -65,6 +65,8 @@ class Document:
         SHA-256 of the file as read, so that a solved copy is never made of another file.
     relink : Path or None
         The folder in which images were looked up by their base names.
+    parts : mapping of str to Path
+        Section to its own file, where the document is a folder with a layout file a section.
     """
 
     layouts: Sequence[Layout]
@@ -74,6 +76,7 @@ class Document:
     annotations: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     digest: str = ""
     relink: Path | None = None
+    parts: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def sections(self) -> tuple[str, ...]:

@@ -242,7 +242,7 @@ def plan(document: Document, job: StitchJob, out: Path) -> dict[str, Any]:
         "sections": entries,
         "out": str(out),
         "resumes": resumes,
-        "project": str(project or out / "project.xml"),
+        "project": str(project or out / ("solved" if document.parts else "project.xml")),
         "mosaics": list(job.render.formats) if job.write_mosaic else [],
         "warnings": [*document.warnings, *warnings],
     }
@@ -297,7 +297,7 @@ def with_pixel_size(layout: Layout) -> Layout:
 
 def project_target(document: Document, job: StitchJob) -> Path | None:
     """Return where the solved copy goes first of all, None for the run folder."""
-    if document.format != "trakem2":
+    if document.format != "trakem2" or document.parts:
         return job.project_out
     name = solved_name(document.path.name)
     if job.project_out is None:

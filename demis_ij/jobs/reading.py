@@ -24,8 +24,9 @@ def read_layout(
     order: str | None = None,
     start: str | None = None,
     pattern: str | None = None,
+    each: str | None = None,
 ) -> Document:
-    """Return what a user means by LAYOUT: a layout file, or a folder with a grid's description.
+    """Return what a user means by LAYOUT: a layout file, a folder with a grid's description, or one of layout files.
 
     Raises
     ------
@@ -34,6 +35,8 @@ def read_layout(
     """
     grid = {"rows": rows, "cols": cols, "overlap": overlap, "order": order, "start": start, "pattern": pattern}
     given = {name: value for name, value in grid.items() if value is not None}
+    if each is not None:
+        return _read_each(path, each, given, format_name, relink)
     if path.is_dir():
         return _read_grid(path, given, {"format": format_name, "relink": relink})
     if not path.exists():
@@ -45,6 +48,18 @@ def read_layout(
     return formats.read(path, format=format_name, relink=relink)
 
 
+def _read_each(path: Path, each: str, grid: dict[str, Any], format_name: str | None, relink: Path | None) -> Document:
+    from demis_ij.formats.parts import read_parts
+
+    if grid:
+        msg = f"--{next(iter(grid))} describes a folder of tiles, --each a folder of layout files: leave one out"
+        raise InputError(msg)
+    if not path.is_dir():
+        msg = f"--each {each}: {path} is no folder; the files that fit are looked for below it"
+        raise InputError(msg)
+    return read_parts(path, each, format=format_name, relink=relink)
+
+
 def _read_grid(path: Path, given: dict[str, Any], other: dict[str, Any]) -> Document:
     from demis_ij.formats.grid import grid_layout
 
@@ -53,7 +68,10 @@ def _read_grid(path: Path, given: dict[str, Any], other: dict[str, Any]) -> Docu
         msg = f"--{wrong} belongs to a layout file, and {path} is a folder of tiles: leave it out"
         raise InputError(msg)
     if not given.keys() & {"rows", "cols", "pattern"}:
-        msg = f"{path} is a folder: say how the tiles lie, with --rows and --cols, or with --pattern"
+        msg = (
+            f"{path} is a folder: say how the tiles lie, with --rows and --cols, or with --pattern; "
+            "of a folder with a layout file a section, say which with --each '*.txt'"
+        )
         raise InputError(msg)
     return Document((grid_layout(path, **given),), "grid", path)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from demis_ij import formats
 from demis_ij.errors import InputError
 from demis_ij.formats import Document
+from demis_ij.formats.parts import write_solved_parts
 from demis_ij.formats.trakem2 import is_solved_copy
 from demis_ij.jobs.plans import StitchJob, project_target
 from demis_ij.records import Layout
@@ -21,6 +22,9 @@ def check_project_out(document: Document, job: StitchJob, out: Path) -> None:
     target = job.project_out
     if target is None:
         return
+    if document.parts:
+        msg = "--project-out names one file, and each of these sections has its own: leave it out"
+        raise InputError(msg)
     if not job.may_write(target):
         msg = f"--project-out {target} is open in TrakEM2 and is never written: choose another name"
         raise InputError(msg)
@@ -55,6 +59,12 @@ def write_solved_layout(
     A TrakEM2 project gets its solved copy beside it (or at ``job.project_out``); other formats in the run folder. What
     a user has done to such a file since is never overwritten.
     """
+    if document.parts:
+        out = folder.path / "solved"
+        if not folder.is_done("project", state, [out]):
+            write_solved_parts(document, layouts, out)
+            folder.mark_done("project", state)
+        return {"layout": out}
     if document.format == "trakem2":
         return {"project": _trakem2(document, layouts, folder.path, job, warnings)}
     notes = folder.notes("project")
@@ -130,7 +140,7 @@ def _trakem2(document: Document, layouts: Sequence[Layout], out: Path, job: Stit
 
 def losses_of(document: Document, layouts: Sequence[Layout], files: Mapping[str, Path]) -> tuple[str, ...]:
     """Return what the solved layout in the user's own format does not hold of the solution."""
-    if "layout" not in files:
+    if "layout" not in files or "project" not in files:
         return ()
     lost = formats.losses("tileconfig" if document.format == "grid" else document.format, layouts)
     return (f"{files['layout'].name} cannot hold {'; '.join(lost)}: {files['project'].name} does",) if lost else ()

@@ -103,7 +103,7 @@ def _run_section(
         write_json(files["solution"], {**solution, "warnings": warnings})  # the mosaic may take long
     files |= write_solved_layout(document, [done.layout], folder, state, job, warnings)
     if job.write_mosaic:
-        said = draw_mosaics(folder, results, mosaics, canvas, job, store, tell, state)  # POOL
+        said = draw_mosaics(folder, results, mosaics, canvas, job, store, tell, state, pool=pool)
         known = broken_lines(result.suspects)
         warnings += [line for line in said if not (known and line.startswith(known))]
         files |= {f"mosaic {kind}": path for kind, path in mosaics[0].items()}

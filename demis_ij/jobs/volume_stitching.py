@@ -328,7 +328,7 @@ class DrawTask:
 def drawn_section(task: DrawTask, *, tell: Progress | None = None, pool: Pool | None = None) -> list[str]:
     """Draw a section's mosaic and return what there is to say of it."""
     store = TileStore(task.keep_bytes, clip=task.job.config.clahe_clip)
-    done = draw_mosaic(task.layout, task.targets, task.job.render, store, canvas=task.canvas, progress=tell)  # POOL
+    done = draw_mosaic(task.layout, task.targets, task.job.render, store, canvas=task.canvas, progress=tell, pool=pool)
     return list(done.warnings)
 
 
