@@ -102,6 +102,13 @@ class Memory:
         """Return what a stage of the work made of a pair, None when it has not come to it."""
         return self._kept.get((stage, *pair))
 
+    def get_many(self, stage: str, pairs: Iterable[Pair]) -> dict[Pair, Outcome]:
+        """Return what a stage made of those of the pairs that it has come to."""
+        return {pair: known for pair in pairs if (known := self.get(stage, pair)) is not None}
+
+    def finish(self) -> None:
+        """Take note that the section is finished."""
+
     def put(self, stage: str, outcomes: Iterable[Outcome]) -> None:
         """Keep outcomes."""
         for o in outcomes:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demis_ij.errors import FormatError, InputError
-from demis_ij.records import PairMatch, Rejected
 from demis_ij.runs import (
-    DiskMemory,
     RunFolder,
     check_folder,
     fingerprint,
@@ -24,51 +21,6 @@ from demis_ij.runs import (
 )
 
 SETTINGS = {"layout": "a.xml", "stitch": {"matcher": "sift", "model": "rigid"}}
-
-
-def agreed(n, seed=0):
-    rng = np.random.default_rng(seed)
-    shift = np.array([[1.0, 0, 7.25], [0, 1, -3.5], [0, 0, 1]])
-    moving = rng.uniform(0, 500, (n, 2))
-    return PairMatch(
-        "a b", "c;\n\"d", moving + (7.25, -3.5), moving, shift, "rigid", np.eye(3) * 1e-3, 0.25, "sift", 40,
-        (("loftr", "3 of 4\nmatches"),),
-    )  # fmt: skip
-
-
-@settings(deadline=None, max_examples=30)
-@given(n=st.integers(0, 40), seed=st.integers(0, 99))
-def test_what_is_remembered_comes_back_to_the_bit(tmp_path_factory, n, seed):
-    path = tmp_path_factory.mktemp("memory") / "0.jsonl"
-    match = agreed(n, seed)
-    rejected = Rejected("x", "y", "too few", "sift", 5, 2, (("loftr", "none"),))
-    DiskMemory(path).put("first-sift", [match, rejected])
-
-    memory = DiskMemory(path)
-
-    again = memory.get("first-sift", (match.fixed, match.moving))
-    for name in ("fixed_xy", "moving_xy", "to_fixed", "covariance"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(match, name))
-    for name in ("fixed", "moving", "model", "residual_px", "matcher", "matches", "tried", "inliers"):
-        assert getattr(again, name) == getattr(match, name)
-    assert memory.get("first-sift", ("x", "y")) == rejected
-    assert memory.get("other", ("x", "y")) is None
-
-
-@pytest.mark.parametrize("damage", [b'{"stage": "first-si', b"\x00" * 40, b"{}\n", b'"x"\n', b"not json\n"])
-def test_from_a_damaged_line_on_pairs_are_done_again(tmp_path, damage):
-    path = tmp_path / "0.jsonl"
-    first, second = agreed(5), Rejected("x", "y", "too few", "sift", 5, 2, ())
-    DiskMemory(path).put("s", [first])
-    whole = path.read_bytes()
-    path.write_bytes(whole + damage)
-
-    memory = DiskMemory(path)
-
-    assert memory.get("s", (first.fixed, first.moving)) is not None
-    assert path.read_bytes() == whole
-    memory.put("s", [second])
-    assert DiskMemory(path).get("s", ("x", "y")) == second
 
 
 def test_a_new_folder_is_made_with_its_parents_and_gone_on_with(tmp_path):

@@ -25,7 +25,7 @@ from demis_ij.geometry import Box
 from demis_ij.images import TileStore
 from demis_ij.pairs import expected_to_fixed, overlap_crops
 from demis_ij.records import Affine, Layout, PairMatch, Rejected, Tile
-from demis_ij.runs import DiskMemory, make_folder, read_solution, slug
+from demis_ij.runs import MatchStore, RunFolder, make_folder, read_solution, slug
 from demis_ij.sinks.reduction import stretched
 from demis_ij.stitch import Progress
 
@@ -51,10 +51,10 @@ class _Run:
         return sorted(self.solution["pairs"], key=_goodness)
 
     @cached_property
-    def memories(self) -> dict[str, DiskMemory]:
+    def memories(self) -> dict[str, MatchStore]:
         """What is remembered of the pairs of each section."""
         sections = {row["section"] for row in self.solution["pairs"]}
-        return {name: DiskMemory(self.path / "matches" / f"{slug(name)}.jsonl") for name in sections}
+        return {name: RunFolder.remembered(self.path, name) for name in sections}
 
     def at_stage(self, name: str) -> Tile | None:
         """Return a tile where the stage put it, mosaic px; None where the run does not know."""

@@ -1,0 +1,24 @@
+"""A run folder: everything a run needs to go on after an interruption, and everything people look at.
+
+::
+
+    run.json         the complete config, the layout's digest, the package version
+    tiles/           of which size and time the image of each tile was
+    matches/         a store of pairs for each section, written as they come
+    solution.json    where every tile lies, and every pair with its reason
+    mosaic.ome.tif   (mosaic.ome.zarr, preview.png)
+    report.html      seams.csv
+
+A stage is skipped only when the hash of what it depends on agrees.
+"""
+
+from demis_ij.formats.files import slug
+from demis_ij.runs.files import BROKEN_DISK, fingerprint, make_folder, read_json, write_json, write_text
+from demis_ij.runs.folder import RunFolder, check_folder
+from demis_ij.runs.matches import MatchStore
+from demis_ij.runs.solutions import FORMAT_VERSION, read_sections, read_solution, solution_json
+
+__all__ = [
+    "BROKEN_DISK", "FORMAT_VERSION", "MatchStore", "RunFolder", "check_folder", "fingerprint", "make_folder",
+    "read_json", "read_sections", "read_solution", "slug", "solution_json", "write_json", "write_text",
+]  # fmt: skip

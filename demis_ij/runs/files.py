@@ -1,0 +1,72 @@
+"""Files of a run: written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+from demis_ij.errors import FormatError, InputError
+
+BROKEN_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+"""What is the machine's fault when a folder cannot be written, not the user's."""
+
+
+def fingerprint(value: Any) -> str:
+    """Return the SHA-256 of a value made of JSON types."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file all or nothing; one that holds the text already is not touched."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(text.encode())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON all or nothing; numbers that JSON lacks are refused."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False))
+
+
+def read_json(path: Path) -> Any:
+    """Return a JSON file's value. Raises `FormatError`."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FormatError(path, f"cannot be read: {error.strerror}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(path, f"is not JSON: {error}") from error
+
+
+def refuse(path: Path, error: OSError, what: str) -> NoReturn:
+    """Raise `InputError` for a folder that the user cannot use; what is the machine's fault stays `OSError`."""
+    if error.errno in BROKEN_DISK:
+        raise error
+    msg = f"output folder {path} cannot be {what}: {error.strerror}"
+    raise InputError(msg) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that can be written, with its parents; nothing happens when it is there.
+
+    Raises
+    ------
+    InputError
+        When it cannot be made or written, or is a file.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        refuse(path, error, "made")
+    if not os.access(path, os.W_OK):
+        msg = f"output folder {path} cannot be written: choose another one, or ask for the right to write there"
+        raise InputError(msg)
