@@ -266,7 +266,7 @@ class _Making:
             region, lacking = task.region, []
             changed = region.stage > 0 and any(c.name in redone for c in self.plan.frame.children(region))
             for sink in self.sinks:
-                if sink.part.last_level <= LEVELS_A_STAGE * region.stage and region.stage:
+                if region.stage and sink.part.last_level <= LEVELS_A_STAGE * region.stage:
                     continue
                 if not task.key:
                     if not sink.scratch.is_new:

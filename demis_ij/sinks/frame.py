@@ -25,7 +25,7 @@ from demis_ij.geometry import Box
 from demis_ij.sinks.reduction import area_mean, to_dtype
 
 LEVELS_A_STAGE = 3
-REGION_CHUNKS = 2**LEVELS_A_STAGE
+REGION_CHUNKS = 1 << LEVELS_A_STAGE
 
 
 class Level(NamedTuple):

@@ -2,9 +2,9 @@
 
 Tiled, deflate-compressed, smaller copies as SubIFDs (OME-TIFF 6), BigTIFF when it may pass 4 GiB. A TIFF cannot be
 written in any order without its tiles' sizes being known, so workers leave their tiles, compressed, in a hidden folder
-beside the file, and one writer copies them to their places; for that time it takes as much disk again. Where there is no
-data stands 0, NaN in floats. The pixel size is written as OME-XML (``PhysicalSizeX`` and unit) and as resolution tags,
-which plain ImageJ reads.
+beside the file, and one writer copies them to their places; for that time it takes as much disk again. Where there is
+no data stands 0, NaN in floats. The pixel size is written as OME-XML (``PhysicalSizeX`` and unit) and as resolution
+tags, which plain ImageJ reads. The file's UUID is made of what it depends on: the same mosaic is the same bytes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 import tifffile
@@ -82,7 +83,8 @@ class OmeTiffSink(RegionSink):
             yield empty if tile is None else tile
 
     def _metadata(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"axes": "YX", "Name": self.path.name}
+        made_of = uuid5(NAMESPACE_URL, self.scratch.digest())
+        found: dict[str, Any] = {"axes": "YX", "Name": self.path.name, "UUID": str(made_of)}
         if self.pixel_size is not None:
             size, unit = self.pixel_size[0], ome_symbol(self.pixel_size[1])
             for axis in "XY":

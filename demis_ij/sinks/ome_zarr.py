@@ -1,7 +1,7 @@
 """A mosaic as OME-Zarr, a folder of chunks that viewers open anywhere, also over a network.
 
-**0.4** (Zarr format 2) is what every reader takes (Fiji's N5 and MoBIE plug-ins, Bio-Formats, QuPath, napari, vizarr): a
-file for each chunk, with ``/`` between their indices, as ome-zarr-py writes it. **0.5** (Zarr format 3) packs the
+**0.4** (Zarr format 2) is what every reader takes (Fiji's N5 and MoBIE plug-ins, Bio-Formats, QuPath, napari, vizarr):
+a file for each chunk, with ``/`` between their indices, as ome-zarr-py writes it. **0.5** (Zarr format 3) packs the
 chunks of a region into one file, a shard: of a mosaic of a million tiles a hundredth of the files. Which of the two is
 chosen by the number of chunks unless it is said (docs/decisions/0012). Where there is no data stands 0, NaN in floats.
 """
@@ -76,8 +76,7 @@ class OmeZarrSink(RegionSink):
 
     def _write_metadata(self, folder: Path) -> None:
         levels = len(self.frame.shapes)
-        format_ = 3 if self.is_sharded else 2
-        group = zarr.open_group(folder, mode="a", zarr_format=format_)
+        group = zarr.open_group(folder, mode="a", zarr_format=3 if self.is_sharded else 2)
         told = multiscales(self.path.name, levels, self.pixel_size)
         if self.is_sharded:
             del told["version"]
@@ -113,11 +112,11 @@ def write_array(path: Path, shape: tuple[int, int], frame: Frame, encoding: Enco
         return
     blosc = encoding.codec == "blosc"
     if shard_px is None:
-        key = {"name": "v2", "separator": "/"}
+        key: Any = {"name": "v2", "separator": "/"}
         codec = encoding.blosc if blosc else None
         zarr.create_array(path, **common, compressors=codec, zarr_format=2, chunk_key_encoding=key)
         return
-    how = "shuffle" if encoding.shuffle else "noshuffle"
+    how: Any = "shuffle" if encoding.shuffle else "noshuffle"
     coded = zarr.codecs.BloscCodec(
         typesize=frame.dtype.itemsize, cname="lz4", clevel=encoding.level, shuffle=how, blocksize=0
     )

@@ -1,4 +1,4 @@
-"""What a worker needs to put a region of a mosaic on disk: values that can be sent, and files that nobody else writes."""
+"""What a worker needs to put a region of a mosaic on disk: values that can be sent, files that nobody else writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hidden folder of an unfinished mosaic, which outlives the process that made it, and what is known of a finished one.
+"""The hidden folder of an unfinished mosaic, which outlives its process, and what is known of a finished one.
 
 ::
 
@@ -15,6 +15,7 @@ that the folder was begun with do no harm.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -78,6 +79,11 @@ class Scratch:
     def any_finished(self) -> bool:
         """Whether anything is worth keeping."""
         return bool(self._marks)
+
+    def digest(self) -> str:
+        """Return a digest of what the mosaic is and of all that its regions depend on."""
+        told = [self.path.name, self.head, *(f"{name} {mark.key}" for name, mark in sorted(self._marks.items()))]
+        return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
     def mark_of(self, region: Region, key: str) -> Mark | None:
         """Return the mark of a region that was finished with this key and all of its tiles, None where it was not."""
