@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demis_ij.errors import FormatError
-from demis_ij.records import Affine
+from demis_ij.errors import FormatError, InputError
+from demis_ij.records import Affine, Lens
 
 WHOLE = 1
 INDEX = 2
@@ -28,7 +28,7 @@ class SolvedSection:
     ----------
     name : str
     tiles : mapping of str to mapping
-        By the tile's name in the solution; ``to_world`` is in mosaic px.
+        By the tile's name in the solution; ``to_world`` is in mosaic px, ``lens`` a `Lens` where the tile has one.
     pairs : tuple of mapping
         Every pair that was looked at, tiles by the same names.
     """
@@ -94,10 +94,11 @@ class SolutionFile:
         try:
             names = dict.fromkeys(str(tile["section"]) for tile in self._value["tiles"].values())
             for name in names:
-                tiles = {key: tile for key, tile in self._value["tiles"].items() if str(tile["section"]) == name}
+                told = {key: tile for key, tile in self._value["tiles"].items() if str(tile["section"]) == name}
+                tiles = _behind_lenses(told, lenses_of(self._value))
                 pairs = tuple(p for p in self._value.get("pairs", ()) if str(p["section"]) == name)
                 yield SolvedSection(name, tiles, pairs)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
             raise FormatError(self.path, f"is no solution: {error!r}") from error
 
     def _index(self) -> dict[str, Path]:
@@ -109,11 +110,46 @@ class SolutionFile:
         try:
             return SolvedSection(
                 name,
-                {f"{name}/{key}": moved_tile(tile, shift) for key, tile in value["tiles"].items()},
+                _behind_lenses(
+                    {f"{name}/{key}": moved_tile(tile, shift) for key, tile in value["tiles"].items()},
+                    lenses_of(value),
+                ),
                 tuple(renamed_pair(pair, f"{name}/") for pair in value["pairs"]),
             )
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, InputError) as error:
             raise FormatError(file, f"is no section of a solution: {error!r}") from error
+
+
+def lenses_of(value: Mapping[str, Any]) -> dict[str, Lens]:
+    """Return the lenses of a solution by the names that its tiles call them by."""
+    return {str(name): Lens.from_json(told) for name, told in value.get("lenses", {}).items()}
+
+
+def lenses_in(path: Path) -> dict[str, Lens]:
+    """Return the lenses of a solution's file (version 1), which stand before its tiles; only that much is read.
+
+    Raises
+    ------
+    FormatError
+        When they are none.
+    """
+    with path.open("rb") as file:
+        head = file.read(1 << 20).partition(b'"tiles":')[0]
+    _, found, text = head.partition(b'"lenses":')
+    if not found:
+        return {}
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text.decode("utf-8").lstrip())
+        return lenses_of({"lenses": value})
+    except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
+        raise FormatError(path, f"its lenses are none: {error!r}") from error
+
+
+def _behind_lenses(tiles: dict[str, Any], lenses: Mapping[str, Lens]) -> dict[str, Any]:
+    """Return the tiles with the lens itself where they name one."""
+    if not lenses:
+        return tiles
+    return {key: {**tile, "lens": lenses[tile["lens"]]} if tile.get("lens") else tile for key, tile in tiles.items()}
 
 
 def moved_tile(tile: Mapping[str, Any], shift: Affine) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demis_ij.errors import FormatError, InputError
+from demis_ij.formats.solutions import lenses_in
 from demis_ij.formats.streamed_json import StreamedJson, at
 from demis_ij.records import Affine, Tile
 from demis_ij.stitch import Progress
@@ -285,6 +286,8 @@ def _tile(name: str, file: _File, start: int, end: int) -> Tile:
         str(told["section"]),
         told["page"],
         mask_path=Path(mask) if mask else None,
+        lens=lenses_in(file.path)[told["lens"]] if told.get("lens") else None,
+        camera=str(told.get("camera", "")),
     )
 
 

@@ -11,9 +11,12 @@ between lens and tiles it is the one that moves pixels least.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import hypot, isfinite
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,8 +59,8 @@ def legendre(values: NDArray[np.float64], degree: int) -> NDArray[np.float64]:
     return out
 
 
-def _legendre_slopes(values: NDArray[np.float64], p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the derivatives of P_0 ... P_degree, from ``legendre(values)``: P'_{n+1} = P'_{n-1} + (2n + 1) P_n."""
+def _legendre_slopes(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the derivatives of P_0 ... P_degree, from their values: P'_{n+1} = P'_{n-1} + (2n + 1) P_n."""
     out = np.zeros_like(p)
     out[1] = 1
     for n in range(1, len(p) - 1):
@@ -136,15 +139,24 @@ class Lens:
         """Return corrected less raw px at raw points; beyond its reach, what it is at the nearest point within."""
         p = np.asarray(points_xy, np.float64)
         flat = p.reshape(-1, 2)
-        u, v = (np.clip((flat[:, k] - self.centre[k]) / self.half[k], -REACH, REACH) for k in (0, 1))
-        across, down = legendre(u, self.degree), legendre(v, self.degree)
-        out = np.zeros((2, len(flat)))
-        for (i, j), cx, cy in zip(lens_terms(self.degree), self.x, self.y, strict=True):
-            if cx or cy:
-                term = across[i] * down[j]
-                out[0] += cx * term
-                out[1] += cy * term
-        return np.ascontiguousarray(out.T).reshape(p.shape)
+        across, down = self._polynomials(flat)
+        out = np.empty((len(flat), 2))
+        for axis in (0, 1):
+            out[:, axis] = ((self._matrix[axis] @ down) * across).sum(0)
+        return out.reshape(p.shape)
+
+    def _polynomials(self, flat_xy: Points) -> tuple[Points, Points]:
+        """Return P_0 ... P_degree of u and of v, (degree + 1, N) each, at the nearest points within reach."""
+        u, v = (np.clip((flat_xy[:, k] - self.centre[k]) / self.half[k], -REACH, REACH) for k in (0, 1))
+        return legendre(u, self.degree), legendre(v, self.degree)
+
+    @cached_property
+    def _matrix(self) -> NDArray[np.float64]:
+        """(2, degree + 1, degree + 1): the coefficients [axis, i, j] of P_i(u) P_j(v)."""
+        out = np.zeros((2, self.degree + 1, self.degree + 1))
+        i, j = np.array(lens_terms(self.degree)).T
+        out[0, i, j], out[1, i, j] = self.x, self.y
+        return out
 
     def inverse(self, corrected_xy: ArrayLike) -> Points:
         """Return the raw px that are seen at corrected px, to 1e-9 px, by iterating ``raw = corrected - d(raw)``.
@@ -166,16 +178,12 @@ class Lens:
 
     def jacobian(self, points_xy: ArrayLike) -> NDArray[np.float64]:
         """Return (N, 2, 2): how the displacement changes from px to px at raw points within reach."""
-        p = np.asarray(points_xy, np.float64).reshape(-1, 2)
-        u, v = (np.clip((p[:, k] - self.centre[k]) / self.half[k], -REACH, REACH) for k in (0, 1))
-        across, down = legendre(u, self.degree), legendre(v, self.degree)
-        across_slope, down_slope = _legendre_slopes(u, across), _legendre_slopes(v, down)
-        out = np.zeros((len(p), 2, 2))
-        for (i, j), cx, cy in zip(lens_terms(self.degree), self.x, self.y, strict=True):
-            slope = across_slope[i] * down[j] / self.half[0], across[i] * down_slope[j] / self.half[1]
-            for row, c in ((0, cx), (1, cy)):
-                out[:, row, 0] += c * slope[0]
-                out[:, row, 1] += c * slope[1]
+        across, down = self._polynomials(np.asarray(points_xy, np.float64).reshape(-1, 2))
+        slopes = _legendre_slopes(across) / self.half[0], _legendre_slopes(down) / self.half[1]
+        out = np.empty((across.shape[1], 2, 2))
+        for axis in (0, 1):
+            out[:, axis, 0] = ((self._matrix[axis] @ down) * slopes[0]).sum(0)
+            out[:, axis, 1] = ((self._matrix[axis] @ slopes[1]) * across).sum(0)
         return out
 
     def lattice(self, steps: int = 33, reach: float = 1.0) -> Points:
@@ -212,6 +220,31 @@ class Lens:
         """Whether it moves nothing."""
         return not any(self.x) and not any(self.y)
 
+    # --- as JSON ------------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """What it is called in a file: its camera, and a digest of what it does."""
+        digest = hashlib.sha256(repr((self.centre, self.half, self.degree, self.x, self.y)).encode()).hexdigest()
+        return f"{self.camera or 'lens'}-{digest[:12]}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON types."""
+        return {
+            "camera": self.camera,
+            "degree": self.degree,
+            "centre": list(self.centre),
+            "half": list(self.half),
+            "x": list(self.x),
+            "y": list(self.y),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Lens:
+        """Return the lens of `to_json`. Raises `KeyError`, `TypeError`, `ValueError` or `InputError` when it is none."""
+        centre, half, x, y = (tuple(float(v) for v in value[key]) for key in ("centre", "half", "x", "y"))
+        return cls((centre[0], centre[1]), (half[0], half[1]), int(value["degree"]), x, y, str(value["camera"]))
+
     # --- other frames -------------------------------------------------------------------------------------------------
 
     def reduced(self, factor: float) -> Lens:
@@ -220,13 +253,8 @@ class Lens:
 
     def powers(self) -> NDArray[np.float64]:
         """Return (2, degree + 1, degree + 1): corrected x and y as polynomials; [a, i, j] goes with x^i y^j, raw px."""
-        n = self.degree + 1
-        normalised = np.zeros((2, n, n))
         matrix = _legendre_matrix(self.degree)
-        for (i, j), cx, cy in zip(lens_terms(self.degree), self.x, self.y, strict=True):
-            term = np.outer(matrix[i], matrix[j])
-            normalised[0] += cx * term
-            normalised[1] += cy * term
+        normalised = np.einsum("aij,ik,jl->akl", self._matrix, matrix, matrix)
         shift = [_shifted_powers(self.centre[k], self.half[k], self.degree) for k in (0, 1)]
         out = np.einsum("akl,ki,lj->aij", normalised, *shift)
         out[0, 1, 0] += 1

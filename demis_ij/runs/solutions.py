@@ -69,10 +69,18 @@ def solution_json(
         "format_version": FORMAT_VERSION,
         "world_origin": [float(v) for v in world_origin],
         "pixel_size": list(pixel_size) if pixel_size else None,
+        **_lenses_json(results, left_out),
         "tiles": tiles,
         "pairs": pairs,
         "warnings": [w for r in results for w in r.warnings],
     }
+
+
+def _lenses_json(results: Sequence[StitchResult], left_out: Mapping[str, Sequence[Tile]]) -> dict[str, Any]:
+    """Return the lenses by the names that tiles call them by; nothing where there is none."""
+    tiles = (t for r in results for t in (*r.solution.layout, *left_out.get(r.solution.layout.section, ())))
+    lenses = dict.fromkeys(t.lens for t in tiles if t.lens is not None)
+    return {"lenses": {lens.name: lens.to_json() for lens in lenses}} if lenses else {}
 
 
 def _tile_json(tile: Tile, to_mosaic: Affine, **told: Any) -> dict[str, Any]:
@@ -84,6 +92,8 @@ def _tile_json(tile: Tile, to_mosaic: Affine, **told: Any) -> dict[str, Any]:
         "to_world": (to_mosaic @ tile.to_world).rows,
         **told,
         "mask_path": str(tile.mask_path.absolute()) if tile.mask_path else None,
+        **({"lens": tile.lens.name} if tile.lens is not None else {}),
+        **({"camera": tile.camera} if tile.camera else {}),
     }
 
 
@@ -147,4 +157,6 @@ def _tile_of(name: str, t: Mapping[str, Any]) -> Tile:
         t["section"],
         t["page"],
         mask_path=Path(t["mask_path"]) if t.get("mask_path") else None,
+        lens=t.get("lens"),
+        camera=str(t.get("camera", "")),
     )
