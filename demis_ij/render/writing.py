@@ -270,6 +270,7 @@ class _Making:
                     continue
                 if not task.key:
                     if not sink.scratch.is_new:
+                        sink.scratch.forget(region)
                         clear_region([sink.part], region)
                 elif changed or not self._is_there(sink, task):
                     lacking.append(sink.part)

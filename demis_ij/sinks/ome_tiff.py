@@ -4,15 +4,16 @@ Tiled, deflate-compressed, smaller copies as SubIFDs (OME-TIFF 6), BigTIFF when 
 written in any order without its tiles' sizes being known, so workers leave their tiles, compressed, in a hidden folder
 beside the file, and one writer copies them to their places; for that time it takes as much disk again. Where there is
 no data stands 0, NaN in floats. The pixel size is written as OME-XML (``PhysicalSizeX`` and unit) and as resolution
-tags, which plain ImageJ reads. The file's UUID is made of what it depends on: the same mosaic is the same bytes.
+tags, which plain ImageJ reads. The file's UUID is made of its pixels: the same mosaic is the same bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import numpy as np
 import tifffile
@@ -82,9 +83,15 @@ class OmeTiffSink(RegionSink):
         for tile in self._part.encoded(level):
             yield empty if tile is None else tile
 
+    def _uuid(self) -> UUID:
+        """Return a name for these pixels: of the smallest copy, in which every one of them has a part."""
+        digest = sha256(f"{self.path.name} {self.scratch.head}".encode())
+        for chunk in self._part.encoded(self._part.last_level):
+            digest.update(chunk or b"")
+        return uuid5(NAMESPACE_URL, digest.hexdigest())
+
     def _metadata(self) -> dict[str, Any]:
-        made_of = uuid5(NAMESPACE_URL, self.scratch.digest())
-        found: dict[str, Any] = {"axes": "YX", "Name": self.path.name, "UUID": str(made_of)}
+        found: dict[str, Any] = {"axes": "YX", "Name": self.path.name, "UUID": str(self._uuid())}
         if self.pixel_size is not None:
             size, unit = self.pixel_size[0], ome_symbol(self.pixel_size[1])
             for axis in "XY":

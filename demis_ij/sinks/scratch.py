@@ -15,7 +15,6 @@ that the folder was begun with do no harm.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -80,11 +79,6 @@ class Scratch:
         """Whether anything is worth keeping."""
         return bool(self._marks)
 
-    def digest(self) -> str:
-        """Return a digest of what the mosaic is and of all that its regions depend on."""
-        told = [self.path.name, self.head, *(f"{name} {mark.key}" for name, mark in sorted(self._marks.items()))]
-        return hashlib.sha256("\n".join(told).encode()).hexdigest()
-
     def mark_of(self, region: Region, key: str) -> Mark | None:
         """Return the mark of a region that was finished with this key and all of its tiles, None where it was not."""
         return _whole(self._marks.get(region.name), key)
@@ -96,6 +90,14 @@ class Scratch:
     def finish(self, region: Region, mark: Mark) -> None:
         """Remember that a region is finished; its files are on disk."""
         self._marks[region.name] = mark
+        self._append(region, mark)
+
+    def forget(self, region: Region) -> None:
+        """Remember that a region is no longer there."""
+        if self._marks.pop(region.name, None) is not None:
+            self._append(region, Mark(""))
+
+    def _append(self, region: Region, mark: Mark) -> None:
         line = json.dumps({"region": region.name, "key": mark.key, "left_out": mark.left_out})
         with (self.folder / "regions.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -123,7 +125,7 @@ class Scratch:
 
 
 def _whole(mark: Mark | None, key: str) -> Mark | None:
-    return mark if mark is not None and mark.key == key and not mark.left_out else None
+    return mark if mark is not None and key and mark.key == key and not mark.left_out else None
 
 
 def _head_of(folder: Path) -> str | None:

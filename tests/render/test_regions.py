@@ -1,5 +1,4 @@
 import hashlib
-import os
 import shutil
 from dataclasses import replace
 
@@ -23,8 +22,7 @@ from demis_ij.sinks.ome_zarr import OmeZarrSink
 from demis_ij.sinks.png import PngSink
 
 SIDE = 640
-"""Of a tile. Blocks of 64 px make chunks of 256 and regions of 2048 px: the mosaic below has six, in two stages; the last of
-them holds no tile."""
+"""Of a tile. Blocks of 64 px make chunks of 256 and regions of 2048 px: six, the last without a tile."""
 
 
 def tiles_in(folder, rows=4, cols=7, seed=3):
@@ -307,13 +305,13 @@ def test_tiles_that_are_gone_leave_no_data_where_they_were(layout, drawn, tmp_pa
 def test_a_tile_that_could_not_be_read_is_tried_again(layout, tmp_path):
     lost = layout.tiles[0].path.with_suffix(".away")
     names = ("m.ome.zarr",)
-    os.replace(layout.tiles[0].path, lost)
+    layout.tiles[0].path.replace(lost)
     try:
         with pytest.raises(Stop):
             draw(layout, tmp_path / "a", names, progress=stop_after(3), dtype=np.uint8)
         without = draw(layout, tmp_path / "a", names, dtype=np.uint8)
     finally:
-        os.replace(lost, layout.tiles[0].path)
+        lost.replace(layout.tiles[0].path)
 
     whole = draw(layout, tmp_path / "a", names)
 
