@@ -10,7 +10,7 @@ from demis_ij.errors import FormatError, InputError
 from demis_ij.formats import Document
 from demis_ij.images import TileStore
 from demis_ij.jobs.mosaics import make_preview
-from demis_ij.jobs.plans import StitchJob, ready_sections, settings_of
+from demis_ij.jobs.plans import StitchJob, chosen_sections, ready_sections, settings_of
 from demis_ij.jobs.reading import read_layout
 from demis_ij.jobs.section_files import FOLDER, known_facts
 from demis_ij.jobs.sections import report_name, work_on
@@ -66,7 +66,9 @@ def rebuild_report(run: Path, page: Path) -> Path:
         When the folder holds no finished run of ``stitch``, or the layout or a tile has changed since.
     """
     document, job = reopen(run)
-    folder = RunFolder(run, settings_of(document, job))  # refused where layout or tiles have changed
+    folder = RunFolder(
+        run, settings_of(document, job), sections=chosen_sections(document, job)
+    )  # refused where layout or tiles have changed
     sections = ready_sections(document, job, TileStore(1 << 26))[0]
     title = document.path.name
     if len(sections) == 1:

@@ -17,10 +17,10 @@ from demis_ij.formats.trakem2 import solved_name
 from demis_ij.images import TileStore
 from demis_ij.jobs.shown import job_card
 from demis_ij.pairs import neighbours
-from demis_ij.records import Layout, Tile
+from demis_ij.records import Layout
 from demis_ij.render import Canvas
 from demis_ij.report.section_facts import SectionFacts
-from demis_ij.runs import check_folder, fingerprint
+from demis_ij.runs import check_folder, fingerprint, stamp_of
 from demis_ij.stitch import AUTO, AXES, StitchResult, make_matcher, make_solver, usable
 
 
@@ -222,7 +222,7 @@ def plan(document: Document, job: StitchJob, out: Path) -> dict[str, Any]:
         When the job would be refused.
     """
     sections, warnings = ready_sections(document, job, TileStore(clip=job.config.clahe_clip))
-    resumes = check_folder(out, settings_of(document, job))
+    resumes = check_folder(out, settings_of(document, job), sections=chosen_sections(document, job))
     project = project_target(document, job)
     entries = []
     for section in sections:
@@ -248,18 +248,9 @@ def plan(document: Document, job: StitchJob, out: Path) -> dict[str, Any]:
     }
 
 
-def _stamp(tile: Tile) -> list[Any]:
-    """Return what tells whether a tile's image has changed, without reading it."""
-    try:
-        found = tile.path.stat()
-    except OSError:
-        return []
-    return [found.st_size, found.st_mtime_ns]
-
-
 def _stamps(section: Layout) -> str:
     """Return what tells whether the tiles of a section have changed."""
-    return fingerprint([[t.id, str(t.path.absolute()), t.to_world.rows, _stamp(t)] for t in section])
+    return fingerprint([stamp_of(t) for t in section])
 
 
 def settings_of(document: Document, job: StitchJob) -> dict[str, Any]:

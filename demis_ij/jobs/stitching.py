@@ -11,7 +11,7 @@ from demis_ij.images import TileStore
 from demis_ij.jobs.faulty import broken_lines
 from demis_ij.jobs.memory import tile_bytes
 from demis_ij.jobs.mosaics import all_paths, common_canvas, draw_mosaics, make_preview, mosaic_targets
-from demis_ij.jobs.plans import JobResult, StitchJob, check_parts, ready_sections, settings_of
+from demis_ij.jobs.plans import JobResult, StitchJob, check_parts, chosen_sections, ready_sections, settings_of
 from demis_ij.jobs.sections import report_name, work_on
 from demis_ij.jobs.solved_layouts import check_project_out, losses_of, write_solved_layout
 from demis_ij.jobs.totals import totals
@@ -62,11 +62,12 @@ def run_stitch(
     sections, notes = ready_sections(document, job, TileStore(CHECKING_BYTES, clip=job.config.clahe_clip))
     settings = settings_of(document, job)
     check_project_out(document, job, out)
-    if not check_folder(out, settings):
+    chosen = chosen_sections(document, job)
+    if not check_folder(out, settings, sections=chosen):
         check_parts(job.config)
     with open_pool(job.workers, job.dask, memory_bytes=job.memory_bytes) as pool:
         keep = tile_bytes(job, pool, sections[0])
-        folder = RunFolder(out, settings)
+        folder = RunFolder(out, settings, sections=chosen)
         if len(sections) > 1:
             return run_volume(
                 document, sections, notes, folder, job, settings,

@@ -17,8 +17,10 @@ from demis_ij.runs.files import BROKEN_DISK, fingerprint, make_folder, read_json
 from demis_ij.runs.folder import RunFolder, check_folder
 from demis_ij.runs.matches import MatchStore
 from demis_ij.runs.solutions import FORMAT_VERSION, read_sections, read_solution, solution_json
+from demis_ij.runs.tiles import changed_tiles, remember_tiles, stamp_of
 
 __all__ = [
-    "BROKEN_DISK", "FORMAT_VERSION", "MatchStore", "RunFolder", "check_folder", "fingerprint", "make_folder",
-    "read_json", "read_sections", "read_solution", "slug", "solution_json", "write_json", "write_text",
+    "BROKEN_DISK", "FORMAT_VERSION", "MatchStore", "RunFolder", "changed_tiles", "check_folder", "fingerprint",
+    "make_folder", "read_json", "read_sections", "read_solution", "remember_tiles", "slug", "solution_json", "stamp_of",
+    "write_json", "write_text",
 ]  # fmt: skip

@@ -11,16 +11,21 @@ from typing import Any
 from demis_ij import __version__
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats.files import slug
+from demis_ij.records import Layout
 from demis_ij.runs.files import make_folder, read_json, refuse, write_json
 from demis_ij.runs.matches import MatchStore
+from demis_ij.runs.tiles import changed_tiles, remember_tiles
 
 MATCHES = "matches"
 
 
-def check_folder(path: Path, settings: Mapping[str, Any], *, known: str = "run.json") -> bool:
+def check_folder(
+    path: Path, settings: Mapping[str, Any], *, known: str = "run.json", sections: Iterable[Layout] = ()
+) -> bool:
     """Return whether a run with these settings is in a folder already, to be gone on with; nothing is written.
 
-    ``known`` is the file by which a run is known; the settings are compared with those in ``run.json`` only.
+    ``known`` is the file by which a run is known; the settings are compared with those in ``run.json`` only. Of
+    ``sections``, the tiles that have changed since are named.
 
     Raises
     ------
@@ -39,7 +44,7 @@ def check_folder(path: Path, settings: Mapping[str, Any], *, known: str = "run.j
             msg = f"output folder {path} is not empty and holds no run: choose an empty or a new folder"
             raise InputError(msg)
         if inside and known == "run.json":
-            _check_same(path, {"demis_ij": __version__, **settings})
+            _check_same(path, {"demis_ij": __version__, **settings}, sections)
         return bool(inside)
     parent = next(p for p in path.absolute().parents if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
@@ -49,17 +54,35 @@ def check_folder(path: Path, settings: Mapping[str, Any], *, known: str = "run.j
     return False
 
 
-def _check_same(path: Path, settings: Mapping[str, Any]) -> None:
+def _check_same(path: Path, settings: Mapping[str, Any], sections: Iterable[Layout]) -> None:
     there = read_json(path / "run.json")
     if not isinstance(there, dict):
         raise FormatError(path / "run.json", "holds no settings of a run: choose a new folder")
     old, new = _flat(there), _flat(json.loads(json.dumps(settings)))
     differs = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     if differs:
-        told = "; ".join(_difference(k, old.get(k), new.get(k)) for k in differs[:3])
-        more = f" and {len(differs) - 3} more" if len(differs) > 3 else ""
-        msg = f"output folder {path} holds another run: {told}{more}. Choose a new folder, or the same settings"
+        changed = _changed(path, sections) if "tiles_sha256" in differs else ""
+        if changed:  # says more than that the tiles, and so perhaps the layout's file, have another digest
+            differs = [k for k in differs if not k.endswith("_sha256")]
+        said = [changed] * bool(changed) + [_difference(k, old.get(k), new.get(k)) for k in differs]
+        more = f" and {len(said) - 3} more" if len(said) > 3 else ""
+        todo = "Choose a new folder, or the same settings"
+        if changed and not differs:
+            todo = f"'demis-ij redo {path}' does anew only what depends on that; or choose a new folder"
+        msg = f"output folder {path} holds another run: {'; '.join(said[:3])}{more}. {todo}"
         raise InputError(msg)
+
+
+def _changed(path: Path, sections: Iterable[Layout]) -> str:
+    """Return which tiles are not what they were, in words; empty when the run does not know."""
+    found = [
+        (section.section, tile, what) for section in sections for tile, what in changed_tiles(path, section).items()
+    ]
+    if not found:
+        return ""
+    several = len({section for section, *_ in found}) > 1
+    told = [f"tile {f'{section}/{tile}' if several else tile} {what}" for section, tile, what in found[:3]]
+    return ", ".join(told) + (f" and {len(found) - 3} more tiles have changed" if len(found) > 3 else "")
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,6 +111,8 @@ class RunFolder:
         Made when it does not exist; when it is not empty it must hold a run with the same settings.
     settings : mapping
         Everything that the result depends on, as JSON types.
+    sections : iterable of Layout
+        As read; what their tiles are is written down (`demis_ij.runs.tiles`), so that a change can be named later.
 
     Attributes
     ----------
@@ -100,17 +125,36 @@ class RunFolder:
         When it cannot be written, or holds something else.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, settings: Mapping[str, Any], *, sections: Iterable[Layout] = ()) -> None:
         self.path = path
         self.settings = {"demis_ij": __version__, **settings}
-        self.resumed = check_folder(path, settings)
-        if self.resumed and os.access(path, os.W_OK):
-            return
-        make_folder(path)
+        self.resumed = check_folder(path, settings, sections=sections)
+        if not (self.resumed and os.access(path, os.W_OK)):
+            make_folder(path)
         try:
-            write_json(path / "run.json", self.settings)
+            if not self.resumed:
+                write_json(path / "run.json", self.settings)
+            remember_tiles(path, sections)
         except OSError as error:
             refuse(path, error, "written")
+
+    @classmethod
+    def adopted(cls, path: Path, settings: Mapping[str, Any], *, sections: Iterable[Layout] = ()) -> RunFolder:
+        """Return a run folder that goes on under new settings, whatever the old ones were.
+
+        For those who have taken out of it what does not fit the new settings any more (`MatchStore.forget`), and only
+        after they have: a run that was adopted is believed.
+
+        Parameters
+        ----------
+        path : Path
+            Of a run.
+        settings, sections
+            As for the folder itself.
+        """
+        write_json(path / "run.json", {"demis_ij": __version__, **settings})
+        remember_tiles(path, sections, anew=True)
+        return cls(path, settings)
 
     def memory(self, section: str) -> MatchStore:
         """Return what is remembered of the pairs of one section. Raises `FormatError`."""
