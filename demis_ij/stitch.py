@@ -204,6 +204,36 @@ def stitch(
     return StitchResult(layout, solution, tuple(outcomes), placed, tuple(warnings), timings, config, lens=lens)
 
 
+def match_first(
+    layout: Layout,
+    pairs: Sequence[Pair],
+    config: StitchConfig,
+    *,
+    store: TileStore,
+    memory: Memory,
+    progress: Progress | None = None,
+) -> list[Outcome]:
+    """Return what the first pass of `stitch` makes of some pairs, and remember it where `stitch` will look for it.
+
+    Parameters
+    ----------
+    layout : Layout
+        Expected positions, with shapes: at least the tiles of these pairs.
+    pairs : sequence of (str, str)
+        Fixed and moving tiles, as `demis_ij.pairs.neighbours` names them.
+    config : StitchConfig
+        How to work.
+    store : TileStore
+        Where images come from.
+    memory : Memory
+        Pairs that it knows are not matched again.
+    progress : callable, optional
+        Told how far the work is.
+    """
+    work = _Work(layout, config, store, memory, progress or (lambda _what, _done, _all: None), {})
+    return work.match(layout, pairs, "first", config.stage_error_frac)
+
+
 def usable(layout: Layout, config: StitchConfig) -> tuple[Layout, list[str]]:
     """Return the layout with shapes filled in, without hidden and unreadable tiles, and a warning for each of those."""
     hidden = [t for t in layout if not t.visible]
