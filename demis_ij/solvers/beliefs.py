@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from demis_ij.geometry import DEGREES_OF_FREEDOM
-from demis_ij.solvers.loops import closure_errors, confirmed_pairs, find_loops, typical_error
+from demis_ij.solvers.loops import TOLERANCE, closure_errors, confirmed_pairs, find_loops, typical_error
 from demis_ij.solvers.pair_fits import own_motion, own_squares
-from demis_ij.solvers.tables import Array, Complex, PairTable, TileTable
+from demis_ij.solvers.tables import ACROSS, IN_PLANE, Array, Complex, Flags, PairTable, TileTable
 
 FINEST_PX = 5e-3  # no match is exact to less
+FLOOR = 1e-6  # units: no loop needs to close better
 DOUBTED = 1e-3  # first weight of a pair whose loops all fail
 STAGE_LIMIT = 6.0  # a pair that nothing else speaks for is not believed further from the stage than so many sigmas
 STAGE_OPINIONS = 8.0  # the given stage sigma counts like so many pairs when the real one is learnt
@@ -34,10 +34,11 @@ class Beliefs:
         First weights in [0, 1].
     barred : ndarray of shape (m,), bool
         Pairs that must not be believed: too far from the stage, and in no loop that could speak for them.
-    stage_sigma : float
-        What the stage is wrong by between neighbours.
-    loop_sigma : float
-        What short loops of right pairs fail to close by; inf without loops. A right seam is off by less.
+    stage_sigma : ndarray of shape (2,)
+        What the stage is wrong by between neighbours, for each class of pairs.
+    loop_sigma : ndarray of shape (2,)
+        What short loops of right pairs fail to close by: loops within a section, loops through two; inf without
+        loops. A right seam is off by less.
     """
 
     turn: Complex
@@ -45,18 +46,18 @@ class Beliefs:
     own: Array
     noise_squared: Array
     weight: Array
-    barred: NDArray[np.bool_]
-    stage_sigma: float
-    loop_sigma: float
+    barred: Flags
+    stage_sigma: Array
+    loop_sigma: Array
 
 
-def learn_noise(pairs: PairTable, own: Array, unknowns: int, unit_px: float) -> Array:
+def learn_noise(count: Array, own: Array, unknowns: int, unit_px: float) -> Array:
     """Return each pair's variance of a match along an axis, drawn towards the layout's typical one.
 
     A pair's own residuals count by their degrees of freedom, the typical pair (the median) like ten more. Where no
     pair has points to spare, 1 px is taken.
     """
-    spare = np.maximum(0, 2 * pairs.count - unknowns)
+    spare = np.maximum(0, 2 * count - unknowns)
     known = spare > 0
     floor = (FINEST_PX / unit_px) ** 2
     typical = float(np.median(own[known] / spare[known])) if known.any() else 1 / unit_px**2
@@ -77,19 +78,32 @@ def form_beliefs(tiles: TileTable, pairs: PairTable, model: str, stage_sigma_px:
     that is in no loop, and all doubted ones, by how well they agree with the stage.
     """
     own = own_squares(pairs, tiles, model)
-    noise = learn_noise(pairs, own, DEGREES_OF_FREEDOM[model], tiles.unit_px)
+    noise = np.empty(len(pairs))
     turn, shift, _ = own_motion(pairs, tiles, scale=model in {"similarity", "affine"}, turn=model != "translation")
     lever = np.minimum(tiles.half[pairs.fixed], tiles.half[pairs.moving]) / 2
     off = np.sqrt(np.abs(shift) ** 2 + (lever * np.abs(turn - 1)) ** 2)
-    sigma = learn_stage_sigma(off, stage_sigma_px / tiles.unit_px)
+    sigma = np.full(2, stage_sigma_px / tiles.unit_px)
+    for kind in (IN_PLANE, ACROSS):
+        rows = pairs.kind == kind
+        noise[rows] = learn_noise(pairs.count[rows], own[rows], DEGREES_OF_FREEDOM[model], tiles.unit_px)
+        sigma[kind] = learn_stage_sigma(off[rows], float(sigma[kind]))
     if not robust or len(pairs) == 0:
-        return Beliefs(turn, shift, own, noise, np.ones(len(pairs)), np.zeros(len(pairs), bool), sigma, np.inf)
+        none = np.zeros(len(pairs), bool)
+        return Beliefs(turn, shift, own, noise, np.ones(len(pairs)), none, sigma, np.full(2, np.inf))
+    closes, looped, loop_sigma = _look_round(tiles, pairs, turn, shift)
+    near_stage = (9 / (9 + (off / sigma[pairs.kind]) ** 2)) ** 2
+    weight = np.where(closes, 1.0, np.where(looped, DOUBTED, 1.0) * near_stage)
+    far = ~closes & (off > STAGE_LIMIT * sigma[pairs.kind])
+    return Beliefs(turn, shift, own, noise, np.where(far, 0.0, weight), far & ~looped, sigma, loop_sigma)
+
+
+def _look_round(tiles: TileTable, pairs: PairTable, turn: Complex, shift: Complex) -> tuple[Flags, Flags, Array]:
+    """Return (pairs in a loop that closes, pairs in any loop, what loops fail to close by for each class (2,))."""
     loops = find_loops(len(tiles), pairs.fixed, pairs.moving)
-    centre: Complex = tiles.centre[:, 0] + 1j * tiles.centre[:, 1]
+    centre = tiles.complex_centre
     middle = (centre[pairs.fixed] + centre[pairs.moving]) / 2
     error = closure_errors(loops, pairs.fixed, turn, shift, middle, centre, float(np.median(tiles.half)))
-    closes, looped = confirmed_pairs(len(pairs), loops, error, floor=1e-6)
-    near_stage = (9 / (9 + (off / sigma) ** 2)) ** 2
-    weight = np.where(closes, 1.0, np.where(looped, DOUBTED, 1.0) * near_stage)
-    far = ~closes & (off > STAGE_LIMIT * sigma)
-    return Beliefs(turn, shift, own, noise, np.where(far, 0.0, weight), far & ~looped, sigma, typical_error(error))
+    across = ((loops.pair >= 0) & (pairs.kind[loops.pair] == ACROSS)).any(1).astype(np.intp)
+    sigma = np.array([typical_error(error[across == kind]) for kind in (IN_PLANE, ACROSS)])
+    limit = np.maximum(FLOOR, TOLERANCE * np.where(np.isfinite(sigma), sigma, 0))
+    return *confirmed_pairs(len(pairs), loops, error, limit[across]), sigma

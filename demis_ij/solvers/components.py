@@ -7,15 +7,15 @@ Motions are (n, 2, 3) matrices G about each tile's centre: ``M(x) = c + G (x - c
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from demis_ij.solvers.tables import Array, Rows, TileTable
+from demis_ij.solvers.tables import Array, Flags, Rows, TileTable
 
 REACH = 5.0  # an island follows tiles whose centres are at most so many half diagonals away: two tiles and a gap
 NEIGHBOURS = 24  # and at most so many of them
+LARGE = 100  # tiles of an island from which its neighbours are looked for among other components' only
 
 
 def label_components(tiles: int, fixed: Rows, moving: Rows) -> Rows:
@@ -111,12 +111,9 @@ def place_components(motion: Array, tiles: TileTable, component: Rows, *, turn: 
     anchored = np.zeros(len(size), bool)
     anchored[component[tiles.locked]] = True
     order = np.argsort(component, kind="stable")
+    out[(size[component] == 1) & ~anchored[component]] = np.eye(2, 3)
     for c, rows in enumerate(np.split(order, np.cumsum(size)[:-1])):
-        if anchored[c]:
-            continue
-        if size[c] == 1:
-            out[rows] = np.eye(2, 3)
-        else:
+        if not anchored[c] and size[c] > 1:
             out[rows] = align_to_stage(motion[rows], tiles.where(rows), turn=turn)
     return place_islands(out, tiles, component, turn=turn)
 
@@ -140,10 +137,11 @@ def place_islands(motion: Array, tiles: TileTable, component: Rows, *, turn: boo
         return motion
     voters = np.flatnonzero(voter)
     out = motion.copy()
-    tree = cKDTree(tiles.centre[voters])
+    place = tiles.apart
+    tree = cKDTree(place[voters])
     members = np.split(np.argsort(component, kind="stable"), np.cumsum(size)[:-1])
     for c in islands:
-        near, weight = _around(tiles, members[c], voters, tree, component, c, anchored)
+        near, weight = _around(tiles, place, members[c], voters, tree, component, c, anchored)
         if len(near) == 0:
             continue
         rows = members[c]
@@ -153,12 +151,26 @@ def place_islands(motion: Array, tiles: TileTable, component: Rows, *, turn: boo
 
 
 def _around(
-    tiles: TileTable, rows: Rows, voters: Rows, tree: cKDTree, component: Rows, island: int, anchored: NDArray[np.bool_]
+    tiles: TileTable,
+    place: Array,
+    rows: Rows,
+    voters: Rows,
+    tree: cKDTree,
+    component: Rows,
+    island: int,
+    anchored: Flags,
 ) -> tuple[Rows, Array]:
     """Return the tiles that an island follows, and how much each counts."""
     reach = REACH * float(tiles.half[rows].max())
-    asked = min(len(voters), NEIGHBOURS + len(rows))
-    distance, found = tree.query(tiles.centre[rows], k=asked, distance_upper_bound=reach)
+    if len(rows) > LARGE:  # among the nearest of its tiles there would be only its own: look at the others alone
+        low, high = place[rows].min(0) - reach, place[rows].max(0) + reach
+        inside = (place[voters] >= low).all(1) & (place[voters] <= high).all(1) & (component[voters] != island)
+        voters = voters[inside]
+        if len(voters) == 0:
+            return voters, np.zeros(0)
+        tree = cKDTree(place[voters])
+    asked = min(len(voters), NEIGHBOURS + min(len(rows), LARGE))
+    distance, found = tree.query(place[rows], k=asked, distance_upper_bound=reach)
     distance, found = np.reshape(distance, -1), np.reshape(found, -1)
     inside = np.isfinite(distance)
     distance, near = distance[inside], voters[found[inside]]

@@ -12,16 +12,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from demis_ij.solvers.beliefs import DOUBTED, STAGE_LIMIT, Beliefs
 from demis_ij.solvers.residuals import joined, squares
-from demis_ij.solvers.tables import Array, PairTable, Rows, TileTable
+from demis_ij.solvers.tables import Array, Flags, PairTable, Rows, TileTable
 
 EVIDENCE = STAGE_LIMIT**2 / 2  # a pair alone is believed up to STAGE_LIMIT sigmas from the stage
 NEIGHBOURS = 24  # tiles that speak for the stage around a tile
 FEWEST = 8
+SOUND_ENOUGH = 50_000  # of so many tiles the stage's spread is learnt
 AGREES = 4.0  # a pair agrees with a place up to so many widths of the robust kernel: places come from one pair only
 
 
@@ -45,7 +45,13 @@ class _Half:
 
 
 def reconsider(
-    tiles: TileTable, pairs: PairTable, beliefs: Beliefs, motion: Array, weight: Array, limit: Array
+    tiles: TileTable,
+    pairs: PairTable,
+    beliefs: Beliefs,
+    motion: Array,
+    weight: Array,
+    limit: Array,
+    heard: dict[int, bytes],
 ) -> Array | None:
     """Return weights to solve with again, None when every tile is where its pairs and the stage put it best.
 
@@ -57,6 +63,9 @@ def reconsider(
         Its robust solution.
     limit : ndarray of shape (m,)
         Squared width of the robust kernel of each pair, units squared.
+    heard : dict
+        Tiles that had no better place, with which of their pairs were believed; they are looked at again only when
+        others are. Kept up to date.
     """
     half = _Half.of(len(tiles), pairs)
     believed = weight > 0.5
@@ -66,12 +75,18 @@ def reconsider(
     contested = (against > 0) & (against >= for_it) & ~tiles.locked
     if not contested.any():
         return None
-    expected, spread = _stage_law(tiles, ~contested & (for_it >= 2), motion)
+    asked = np.flatnonzero(contested)
+    expected, spread = _stage_law(tiles, ~contested & (for_it >= 2), motion, asked)
     readings = []
-    for tile in np.flatnonzero(contested):
-        found = _best_reading(int(tile), half, tiles, pairs, beliefs, motion, weight, limit, expected[tile], spread)
+    for tile, stage in zip(asked, expected, strict=True):
+        said = believed[half.pair[half.first[tile] : half.first[tile + 1]]].tobytes()
+        if heard.get(int(tile)) == said:
+            continue
+        found = _best_reading(int(tile), half, tiles, pairs, beliefs, motion, weight, limit, stage, spread)
         if found is not None:
             readings.append((found[0], int(tile), found[1]))
+        else:
+            heard[int(tile)] = said
     out = weight.copy()
     touched: set[int] = set()
     for _, where, agree in sorted(readings, key=lambda r: (-r[0], r[1])):
@@ -90,22 +105,26 @@ def _place(motion: Array) -> Array:
     return np.stack([motion[..., 0, 2], motion[..., 1, 2], turn], axis=-1)
 
 
-def _stage_law(tiles: TileTable, sound: NDArray[np.bool_], motion: Array) -> tuple[Array, Array]:
-    """Return where the sound tiles around say the stage puts each tile (n, 3), and the sigma of such a saying (3,).
+def _stage_law(tiles: TileTable, sound: Flags, motion: Array, asked: Rows) -> tuple[Array, Array]:
+    """Return where the sound tiles around say the stage puts some tiles (k, 3), and the sigma of such a saying (3,).
 
     Shift and turn are the mean over the nearest tiles: a drift of the stage is followed, and an error of each tile by
     itself averages out. With few sound tiles the stage says nothing (sigmas are infinite).
     """
     place, rows = _place(motion), np.flatnonzero(sound)
     if len(rows) < FEWEST:
-        return np.zeros_like(place), np.full(3, np.inf)
-    asked = min(NEIGHBOURS + 1, len(rows))
-    near = rows[cKDTree(tiles.centre[rows]).query(tiles.centre, k=asked)[1]]
-    others = near != np.arange(len(tiles))[:, None]
-    mean = (place[near] * others[..., None]).sum(1) / others.sum(1)[:, None]
-    spread = 1.4826 * np.median(np.abs(place - mean)[rows], axis=0)
+        return np.zeros((len(asked), 3)), np.full(3, np.inf)
+    tree = cKDTree(tiles.apart[rows])
+
+    def mean_around(of: Rows) -> Array:
+        near = rows[tree.query(tiles.apart[of], k=min(NEIGHBOURS + 1, len(rows)))[1]]
+        others = near != of[:, None]
+        return np.asarray((place[near] * others[..., None]).sum(1) / others.sum(1)[:, None])
+
+    some = rows[:: 1 + len(rows) // SOUND_ENOUGH]
+    spread = 1.4826 * np.median(np.abs(place[some] - mean_around(some)), axis=0)
     spread[:2] = spread[:2].mean()
-    return mean, np.maximum(spread, 1e-6)
+    return mean_around(asked), np.maximum(spread, 1e-6)
 
 
 def _best_reading(
@@ -119,7 +138,7 @@ def _best_reading(
     limit: Array,
     expected: Array,
     spread: Array,
-) -> tuple[float, NDArray[np.bool_]] | None:
+) -> tuple[float, Flags] | None:
     """Return (gain, which of the tile's pairs agree) of a better place than the present one, None if there is none."""
     part = slice(half.first[tile], half.first[tile + 1])
     rows, others = half.pair[part], half.other[part]
@@ -131,11 +150,11 @@ def _best_reading(
     now = (weight[rows] > 0.5) & usable
     best, gain = now, 0.0
     present = EVIDENCE * now.sum() - _distance(motion[tile], expected, spread)
-    trial = motion.copy()
-    local = pairs.only(rows)
+    around = np.concatenate([[tile], others])
+    local, near, trial = pairs.only(rows).renumbered(around), tiles.where(around), motion[around]
     for place in [*places, stage]:
-        trial[tile] = place
-        off = np.maximum(0, squares(joined(trial, local, tiles), local.moments) - beliefs.own[rows]) / local.count
+        trial[0] = place
+        off = np.maximum(0, squares(joined(trial, local, near), local.moments) - beliefs.own[rows]) / local.count
         agree = (off < AGREES**2 * limit[rows]) & usable
         better = EVIDENCE * agree.sum() - _distance(place, expected, spread) - present
         if better > gain + 0.1 and (agree != now).any():

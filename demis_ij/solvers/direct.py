@@ -57,31 +57,3 @@ def factorise(matrix: csc_matrix) -> SuperLU:
     except RuntimeError as error:
         msg = f"the normal equations of {matrix.shape[0]} unknowns cannot be factorised: {error}"
         raise SolveError(msg) from error
-
-
-def conjugate_gradients(matrix: csc_matrix, right: Array, factor: SuperLU, most: int) -> tuple[Array, bool]:
-    """Return (solution, whether it settled), preconditioned by the factor of a like matrix.
-
-    It has settled when the preconditioned residual, an estimate of the error in the unknowns themselves, is below a
-    hundredth of the solution, or below 1e-7 units.
-    """
-    x = np.zeros_like(right)
-    residual = right
-    z = factor.solve(residual)
-    direction, rho = z, float(residual @ z)
-    for _ in range(most):
-        if rho == 0:
-            return x, True
-        through = matrix @ direction
-        curvature = float(direction @ through)
-        if not curvature > 0:
-            return x, False
-        alpha = rho / curvature
-        x = x + alpha * direction
-        residual = residual - alpha * through
-        z = factor.solve(residual)
-        if float(np.abs(z).max()) <= max(1e-2 * float(np.abs(x).max()), 1e-7):
-            return x, True
-        rho, before = float(residual @ z), rho
-        direction = z + (rho / before) * direction
-    return x, False

@@ -86,7 +86,7 @@ class FactorGraphSolver:
             poses = self._optimise(poses, tiles, pairs, edges, np.where(beliefs.barred, 1e-9, 1.0), limit)
             weight = (limit / (limit + errors_of_poses(poses, pairs, edges))) ** 2
             weight = np.where(beliefs.barred, 0.0, weight)
-        worth = Worth(weight, weight / beliefs.noise_squared, 0.0)
+        worth = Worth(weight, weight / beliefs.noise_squared, np.zeros(2))
         solved = conclude(tiles, pairs, motions_from_poses(poses, tiles), worth, self.model)
         return to_solution(layout, matches, tiles, pairs, solved)
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from demis_ij.solvers.tables import Array, Complex, Rows
+from demis_ij.solvers.tables import Array, Complex, Flags, Rows
 
 MAX_DEGREE = 12  # a tile's pairs beyond so many are not combined with each other
+TILES_AT_ONCE = 50_000  # bounds the memory while loops are looked for
 TOLERANCE = 5.0  # a loop closes when its error is below so many sigmas
 
 
@@ -34,49 +34,63 @@ class Loops:
     pair: Rows
 
 
-def _wedges(tiles: int, fixed: Rows, moving: Rows) -> tuple[Rows, Rows, Rows, Rows, Rows]:
-    """Return (low end, high end, middle, pair to low, pair to high) of every two pairs that share a tile."""
-    pairs = np.arange(len(fixed))
-    centre = np.concatenate([fixed, moving])
-    other = np.concatenate([moving, fixed])
-    pair = np.concatenate([pairs, pairs])
-    order = np.lexsort((other, centre))
-    centre, other, pair = centre[order], other[order], pair[order]
-    parts = []
-    for step in range(1, min(MAX_DEGREE, len(centre))):
-        here = np.flatnonzero(centre[:-step] == centre[step:])
-        if len(here) == 0:
-            break
-        parts.append(np.stack([other[here], other[here + step], centre[here], pair[here], pair[here + step]]))
-    if not parts:
-        none = np.zeros(0, np.intp)
-        return none, none, none, none, none
-    low, high, middle, to_low, to_high = np.concatenate(parts, axis=1)
-    order = np.lexsort((middle, high, low))
-    return low[order], high[order], middle[order], to_low[order], to_high[order]
+@dataclass(frozen=True, eq=False)
+class _Ends:
+    """Every pair seen from both of its tiles, sorted by tile and then by the tile at the other end."""
+
+    first: Rows  # (n + 1,) where each tile's rows begin
+    other: Rows
+    pair: Rows
+    back: Rows  # the same pair seen from the other end
+
+    @classmethod
+    def of(cls, tiles: int, fixed: Rows, moving: Rows) -> _Ends:
+        tile = np.concatenate([fixed, moving])
+        other = np.concatenate([moving, fixed])
+        m = len(fixed)
+        order = np.lexsort((other, tile))
+        place = np.empty(2 * m, np.intp)
+        place[order] = np.arange(2 * m)
+        back = place[(order + m) % (2 * m)] if m else order
+        first = np.searchsorted(tile[order], np.arange(tiles + 1))
+        return cls(first, other[order], order % m if m else order, back)
+
+
+def _wedges(ends: _Ends, start: int, stop: int) -> tuple[Rows, Rows, Rows, Rows, Rows]:
+    """Return (low end, high end, middle, pair to low, pair to high) of two pairs that share a tile, some low ends'."""
+    here = np.arange(ends.first[start], ends.first[stop])
+    low = np.repeat(np.arange(start, stop), np.diff(ends.first[start : stop + 1]))
+    middle = ends.other[here]
+    begin = ends.back[here] + 1
+    many = np.maximum(0, np.minimum(ends.first[middle + 1], begin + MAX_DEGREE - 1) - begin)
+    row = np.repeat(np.arange(len(here)), many)
+    to_high = begin[row] + np.arange(len(row)) - np.repeat(np.cumsum(many) - many, many)
+    high = ends.other[to_high]
+    order = np.lexsort((middle[row], high, low[row]))
+    row, to_high, high = row[order], to_high[order], high[order]
+    return low[row], high, middle[row], ends.pair[here[row]], ends.pair[to_high]
 
 
 def find_loops(tiles: int, fixed: Rows, moving: Rows) -> Loops:
     """Return loops of three tiles, and of four (each two-step way joined with the next few between the same ends)."""
-    low, high, middle, to_low, to_high = _wedges(tiles, fixed, moving)
-    if len(low) == 0:
-        return Loops(np.zeros((0, 4), np.intp), np.zeros((0, 4), np.intp))
-    ends = low * tiles + high
-    tile_parts, pair_parts = [], []
-    for step in (1, 2, 3):
-        if len(ends) <= step:
-            break
-        here = np.flatnonzero(ends[:-step] == ends[step:])
-        there = here + step
-        tile_parts.append(np.stack([low[here], middle[here], high[here], middle[there]], 1))
-        pair_parts.append(np.stack([to_low[here], to_high[here], to_high[there], to_low[there]], 1))
+    ends = _Ends.of(tiles, fixed, moving)
     direct = np.minimum(fixed, moving) * tiles + np.maximum(fixed, moving)
     order = np.argsort(direct)
-    at = np.minimum(np.searchsorted(direct[order], ends), len(order) - 1)
-    closed = np.flatnonzero(direct[order][at] == ends)
-    gap = np.full(len(closed), -1)
-    tile_parts.append(np.stack([low[closed], middle[closed], high[closed], gap], 1))
-    pair_parts.append(np.stack([to_low[closed], to_high[closed], order[at[closed]], gap], 1))
+    direct = direct[order]
+    tile_parts, pair_parts = [np.zeros((0, 4), np.intp)], [np.zeros((0, 4), np.intp)]
+    for start in range(0, tiles if len(fixed) else 0, TILES_AT_ONCE):
+        low, high, middle, to_low, to_high = _wedges(ends, start, min(tiles, start + TILES_AT_ONCE))
+        both = low * tiles + high
+        for step in (1, 2, 3):
+            here = np.flatnonzero(both[:-step] == both[step:])
+            there = here + step
+            tile_parts.append(np.stack([low[here], middle[here], high[here], middle[there]], 1))
+            pair_parts.append(np.stack([to_low[here], to_high[here], to_high[there], to_low[there]], 1))
+        at = np.minimum(np.searchsorted(direct, both), len(order) - 1)
+        closed = np.flatnonzero(direct[at] == both)
+        gap = np.full(len(closed), -1)
+        tile_parts.append(np.stack([low[closed], middle[closed], high[closed], gap], 1))
+        pair_parts.append(np.stack([to_low[closed], to_high[closed], order[at[closed]], gap], 1))
     return Loops(np.concatenate(tile_parts), np.concatenate(pair_parts))
 
 
@@ -122,17 +136,9 @@ def typical_error(error: Array) -> float:
     return float(np.quantile(error, 0.25, method="lower")) / 0.7585 if len(error) else float("inf")
 
 
-def confirmed_pairs(
-    pairs: int, loops: Loops, error: Array, floor: float
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return (in a loop that closes, in any loop), each (m,) bool.
-
-    A loop closes when its error is below `TOLERANCE` times `typical_error`, or below ``floor``.
-    """
+def confirmed_pairs(pairs: int, loops: Loops, error: Array, limit: Array) -> tuple[Flags, Flags]:
+    """Return (in a loop that closes, in any loop), each (m,) bool; a loop closes up to its ``limit`` (k,)."""
     closes, looped = np.zeros(pairs, bool), np.zeros(pairs, bool)
-    if len(error) == 0:
-        return closes, looped
-    limit = max(floor, TOLERANCE * typical_error(error))
     looped[loops.pair[loops.pair >= 0]] = True
     good = loops.pair[error <= limit]
     closes[good[good >= 0]] = True

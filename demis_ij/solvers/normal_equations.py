@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_matrix
 
 from demis_ij.solvers.direct import nested_dissection
-from demis_ij.solvers.residuals import Worth, joined, parts_of
+from demis_ij.solvers.residuals import Worth, add_rows, joined, parts_of
 from demis_ij.solvers.tables import Array, PairTable, Rows, TileTable
 from demis_ij.solvers.tangents import tangents
+from demis_ij.solvers.threads import ALONE, Threads
 
 DAMPING = 1e-10  # of the typical diagonal: holds the free shift and turn of a whole component, and biases nothing
 
@@ -114,7 +115,13 @@ class Blocks:
 
 
 def build_blocks(
-    pairs: PairTable, tiles: TileTable, motion: Array, worth: Worth, model: str, strain_weight: float
+    pairs: PairTable,
+    tiles: TileTable,
+    motion: Array,
+    worth: Worth,
+    model: str,
+    strain_weight: float,
+    threads: Threads = ALONE,
 ) -> Blocks:
     """Return the normal equations of the pairs, tile by tile.
 
@@ -127,7 +134,8 @@ def build_blocks(
     d = basis.shape[1]
     gradient, diagonal = np.zeros((len(tiles), d)), np.zeros((len(tiles), d, d))
     off = np.empty((len(pairs), d, d))
-    for part in parts_of(len(pairs)):
+
+    def in_part(part: slice) -> list[tuple[Rows, Array, Array]]:
         some = pairs if part == slice(0, len(pairs)) else pairs.only(part)
         moments = worth.moments(pairs, tiles, part)
         joint = joined(motion, some, tiles)
@@ -140,10 +148,14 @@ def build_blocks(
             scatter = (slope @ joint.transpose(0, 2, 1) @ np.linalg.inv(between).transpose(0, 2, 1)).reshape(-1, 4, 1)
             gi = gi - (bi[..., :2].reshape(-1, d, 4) @ scatter)[..., 0] / 2
             gj = gj - (bj[..., :2].reshape(-1, d, 4) @ scatter)[..., 0] / 2
-        for index, b, g, block in ((some.fixed, bi, gi, slice(0, 3)), (some.moving, bj, gj, slice(3, 6))):
-            np.add.at(gradient, index, g)
-            np.add.at(diagonal, index, _product(b, moments[:, block, block], b))
         off[part] = _product(bi, moments[:, :3, 3:], bj)
+        ends = ((some.fixed, bi, gi, slice(0, 3)), (some.moving, bj, gj, slice(3, 6)))
+        return [(index, g, _product(b, moments[:, block, block], b)) for index, b, g, block in ends]
+
+    for ends in threads.ordered(in_part, parts_of(len(pairs))):
+        for index, g, square in ends:
+            add_rows(gradient, index, g)
+            add_rows(diagonal, index, square)
     if model in {"similarity", "affine"}:
         linear = motion[:, :, :2]
         strain = (linear.transpose(0, 2, 1) @ linear - np.eye(2)) / 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from demis_ij.solvers.components import label_components, place_components
 from demis_ij.solvers.measurements import motions_to_world
 from demis_ij.solvers.residuals import Worth, squares_of
 from demis_ij.solvers.tables import Array, PairTable, Rows, TileTable
+from demis_ij.solvers.threads import ALONE, Threads
 from demis_ij.solvers.uncertainty import estimate_spread
 
 BELIEVED = 0.05  # final weight below which a pair no longer ties its tiles together
@@ -57,6 +58,8 @@ def conclude(
     strain_weight: float = 0.0,
     *,
     uncertainty: bool = True,
+    threads: Threads = ALONE,
+    step_done: Callable[[int, int], None] = lambda done, of: None,
 ) -> Solved:
     """Return the components of the believed pairs, each in its place, with residuals and uncertainty.
 
@@ -74,14 +77,18 @@ def conclude(
         How stiff the tiles are (`demis_ij.solvers.normal_equations.build_blocks`).
     uncertainty : bool
         Whether the spread is computed.
+    threads : Threads
+        Who works.
+    step_done : callable
+        Told (samples done, samples in all) of the spread.
     """
     believed = worth.weight > BELIEVED
     component = label_components(len(tiles), pairs.fixed[believed], pairs.moving[believed])
     placed = place_components(motion, tiles, component, turn=model != "translation")
-    residual = np.sqrt(squares_of(placed, pairs, tiles) / pairs.count) * tiles.unit_px
+    residual = np.sqrt(squares_of(placed, pairs, tiles, threads) / pairs.count) * tiles.unit_px
     tile_sigma, seam_sigma = np.zeros(0), np.zeros(0)
     if uncertainty:
-        spread = estimate_spread(tiles, pairs, placed, worth, model, strain_weight, component)
+        spread = estimate_spread(tiles, pairs, placed, worth, model, strain_weight, component, threads, step_done)
         tile_sigma = spread.tile * tiles.unit_px
         seam_sigma = pairs.in_callers_order(spread.seam * tiles.unit_px)
     back = pairs.in_callers_order

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demis_ij.solvers.tables import Array, PairTable, TileTable
+from demis_ij.solvers.tables import Array, PairTable, Rows, TileTable
+from demis_ij.solvers.threads import ALONE, Threads
 
 PAIRS_AT_ONCE = 16_384  # the matrices of so many pairs stay in the processor's cache
 
@@ -22,19 +23,22 @@ class Worth:
         Robust weights in [0, 1].
     precision : ndarray of shape (m,)
         What a pair's sum of squares is multiplied by: its weight over the variance of a match.
-    stage : float
-        What a match of the stage's (`stage_moments`) is multiplied by; 0 where the stage has no say.
+    stage : ndarray of shape (2,)
+        What a match of the stage's (`stage_moments`) is multiplied by, for each class of pairs; 0 where the stage has
+        no say.
     """
 
     weight: Array
     precision: Array
-    stage: float
+    stage: Array
 
     def moments(self, pairs: PairTable, tiles: TileTable, part: slice) -> Array:
         """Return (k, 6, 6) moments of some pairs times what they are worth, the stage's opinion included."""
         some = pairs if part == slice(0, len(pairs)) else pairs.only(part)
         out = self.precision[part, None, None] * some.moments
-        return np.asarray(out + self.stage * stage_moments(some, tiles)) if self.stage else out
+        if not self.stage.any():
+            return np.asarray(out)
+        return np.asarray(out + self.stage[some.kind][:, None, None] * stage_moments(some, tiles))
 
 
 def parts_of(count: int) -> Iterator[slice]:
@@ -46,22 +50,36 @@ def parts_of(count: int) -> Iterator[slice]:
         yield slice(start, min(count, start + PAIRS_AT_ONCE))
 
 
-def squares_of(motion: Array, pairs: PairTable, tiles: TileTable) -> Array:
+def squares_of(motion: Array, pairs: PairTable, tiles: TileTable, threads: Threads = ALONE) -> Array:
     """Return (m,) sums of squared residuals of the pairs at some motions, units squared."""
-    out = np.empty(len(pairs))
-    for part in parts_of(len(pairs)):
+
+    def in_part(part: slice) -> Array:
         some = pairs if part == slice(0, len(pairs)) else pairs.only(part)
-        out[part] = squares(joined(motion, some, tiles), some.moments)
-    return out
+        return squares(joined(motion, some, tiles), some.moments)
+
+    return np.concatenate(list(threads.ordered(in_part, parts_of(len(pairs)))))
 
 
-def weighted_squares(motion: Array, pairs: PairTable, tiles: TileTable, worth: Worth) -> float:
+def weighted_squares(
+    motion: Array, pairs: PairTable, tiles: TileTable, worth: Worth, threads: Threads = ALONE
+) -> float:
     """Return the sum over all pairs of squared residuals times what they are worth."""
-    total = 0.0
-    for part in parts_of(len(pairs)):
+
+    def in_part(part: slice) -> float:
         some = pairs if part == slice(0, len(pairs)) else pairs.only(part)
-        total += float(squares(joined(motion, some, tiles), worth.moments(pairs, tiles, part)).sum())
-    return total
+        return float(squares(joined(motion, some, tiles), worth.moments(pairs, tiles, part)).sum())
+
+    return sum(threads.ordered(in_part, parts_of(len(pairs))))
+
+
+def add_rows(total: Array, index: Rows, values: Array) -> None:
+    """Add (k, ...) values to the rows ``index`` of ``total``, in place; a row may occur many times."""
+    if len(index) == 0:
+        return
+    order = np.argsort(index, kind="stable")
+    index = index[order]
+    first = np.flatnonzero(np.concatenate([[True], index[1:] != index[:-1]]))
+    total[index[first]] += np.add.reduceat(values[order], first, axis=0)
 
 
 def stage_moments(pairs: PairTable, tiles: TileTable) -> Array:

@@ -67,8 +67,8 @@ class SlamSolver:
             if len(pair_rows) and not tiles.locked[tile_rows].all():
                 poses[tile_rows] = self._solve(tile_rows, pair_rows, poses, tiles, pairs, edges)
         own = own_squares(pairs, tiles, self.model)
-        noise = learn_noise(pairs, own, 3 if self.model == "rigid" else 2, tiles.unit_px)
-        worth = Worth(np.ones(len(pairs)), 1 / noise, 0.0)
+        noise = learn_noise(pairs.count, own, 3 if self.model == "rigid" else 2, tiles.unit_px)
+        worth = Worth(np.ones(len(pairs)), 1 / noise, np.zeros(2))
         solved = conclude(tiles, pairs, motions_from_poses(poses, tiles), worth, self.model)
         return to_solution(layout, matches, tiles, pairs, solved)
 

@@ -151,8 +151,8 @@ def _check_columns(tiles: int, fixed: Rows, moving: Rows, sums: Array) -> None:
             raise InputError(msg)
 
     refuse(np.logical_or(np.minimum(fixed, moving) < 0, np.maximum(fixed, moving) >= tiles), f"there are {tiles} tiles")
-    refuse(fixed == moving, "a tile cannot be paired with itself")
-    refuse(~np.isfinite(sums).all(axis=1), "its points must be finite")
+    refuse(fixed - moving == 0, "a tile cannot be paired with itself")
+    refuse(~np.isfinite(sums.sum(axis=1)), "its points must be finite")
     refuse(sums[:, 0] < 1, "at least one match is needed")
     key = np.minimum(fixed, moving) * tiles + np.maximum(fixed, moving)
     order = np.argsort(key, kind="stable")

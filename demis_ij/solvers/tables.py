@@ -73,6 +73,17 @@ class TileTable:
     def __len__(self) -> int:
         return len(self.centre)
 
+    @property
+    def complex_centre(self) -> Complex:
+        """Centres as complex numbers X + iY, (n,)."""
+        return np.asarray(self.centre[:, 0] + 1j * self.centre[:, 1], np.complex128)
+
+    @property
+    def apart(self) -> Array:
+        """(n, 3) places for searches of neighbours: tiles of different sections are far from each other."""
+        far = 1e3 * float(np.ptp(self.centre, axis=0).max(initial=0) + self.half.max(initial=1))
+        return np.concatenate([self.centre, far * self.section[:, None]], axis=1)
+
     def where(self, rows: Rows) -> TileTable:
         """Return some of the tiles."""
         return TileTable(self.centre[rows], self.half[rows], self.locked[rows], self.unit_px, self.section[rows])

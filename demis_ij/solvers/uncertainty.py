@@ -1,28 +1,32 @@
 """How far a solution is to be trusted: the spread of every tile and every seam, from the normal matrix.
 
 The covariance of the unknowns is the inverse N^-1 of the normal matrix, less what the matches cannot know: the shift
-and turn of a component as a whole. Small components are inverted exactly. Large ones are sampled: with g = J^T e, e
+and turn of a component as a whole. Small layouts are inverted exactly. Large ones are sampled: with g = J^T e, e
 white noise, N^-1 g has covariance N^-1, so `SAMPLES` solves give every standard deviation to one part in
-``sqrt(4 SAMPLES)``, at a cost that does not depend on which entries of the inverse are wanted.
+``sqrt(4 SAMPLES)``, at a cost that does not depend on which entries of the inverse are wanted and grows with the number
+of tiles. The solves share a factor, or a multilevel preconditioner and the passes over the matrix.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse.linalg import SuperLU
 
+from demis_ij.geometry import DEGREES_OF_FREEDOM
 from demis_ij.solvers.components import label_components
-from demis_ij.solvers.direct import factorise
-from demis_ij.solvers.normal_equations import Pattern, as_free, build_equations, make_pattern
-from demis_ij.solvers.residuals import Worth
+from demis_ij.solvers.linear_steps import linear_steps
+from demis_ij.solvers.normal_equations import Pattern, as_free, build_blocks, fill_pattern, make_pattern
+from demis_ij.solvers.residuals import Worth, add_rows, parts_of
 from demis_ij.solvers.tables import Array, P, PairTable, Q, Rows, TileTable
 from demis_ij.solvers.tangents import common_motions, tangents
+from demis_ij.solvers.threads import ALONE, Threads
 
 EXACT_UNKNOWNS = 900
 SAMPLES = 32  # standard deviations to 9 %
-BATCH = 16
+BATCH, LARGE_BATCH = 16, 8  # samples that are solved for together; the second from `LARGE` tiles on, for its memory
+LARGE = 200_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +44,6 @@ class Spread:
     tile: Array
     seam: Array
 
-    @classmethod
-    def unknown(cls) -> Spread:
-        """Return nothing."""
-        return cls(np.zeros(0), np.zeros(0))
-
 
 def estimate_spread(
     tiles: TileTable,
@@ -54,6 +53,8 @@ def estimate_spread(
     model: str,
     strain_weight: float,
     component: Rows,
+    threads: Threads = ALONE,
+    step_done: Callable[[int, int], None] = lambda done, of: None,
 ) -> Spread:
     """Return the spread of tiles and seams at a solution.
 
@@ -67,6 +68,10 @@ def estimate_spread(
         As they were solved.
     component : ndarray of shape (n,)
         Component each tile is judged in.
+    threads : Threads
+        Who works.
+    step_done : callable
+        Told (samples done, samples in all).
     """
     used = np.zeros(len(tiles), bool)
     used[pairs.fixed] = used[pairs.moving] = True
@@ -78,22 +83,31 @@ def estimate_spread(
     if tiles.locked.all():
         tile[rows] = 0
         return Spread(tile, np.zeros(len(pairs)))
-    pattern = make_pattern(tiles, pairs, tangents(motion[:1], model).shape[1])
-    equations = build_equations(pattern, pairs, tiles, motion, worth, model, strain_weight)
-    if equations.matrix.shape[0] <= EXACT_UNKNOWNS:
-        free = _free_motions(tiles, pairs, motion, model, pattern)
-        steps, samples = exact_steps(pattern, equations.matrix.toarray(), free), 1
+    blocks = build_blocks(pairs, tiles, motion, worth, model, strain_weight, threads)
+    free = int((~tiles.locked).sum()) * DEGREES_OF_FREEDOM[model]
+    tile_squares, seam_squares, samples = np.zeros(len(tiles)), np.zeros(len(pairs)), 1
+    if free <= EXACT_UNKNOWNS:
+        pattern = make_pattern(tiles, pairs, DEGREES_OF_FREEDOM[model])
+        matrix = fill_pattern(pattern, blocks.diagonal, blocks.off[pattern.both]).toarray()
+        drawn = iter([exact_steps(pattern, matrix, _free_motions(tiles, pairs, motion, model, pattern))])
     else:
-        factor = factorise(equations.matrix)
-        moments = worth.moments(pairs, tiles, slice(0, len(pairs)))
-        steps, samples = draw_steps(pattern, pairs, motion, moments, model, strain_weight, factor, seed=0), SAMPLES
-    order = np.argsort(component, kind="stable")
-    for part in np.split(order, np.cumsum(np.bincount(component))[:-1]):
-        if len(part) > 1 and not tiles.locked[part].any():
-            steps = without_common(steps, motion, tiles, part, model)
+        samples, batch = SAMPLES, BATCH if len(tiles) < LARGE else LARGE_BATCH
+        inverse = linear_steps(tiles, pairs, model, threads).inverse(blocks, motion)
+        del blocks
+        drawn = (
+            inverse(draw_pushes(tiles, pairs, motion, worth, model, strain_weight, (start, batch), threads))
+            for start in range(0, samples, batch)
+        )
+    done = 0
+    for steps in drawn:
+        steps = without_common(steps, motion, tiles, component, model)
+        tile_squares += (steps[:, -2:] ** 2).sum((1, 2)) / (2 * samples)
+        seam_squares += seam_square(steps, motion, pairs, model, threads) / (2 * samples)
+        done += steps.shape[2] if samples > 1 else 1
+        step_done(done, samples)
     alone = np.bincount(component)[component] == 1
-    tile[rows] = np.where(alone, np.inf, tile_spread(steps, samples))
-    return Spread(tile, seam_spread(steps, motion, tiles, pairs, model, samples))
+    tile[rows] = np.where(alone, np.inf, np.sqrt(tile_squares))
+    return Spread(tile, np.sqrt(seam_squares))
 
 
 def _free_motions(tiles: TileTable, pairs: PairTable, motion: Array, model: str, pattern: Pattern) -> Array:
@@ -110,40 +124,51 @@ def _free_motions(tiles: TileTable, pairs: PairTable, motion: Array, model: str,
     return np.concatenate(columns, axis=2).reshape(pattern.unknowns * pattern.size, -1)
 
 
-def draw_steps(
-    pattern: Pattern,
+def draw_pushes(
+    tiles: TileTable,
     pairs: PairTable,
     motion: Array,
-    moments: Array,
+    worth: Worth,
     model: str,
     strain_weight: float,
-    factor: SuperLU,
-    seed: int,
+    which: tuple[int, int],
+    threads: Threads,
 ) -> Array:
-    """Return (n, d, SAMPLES) draws of what noise (of matches, of tile shapes) does to the unknowns."""
-    rng = np.random.default_rng(seed)
+    """Return (n, d, k) draws of how noise (of matches, of tile shapes) pushes the unknowns: covariance N.
+
+    Parameters
+    ----------
+    tiles, pairs, motion, worth, model, strain_weight
+        The solved layout.
+    which : tuple of int
+        Number of the first draw, and how many: the same numbers give the same draws.
+    threads : Threads
+        Who works.
+    """
     basis = tangents(motion, model)
     n, d = basis.shape[:2]
-    scale = np.trace(moments, axis1=1, axis2=2)[:, None, None]
-    values, vectors = np.linalg.eigh(moments / scale)
-    root = vectors * np.sqrt(np.maximum(values, 0) * scale[:, :, 0])[:, None, :]
-    out = np.zeros((n, d, SAMPLES))
-    inside = pattern.free >= 0
-    for start in range(0, SAMPLES, BATCH):
-        noise = rng.standard_normal((len(pairs), 2, 6, BATCH))
-        pull = root[:, None] @ noise
-        push = np.zeros((n, d, BATCH))
-        for tile, part in ((pairs.fixed, slice(0, 3)), (pairs.moving, slice(3, 6))):
-            flat = pull[:, :, part].reshape(len(pairs), 6, BATCH)
-            np.add.at(push, tile, basis[tile].reshape(len(pairs), d, 6) @ flat)
-        if d > 3:  # similarity, affine: the stiffness is a measurement, too
-            own = basis[..., :2]
-            change = motion[:, None, :, :2].transpose(0, 1, 3, 2) @ own
-            change = ((change + change.transpose(0, 1, 3, 2)) / 2).reshape(n, d, 4)
-            push += np.sqrt(strain_weight) * (change @ rng.standard_normal((n, 4, BATCH)))
-        steps = factor.solve(as_free(push, pattern.free).reshape(-1, BATCH))
-        out[inside, :, start : start + BATCH] = steps.reshape(-1, d, BATCH)[pattern.free[inside]]
-    return out
+    start, many = which
+
+    def in_part(part: slice) -> list[tuple[Rows, Array]]:
+        rng = np.random.default_rng([start, part.start])
+        some = pairs if part == slice(0, len(pairs)) else pairs.only(part)
+        moments = worth.moments(pairs, tiles, part)
+        slack = 1e-12 * np.trace(moments, axis1=1, axis2=2)[:, None, None] + 1e-300
+        root = np.linalg.cholesky(moments + slack * np.eye(6))
+        pull = root[:, None] @ rng.standard_normal((len(some), 2, 6, many))
+        ends = ((some.fixed, slice(0, 3)), (some.moving, slice(3, 6)))
+        return [(tile, basis[tile].reshape(-1, d, 6) @ pull[:, :, side].reshape(-1, 6, many)) for tile, side in ends]
+
+    push = np.zeros((n, d, many))
+    for ends in threads.ordered(in_part, parts_of(len(pairs))):
+        for tile, values in ends:
+            add_rows(push, tile, values)
+    if d > 3:  # similarity, affine: the stiffness is a measurement, too
+        rng = np.random.default_rng([start, len(pairs), 1])
+        change = motion[:, None, :, :2].transpose(0, 1, 3, 2) @ basis[..., :2]
+        change = ((change + change.transpose(0, 1, 3, 2)) / 2).reshape(n, d, 4)
+        push += np.sqrt(strain_weight) * (change @ rng.standard_normal((n, 4, many)))
+    return push
 
 
 def exact_steps(pattern: Pattern, matrix: Array, free_motions: Array) -> Array:
@@ -170,42 +195,48 @@ def exact_steps(pattern: Pattern, matrix: Array, free_motions: Array) -> Array:
     return out
 
 
-def without_common(steps: Array, motion: Array, tiles: TileTable, rows: Rows, model: str) -> Array:
-    """Return the steps (n, d, s) of some tiles less their common shift and turn (least squares on the tiles' corners).
+def without_common(steps: Array, motion: Array, tiles: TileTable, component: Rows, model: str) -> Array:
+    """Return the steps (n, d, s) less the shift and turn common to each component (least squares on tiles' corners).
 
-    The rest of the tiles are returned as they are.
+    Components that hold a locked tile, and tiles alone, are returned as they are.
     """
-    part = motion[rows]
-    centre = tiles.centre[rows]
-    here = tiles.where(rows)
-    common = common_motions(part, here, model, (centre + part[:, :, 2]).mean(0))
+    size = np.bincount(component)
+    loose = size > 1
+    loose[component[tiles.locked]] = False
+    rows = np.flatnonzero(loose[component])
+    if len(rows) == 0:
+        return steps
+    number = np.cumsum(loose)[component[rows]] - 1
+    part, here = motion[rows], tiles.where(rows)
+    place = here.centre + part[:, :, 2]
+    middle = np.zeros((int(loose.sum()), 2))
+    add_rows(middle, number, place)
+    common = common_motions(part, here, model, (middle / size[loose][:, None])[number])
     basis = tangents(part, model)
     # metric: mean square of the corners' displacement
     corner = np.einsum("ndxy,nexy->nde", basis[..., :2], basis[..., :2]) * (here.half**2)[:, None, None] / 2
     shift = np.einsum("ndx,nex->nde", basis[..., 2], basis[..., 2])
-    weighted = (corner + shift) @ common
-    gram = np.einsum("ndk,ndl->kl", common, weighted)
-    amount = np.linalg.pinv(gram, hermitian=True) @ np.einsum("ndk,nds->ks", weighted, steps[rows])
+    weighted = ((corner + shift) @ common).transpose(0, 2, 1)
+    gram = np.zeros((len(middle), common.shape[2], common.shape[2]))
+    add_rows(gram, number, weighted @ common)
+    share = np.zeros((len(middle), common.shape[2], steps.shape[2]))
+    add_rows(share, number, weighted @ steps[rows])
+    amount = np.linalg.pinv(gram, hermitian=True) @ share
     out = steps.copy()
-    out[rows] -= common @ amount
+    out[rows] -= common @ amount[number]
     return out
 
 
-def tile_spread(steps: Array, samples: int) -> Array:
-    """Return (n,) standard deviations of the tiles' centres along an axis, units; 1 sample when exact."""
-    return np.asarray(np.sqrt((steps[:, -2:] ** 2).sum((1, 2)) / (2 * samples)))
-
-
-def seam_spread(steps: Array, motion: Array, tiles: TileTable, pairs: PairTable, model: str, samples: int) -> Array:
-    """Return (m,) standard deviations, along an axis, of one tile against the other at the middle of the matches."""
+def seam_square(steps: Array, motion: Array, pairs: PairTable, model: str, threads: Threads) -> Array:
+    """Return (m,) summed squares of the steps of one tile against the other at the middle of the matches."""
     basis = tangents(motion, model)
-    out, n = np.empty(len(pairs)), pairs.count[:, None]
-    one = np.ones((len(pairs), 1))
-    at = np.concatenate([pairs.sums[:, P] / n, one, -pairs.sums[:, Q] / n, -one], axis=1)
-    for start in range(0, len(pairs), 4096):
-        part = slice(start, start + 4096)
-        i, j = pairs.fixed[part], pairs.moving[part]
-        left = (basis[i] @ at[part, None, :3, None])[..., 0].transpose(0, 2, 1) @ steps[i]
-        right = (basis[j] @ at[part, None, 3:, None])[..., 0].transpose(0, 2, 1) @ steps[j]
-        out[part] = np.sqrt(((left + right) ** 2).sum((1, 2)) / (2 * samples))
-    return out
+
+    def in_part(part: slice) -> Array:
+        sums, i, j = pairs.sums[part], pairs.fixed[part], pairs.moving[part]
+        n, one = sums[:, :1], np.ones((len(sums), 1))
+        at = np.concatenate([sums[:, P] / n, one, -sums[:, Q] / n, -one], axis=1)[:, None, :, None]
+        left = (basis[i] @ at[:, :, :3])[..., 0].transpose(0, 2, 1) @ steps[i]
+        right = (basis[j] @ at[:, :, 3:])[..., 0].transpose(0, 2, 1) @ steps[j]
+        return np.asarray(((left + right) ** 2).sum((1, 2)))
+
+    return np.concatenate(list(threads.ordered(in_part, parts_of(len(pairs)))))

@@ -1,0 +1,101 @@
+"""Work on several cores within this process: numpy and scipy let go of the interpreter while they compute.
+
+What comes out never depends on the number of threads: results are put together in the order of the parts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+SMALLEST_STRIPE = 50_000  # rows of a matrix below which handing out costs more than it saves
+
+
+class Threads:
+    """Some threads; with one, everything is done in the caller's.
+
+    Parameters
+    ----------
+    workers : int
+        How many; 0 for one a core that this process may use.
+    """
+
+    def __init__(self, workers: int = 1) -> None:
+        self.workers = workers or usable_cores()
+        self._pool = ThreadPoolExecutor(self.workers) if self.workers > 1 else None
+
+    def __enter__(self) -> Threads:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def ordered(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """Return the results in the order of the items, a few ahead of the caller."""
+        if self._pool is None:
+            yield from map(function, items)
+            return
+        waiting: deque[Future[R]] = deque()
+        for item in items:
+            waiting.append(self._pool.submit(function, item))
+            if len(waiting) > 2 * self.workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Striped:
+    """A sparse matrix whose products are made in stripes of rows, one a thread.
+
+    Parameters
+    ----------
+    matrix : csr_matrix
+        The matrix; its stripes share its memory.
+    threads : Threads
+        Who multiplies.
+    """
+
+    def __init__(self, matrix: csr_matrix, threads: Threads) -> None:
+        self.shape: tuple[int, int] = matrix.shape
+        self.dtype = matrix.dtype
+        self._threads = threads
+        stripes = max(1, min(threads.workers, matrix.shape[0] // SMALLEST_STRIPE))
+        cuts = np.linspace(0, matrix.shape[0], stripes + 1).astype(int)
+        self._stripes = [
+            csr_matrix(
+                (
+                    matrix.data[matrix.indptr[a] : matrix.indptr[b]],
+                    matrix.indices[matrix.indptr[a] : matrix.indptr[b]],
+                    matrix.indptr[a : b + 1] - matrix.indptr[a],
+                ),
+                shape=(b - a, matrix.shape[1]),
+            )
+            for a, b in pairwise(cuts)
+        ]
+
+    def __matmul__(self, values: NDArray[Any]) -> NDArray[Any]:
+        if len(self._stripes) == 1:
+            return np.asarray(self._stripes[0] @ values)
+        return np.concatenate(list(self._threads.ordered(lambda stripe: stripe @ values, self._stripes)))
+
+
+ALONE = Threads(1)
+"""No thread but the caller's."""
