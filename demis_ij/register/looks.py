@@ -17,7 +17,8 @@ from demis_ij.records import Affine
 
 LEVELS = (8, 4, 2)
 """Reductions of the size looked at; the first is searched, all are fitted, the last tells the result."""
-SIGMA_PX = {8: 1.2, 4: 1.5, 2: 1.5}
+SIGMA_PX = {4: 1.5, 2: 1.5}
+_POOLED_OF, _POOLED_SIGMA_PX, _POOLED_WINDOW_PX = 2, 1.5, 16.0  # what is searched is the structure at that reduction
 LEAST_PX = 32
 """Sides shorter than this cannot be registered."""
 _LARGEST_FACTOR = 2  # the moving image is looked at with at most this many times the fixed image's longer side
@@ -46,8 +47,10 @@ class Look:
 
     @cached_property
     def levels(self) -> dict[int, Structure]:
-        """Structure at each of `LEVELS`."""
-        return {level: structure_of(*self.reduced(level), SIGMA_PX[level]) for level in reversed(LEVELS)}
+        """Structure at each of `LEVELS`; at the first it is that of a finer one, pooled."""
+        fine = structure_of(*self.reduced(_POOLED_OF), _POOLED_SIGMA_PX, _POOLED_WINDOW_PX)
+        seen = {level: structure_of(*self.reduced(level), sigma) for level, sigma in SIGMA_PX.items()}
+        return {LEVELS[0]: pooled(fine, LEVELS[0] // _POOLED_OF), **seen}
 
     def reduced(self, level: int) -> tuple[Float, Mask]:
         """Return image and mask, each side ``level`` (a power of two) times shorter; made once."""
@@ -185,3 +188,17 @@ def halved(image: Float, mask: Mask) -> tuple[Float, Mask]:
     share = cv2.resize(known, size, interpolation=cv2.INTER_AREA)
     mean = cv2.resize(grey * known, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-3)
     return np.where(share >= 0.5, mean, 0).astype(np.float32), np.asarray(share >= 0.5)
+
+
+def pooled(fine: Structure, times: int) -> Structure:
+    """Return structure at a size ``times`` (a power of two) smaller: each pixel the mean of what is known of its own.
+
+    Edges that are too close together to be edges there still tell how many there are, and which way they run.
+    """
+    planes, known = fine.planes, fine.known
+    while times > 1:
+        halves = [halved(plane, known) for plane in planes]
+        planes, known = np.stack([plane for plane, _ in halves]), halves[0][1]
+        times //= 2
+    level = np.where(known, planes[0] - (planes[0][known].mean() if known.any() else 0), 0)
+    return Structure(np.stack([level, *planes[1:]]).astype(np.float32), known)

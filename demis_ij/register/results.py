@@ -10,8 +10,8 @@ import numpy as np
 
 from demis_ij.records import Affine
 
-NEEDED = 7.5
-"""Standard deviations that a place stands out by when it is believed; strangers were seen to reach 6.5."""
+NEEDED = 8.5
+"""Standard deviations that a place stands out by when it is believed; strangers were seen to reach 7.0."""
 
 
 @dataclass(frozen=True)
