@@ -31,6 +31,7 @@ from demis_ij.cli import (
     training,
     training_style,
     training_two_headed,
+    watching,
 )
 from demis_ij.errors import DemisError, InputError, WeightsError
 
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 stitching.add_to(app)
 seams.add_to(app)
+watching.add_to(app)
 layouts.add_to(app)
 aligning.add_to(app)
 registering.add_to(app)

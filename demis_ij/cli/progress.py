@@ -98,7 +98,11 @@ class Bars:
     def say(self, line: str) -> None:
         """Print a line above the bars."""
         if self._live or self._plain:
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self.say_always(line)
+
+    def say_always(self, line: str) -> None:
+        """Print a line above the bars, or where they would be if they were shown."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class _PaceColumn(ProgressColumn):

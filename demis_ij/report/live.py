@@ -189,7 +189,7 @@ def live_picture(plan: LivePlan, side: int = SIDE) -> NDArray[np.uint8]:
 
 
 def _draw_seams(picture: NDArray[np.uint8], plan: LivePlan, middles: NDArray[np.float64], size: float) -> None:
-    """Draw the middle third of the way from tile to tile, the worst over the others; of tiny tiles only the bad ones."""
+    """Draw the middle of the way from tile to tile, the worst over the others; of tiny tiles only the bad ones."""
     width = max(3, round(size / 9))
     colours = [_rgb(colour) for colour in SEAM_COLOURS]
     order = np.argsort(np.where(plan.seams == FAILED_SEAM, -1, plan.seams), kind="stable")

@@ -1,0 +1,440 @@
+"""A microscope that is still writing: its tiles are matched as they come, and bad seams are named within seconds.
+
+What is found is kept in a run folder as ``stitch`` keeps it, under the same names and settings: when all tiles are
+there, ``stitch`` finishes the run and matches nothing again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demis_ij.display.pace import Pace
+from demis_ij.errors import InputError
+from demis_ij.formats.grid import IMAGE_SUFFIXES
+from demis_ij.images import TileStore
+from demis_ij.jobs.plans import StitchJob, check_parts
+from demis_ij.jobs.watch_files import Folders, Stamp, look_at
+from demis_ij.jobs.watch_plan import GridPlan, TilePlan
+from demis_ij.jobs.watch_run import WatchedRun
+from demis_ij.jobs.watch_section import SeamNow, WatchedSection
+from demis_ij.records import Layout
+from demis_ij.report.live import LiveFacts, LivePlan, live_page
+from demis_ij.runs import write_text
+from demis_ij.stitch import match_first, with_axes
+
+EVERY_S = 0.2
+"""Between two looks at the folder while there is nothing to do."""
+AT_ONCE = 8
+"""Pairs matched between two looks."""
+SOLVE_EVERY_S, PAGE_EVERY_S = 5.0, 3.0
+SHARE = 10
+"""Solving, drawing the page and saving take at most this part of the time: one in so many."""
+STRANGE_S = 10.0
+"""For so long images may lie in the folder of which none fits the pattern."""
+UNKNOWN_SHAPE = (1000, 1000)
+PAGE = "live.html"
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened.
+
+    Attributes
+    ----------
+    kind : str
+        note, tile, seam, solve or end.
+    said : str
+        One line; empty when people need not be told.
+    facts : mapping
+        The same for programs, as JSON types.
+    is_bad : bool
+        Whether somebody should look.
+    """
+
+    kind: str
+    said: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    is_bad: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchJob:
+    """What to watch for, and for how long.
+
+    Attributes
+    ----------
+    job : StitchJob
+        How tiles are matched: the run's settings.
+    worse_than : float
+        A seam whose error is larger is named, px.
+    once : bool
+        Whether to end when all that is there is done.
+    idle_s : float or None
+        Whether to end when nothing has come for so long.
+    """
+
+    job: StitchJob
+    worse_than: float = 2.0
+    once: bool = False
+    idle_s: float | None = None
+
+
+class Watch:
+    """Tiles taken as they come, until somebody stops.
+
+    `loop` yields what happens and ends by itself when all tiles are there and matched; `ending`, to be called in any
+    case, writes what is known.
+
+    Parameters
+    ----------
+    plan : TilePlan
+        Which tiles are expected.
+    folder, out : Path
+        Where tiles arrive, and the run folder.
+    how : WatchJob
+    wait, clock : callable
+        Wait for so many seconds; seconds on a clock.
+
+    Raises
+    ------
+    InputError
+        When the folder is not there, the run folder holds another run, or a matcher cannot be had.
+    """
+
+    def __init__(
+        self,
+        plan: TilePlan,
+        folder: Path,
+        out: Path,
+        how: WatchJob,
+        *,
+        wait: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not folder.is_dir():
+            msg = f"{folder}: there is no such folder to watch"
+            raise InputError(msg)
+        check_parts(how.job.config)
+        self.plan, self.folder, self.how = plan, folder, how
+        self.run = WatchedRun(out, how.job)
+        self._wait, self._clock = wait, clock
+        self._files = Folders(plan.folders)
+        self._store = TileStore(clip=how.job.config.clahe_clip)
+        self._shape: tuple[int, int] | None = None
+        self._said_of: dict[Path, Stamp] = {}
+        self._lines: list[str] = []
+        self._began = self._came = clock()
+        self._next = {"solve": self._began + SOLVE_EVERY_S, "page": self._began}
+        self._changed = False
+        self._open()
+
+    def _open(self) -> None:
+        """Make the sections anew from the plan."""
+        tiles = self.plan.tiles(self._shape or UNKNOWN_SHAPE)
+        self.sections: dict[str, WatchedSection] = {}
+        self._section_of: dict[int, WatchedSection] = {}
+        axes = self.how.job.stage_axes
+        for name in self.plan.sections:
+            chosen = {slot: tile for slot, tile in enumerate(tiles) if tile.section == name}
+            if axes:
+                turned = with_axes(Layout(tuple(chosen.values()), name), axes)
+                chosen = dict(zip(chosen, turned.tiles, strict=True))
+            section = self.sections[name] = WatchedSection(name, chosen, self.how.job.config)
+            self._section_of |= dict.fromkeys(chosen, section)
+        self._stamps: dict[int, Stamp] = {}
+        self._paces = {"tiles": Pace(self._clock(), 0, len(tiles)), "seams": Pace(self._clock(), 0, self._all_seams())}
+
+    # --- the loop ---------------------------------------------------------------------------------------------------
+
+    def loop(self) -> Iterator[Event]:
+        """Yield what happens until all is there and matched, nothing has come for long, or all is done (once)."""
+        count = sum(map(len, self.sections.values()))
+        yield self._event(
+            "note", f"watching {self.folder} for {count} tiles and {self._all_seams()} seams; "
+            f"the page is {self.run.path / PAGE}; Ctrl-C ends it"
+        )  # fmt: skip
+        while True:
+            growing = yield from self._look()
+            worked = yield from self._match()
+            yield from self._solve_if_due()
+            self._page_if_due()
+            if not worked and not growing and self._is_done():
+                return
+            if not worked:
+                self._wait(EVERY_S)
+
+    def _is_done(self) -> bool:
+        sections = self.sections.values()
+        if all(len(s.ready) == len(s) for s in sections) or self.how.once:
+            return True
+        quiet = self._clock() - self._came
+        return self.how.idle_s is not None and quiet >= self.how.idle_s
+
+    def _look(self) -> Generator[Event, None, bool]:
+        """Take in the tiles that are whole; return whether others are still growing."""
+        found, said = self._files.listed()
+        for line in said:
+            yield self._event("note", line, is_bad=True)
+        if isinstance(self.plan, GridPlan) and self.plan.recount(list(found)):
+            yield from self._begin_anew()
+        growing = False
+        now = self._clock()
+        slots = {path: self._slot(path, stamp) for path, stamp in found.items()}
+        for path in sorted(found, key=lambda p: found[p][1]):  # as they were written
+            slot = slots[path]
+            if isinstance(slot, str):
+                yield self._event("note", slot, is_bad=True)
+            elif isinstance(slot, int) and self._stamps.get(slot) != found[path]:
+                if self._said_of.get(path) == found[path]:
+                    continue  # it could not be read, and has not changed since
+                if self._files.still(path, found[path], now):
+                    yield from self._arrived(slot, path, found[path])
+                else:
+                    growing = True
+        if not self._files.are_gone:
+            yield from self._vanished({slot for slot in slots.values() if isinstance(slot, int)})
+        self._refuse_strangers(list(found), slots)
+        return growing
+
+    def _slot(self, path: Path, stamp: Stamp) -> int | str | None:
+        slot = self.plan.slot(path)
+        if isinstance(slot, str):
+            if self._said_of.get(path) == stamp:
+                return None
+            self._said_of[path] = stamp
+        return slot
+
+    def _refuse_strangers(self, found: list[Path], slots: Mapping[Path, int | str | None]) -> None:
+        """Raise `InputError` when there are images, and none of them is a tile."""
+        images = sorted(p.name for p in found if p.suffix.lower() in IMAGE_SUFFIXES)
+        known = any(slot is not None for slot in slots.values()) or self._said_of
+        if not images or known or self._stamps:
+            return
+        if self.how.once or self._clock() - self._began >= STRANGE_S:
+            wanted = f"the pattern {self.plan.pattern!r}" if isinstance(self.plan, GridPlan) else "the layout"
+            msg = f"{self.folder}: none of {len(images)} image(s) fits {wanted}; the first is {images[0]!r}"
+            raise InputError(msg)
+
+    def _begin_anew(self) -> Iterator[Event]:
+        """Take all tiles in again where numbers turn out to count from elsewhere."""
+        if self._stamps:
+            yield self._event("note", "numbers count from elsewhere than it seemed: all tiles are placed anew")
+            if isinstance(self.plan, GridPlan) and self.plan.numbered:
+                for section in self.sections.values():
+                    self.run.forget(section.name, [seam.pair for seam in section.seams.values()])
+        self._said_of.clear()
+        self._open()
+
+    # --- tiles ------------------------------------------------------------------------------------------------------
+
+    def _arrived(self, slot: int, path: Path, stamp: Stamp) -> Iterator[Event]:
+        section = self._section_of[slot]
+        looked = look_at(replace(section.planned(slot), path=path), self._shape)
+        if looked.shape is None:
+            self._said_of[path] = stamp
+            section.spoil(slot, looked.problem)
+            said = f"tile {path.name} cannot be read yet: {looked.problem}; it is tried again when it changes"
+            yield self._tile(path, "problem", said, looked.problem)
+            return
+        self._said_of.pop(path, None)
+        self._came = self._clock()
+        if self._shape is None:
+            self._shape = looked.shape
+            if section.planned(slot).shape != looked.shape:
+                self._open()
+                section = self._section_of[slot]
+        tile = replace(section.planned(slot), path=path, shape=looked.shape)
+        if isinstance(self.plan, GridPlan):
+            tile = replace(tile, id=path.name)
+        was_there = slot in section.ready
+        gone = section.leave(slot)
+        before = self.run.stamp(section.name, tile.id)
+        if before is not None and before != stamp:
+            self._store = TileStore(clip=self.how.job.config.clahe_clip)
+            self.run.forget_tile(section.name, tile.id, gone)
+            yield self._tile(path, "replaced", f"tile {path.name} was written anew: its seams are matched again", "")
+        self.run.remember(section.name, tile.id, stamp)
+        self._stamps[slot] = stamp
+        section.arrive(slot, tile, self.plan.order(slot, path))
+        self._changed = True
+        if looked.problem:
+            yield self._tile(path, "odd", f"tile {path.name}: {looked.problem}", looked.problem)
+        elif not was_there:
+            yield self._tile(path, "there", "", "")
+
+    def _vanished(self, there: set[int]) -> Iterator[Event]:
+        for slot in [s for s in self._stamps if s not in there]:
+            section = self._section_of[slot]
+            path = section.ready[slot].path
+            del self._stamps[slot]
+            section.leave(slot)
+            section.spoil(slot, "it is gone")
+            self._changed = True
+            yield self._tile(path, "gone", f"tile {path.name} is gone: waiting for it", "it is gone")
+
+    def _tile(self, path: Path, state: str, said: str, problem: str) -> Event:
+        return self._event("tile", said, {"tile": path.name, "state": state, "problem": problem}, state != "there")
+
+    # --- seams ------------------------------------------------------------------------------------------------------
+
+    def _match(self) -> Generator[Event, None, bool]:
+        """Match the next seams; return whether there were any."""
+        for section in self.sections.values():
+            if not section.queue:
+                continue
+            layout, pairs = section.next_pairs(AT_ONCE)
+            memory = self.run.memory(section.name)
+            found = match_first(layout, pairs, self.how.job.config, store=self._store, memory=memory)
+            for seam in section.take(found):
+                yield self._matched(section, seam)
+            self._changed = True
+            return True
+        return False
+
+    def _matched(self, section: WatchedSection, seam: SeamNow) -> Event:
+        state = "failed" if seam.sums is None else "matched"
+        said = f"seam {seam.pair[0]} - {seam.pair[1]} failed: {seam.reason}" if seam.sums is None else ""
+        return self._event("seam", said, _seam_facts(section, seam, state), seam.sums is None)
+
+    def _solve_if_due(self, *, last: bool = False) -> Iterator[Event]:
+        began = self._clock()
+        if not self._changed or (began < self._next["solve"] and not last):
+            return
+        self._changed = False
+        for section in self.sections.values():
+            if section.solve():
+                yield from self._judged(section)
+        self.run.save(self.plan.document())
+        self._next["solve"] = self._clock() + max(SOLVE_EVERY_S, SHARE * (self._clock() - began))
+
+    def _judged(self, section: WatchedSection) -> Iterator[Event]:
+        """Yield the seams that turn out to be bad, each once."""
+        errors = []
+        for seam in section.seams.values():
+            if seam.sums is None:
+                continue
+            errors.append(seam.error_px)
+            bad = seam.error_px > self.how.worse_than or not seam.is_believed
+            if bad and not seam.is_told:
+                why = f"{seam.error_px:.1f} px after the solve"
+                why += "" if seam.is_believed else ", it contradicts its neighbours"
+                said = f"seam {seam.pair[0]} - {seam.pair[1]} is bad: {why}"
+                yield self._event("seam", said, _seam_facts(section, seam, "bad"), is_bad=True)
+            seam.is_told = bad
+        median, worst = float(np.median(errors)), float(np.max(errors))
+        facts = {"section": section.name, "seams": len(errors), "median_px": median, "max_px": worst}
+        yield self._event("solve", "", facts)
+
+    # --- the end, and what is shown ---------------------------------------------------------------------------------
+
+    def ending(self) -> Iterator[Event]:
+        """Write what is known, and yield what there is to say of it. Raises `InputError` when no tile ever came."""
+        if not self._stamps:
+            self.run.abandon()
+            msg = f"{self.folder}: no tile came"
+            raise InputError(msg)
+        self._changed = True
+        yield from self._solve_if_due(last=True)
+        self._write_page(is_over=True)
+        counts = self.counts()
+        yield self._event("end", self._now(), {**counts, "stitch": self.stitch_command()})
+
+    def counts(self) -> dict[str, int]:
+        """Return how many tiles and seams there are, by their state."""
+        sections = self.sections.values()
+        seams = [seam for s in sections for seam in s.seams.values()]
+        return {
+            "tiles": sum(map(len, sections)),
+            "there": sum(len(s.ready) for s in sections),
+            "problems": sum(len(s.problems) for s in sections),
+            "seams": self._all_seams(),
+            "matched": sum(seam.sums is not None for seam in seams),
+            "failed": sum(seam.sums is None for seam in seams),
+            "bad": sum(seam.is_told for seam in seams),
+        }
+
+    def stitch_command(self) -> list[str]:
+        """Return the words of the command that finishes this run."""
+        return ["demis-ij", "stitch", *self.plan.words(), "--out", str(self.run.path)]
+
+    def _all_seams(self) -> int:
+        return sum(len(s.expected) for s in self.sections.values())
+
+    def _now(self) -> str:
+        n = self.counts()
+        said = f"{n['there']} of {n['tiles']} tiles are there; {n['matched']} of {n['seams']} seams matched"
+        more = [f"{n[what]} {what}" for what in ("failed", "bad") if n[what]]
+        return "; ".join([said, *more])
+
+    def paces(self) -> dict[str, Pace]:
+        """Return how fast tiles come and seams are matched."""
+        n, now = self.counts(), self._clock()
+        for name, done, total in (("tiles", n["there"], n["tiles"]), ("seams", n["matched"] + n["failed"], n["seams"])):
+            self._paces[name].tell(now, done, total)
+        return self._paces
+
+    def _page_if_due(self) -> None:
+        if self._clock() >= self._next["page"]:
+            began = self._clock()
+            self._write_page()
+            self._next["page"] = self._clock() + max(PAGE_EVERY_S, SHARE * (self._clock() - began))
+
+    def _write_page(self, *, is_over: bool = False) -> None:
+        now = self._clock()
+        measured = [(seam.pair, seam.error_px) for s in self.sections.values() for seam in s.seams.values()]
+        worst = sorted((m for m in measured if np.isfinite(m[1])), key=lambda m: -m[1])[:10]
+        facts = LiveFacts(
+            title=f"Watching {self.folder.name}",
+            now=("Ended: " if is_over else "") + self._now(),
+            written=time.strftime("%Y-%m-%d %H:%M:%S"),
+            is_over=is_over,
+            stages=[(name, p.done, p.total, "" if is_over else p.said(now)) for name, p in self.paces().items()],
+            worst=[(*pair, error) for pair, error in worst],
+            lines=self._lines,
+        )
+        write_text(self.run.path / PAGE, live_page(_side_by_side([s.plan() for s in self.sections.values()]), facts))
+
+    def _event(self, kind: str, said: str = "", facts: Mapping[str, Any] | None = None, is_bad: bool = False) -> Event:
+        if said:
+            self._lines = [*self._lines[-99:], f"{time.strftime('%H:%M:%S')} {said}"]
+        return Event(kind, said, facts or {"said": said}, is_bad)
+
+
+def _seam_facts(section: WatchedSection, seam: SeamNow, state: str) -> dict[str, Any]:
+    return {
+        "section": section.name,
+        "fixed": seam.pair[0],
+        "moving": seam.pair[1],
+        "state": state,
+        "matcher": seam.matcher,
+        "residual_px": _number(seam.residual_px),
+        "error_px": _number(seam.error_px),
+        "reason": seam.reason,
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _side_by_side(plans: list[LivePlan]) -> LivePlan:
+    """Return several sections as one plan, each right of the one before."""
+    boxes, ends, right, count = [], [], 0.0, 0
+    for plan in plans:
+        low, high = plan.boxes[:, :2].min(0), plan.boxes[:, 2:].max(0)
+        shift = np.array([right - low[0], -low[1]])
+        boxes.append(plan.boxes + np.tile(shift, 2))
+        ends.append(plan.ends + count)
+        right, count = right + 1.1 * float(high[0] - low[0]), count + len(plan.boxes)
+    return LivePlan(
+        np.concatenate(boxes),
+        np.concatenate([p.tiles for p in plans]),
+        np.concatenate(ends),
+        np.concatenate([p.seams for p in plans]),
+    )
