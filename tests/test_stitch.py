@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from demis_ij import metrics, synth
-from demis_ij import stitch as story
 from demis_ij.config import StitchConfig
 from demis_ij.images import TileStore
 from demis_ij.records import Affine, Correspondences, Layout, PairMatch, Rejected
-from demis_ij.stitch import AUTO, AXES, Memory, find_axes, stitch, with_axes
+from demis_ij.stitch import AUTO, AXES, Memory, asking, find_axes, stitch, stitching, with_axes
 from demis_ij.synth import GridSpec
 
 SIFT = StitchConfig(matcher="sift")
@@ -36,7 +35,7 @@ def scene_of(monkeypatch, seed=3, **changes):
         "stage_error_frac": 0.0,
     } | changes  # fmt: skip
     scene = synth.make_scene(GridSpec(**spec), seed)
-    monkeypatch.setattr(story, "with_shapes", lambda layout: (layout, [], set()))
+    monkeypatch.setattr(stitching, "with_shapes", lambda layout: (layout, [], set()))
     return scene, SceneStore(scene)
 
 
@@ -95,13 +94,13 @@ class Silent:
 def test_auto_asks_the_next_matcher_only_about_what_failed_and_keeps_the_reasons(monkeypatch):
     scene, store = scene_of(monkeypatch)
     made = []
-    real = story.make_matcher
+    real = asking.make_matcher
 
     def make(name, config):
         made.append(name)
         return Silent() if name == "loftr" else real(name, config)
 
-    monkeypatch.setattr(story, "make_matcher", make)
+    monkeypatch.setattr(asking, "make_matcher", make)
     result = stitch(scene.layout, StitchConfig(matcher="auto"), store=store)
 
     assert made[:2] == ["loftr", "sift"]
@@ -114,7 +113,7 @@ def test_auto_asks_the_next_matcher_only_about_what_failed_and_keeps_the_reasons
 
 def test_when_nobody_sees_anything_every_tile_stays_at_the_stage_and_is_named(monkeypatch):
     scene, store = scene_of(monkeypatch)
-    monkeypatch.setattr(story, "make_matcher", lambda _name, _config: Silent())
+    monkeypatch.setattr(asking, "make_matcher", lambda _name, _config: Silent())
 
     result = stitch(scene.layout, StitchConfig(matcher="auto"), store=store)
 
@@ -176,7 +175,7 @@ def test_what_is_remembered_is_not_asked_again(monkeypatch):
     def never(_name, _config):
         raise AssertionError("a matcher was made although every pair is known")
 
-    monkeypatch.setattr(story, "make_matcher", never)
+    monkeypatch.setattr(asking, "make_matcher", never)
     again = stitch(scene.layout, SIFT, store=store, memory=memory)
 
     assert again.solution.layout == first.solution.layout
@@ -222,14 +221,14 @@ def test_right_axes_are_kept_without_trying_the_others(monkeypatch):
 def test_the_contrast_limit_of_the_config_reaches_the_images(monkeypatch, tmp_path):
     scene, _ = scene_of(monkeypatch)
     made = []
-    real = story.TileStore
+    real = stitching.TileStore
 
     def store(**options):
         made.append(options)
         return real(**options)
 
-    monkeypatch.setattr(story, "TileStore", store)
-    monkeypatch.setattr(story, "neighbours", lambda _layout: [])
+    monkeypatch.setattr(stitching, "TileStore", store)
+    monkeypatch.setattr(stitching, "neighbours", lambda _layout: [])
     stitch(scene.layout, replace(SIFT, clahe_clip=1.75))
 
     assert made == [{"clip": 1.75}]

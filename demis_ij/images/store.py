@@ -97,6 +97,11 @@ class TileStore:
         self._lock = threading.Lock()
         self._busy: dict[tuple[str, Path, int | None, Path | None], threading.Lock] = {}
 
+    @property
+    def max_bytes(self) -> int:
+        """What may be kept."""
+        return self._max_bytes
+
     def image(self, tile: Tile) -> Grey:
         """Return the tile's grey values, read-only. Raises `InputError`, the same each time, when it cannot be read."""
         return self._get("image", tile, lambda: self._read(tile))

@@ -136,7 +136,7 @@ def test_a_finished_run_changes_nothing_when_it_is_run_again(demis, scene, layou
 
     for name in ("mosaics.render", "stitching.write_report", "sections.find_axes", "stitching.check_parts"):
         monkeypatch.setattr(f"demis_ij.jobs.{name}", never)
-    monkeypatch.setattr("demis_ij.stitch.match_pairs", never)
+    monkeypatch.setattr("demis_ij.stitch.asking.match_pairs", never)
     second = demis(*words)
 
     assert (first.code, second.code) == (0, 0), second

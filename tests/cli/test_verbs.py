@@ -270,7 +270,7 @@ class TestReport:
         run = scene.parent / "run"
         assert demis("stitch", scene / "TileConfiguration.txt", "--out", run, *FAST).code == 0
         (run / "report.html").unlink()
-        monkeypatch.setattr("demis_ij.stitch.match_pairs", None)
+        monkeypatch.setattr("demis_ij.stitch.asking.match_pairs", None)
         said = demis("report", run)
         assert (said.code, said.err) == (0, "")
         assert (run / "report.html").stat().st_size > 10_000
