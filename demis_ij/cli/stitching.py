@@ -38,7 +38,8 @@ from demis_ij.config import (
 )
 from demis_ij.errors import InputError
 from demis_ij.formats import Document
-from demis_ij.geometry import MODELS
+from demis_ij.geometry import MODELS, Box
+from demis_ij.pools import open_pool
 from demis_ij.records import Layout
 from demis_ij.runs import read_solution
 
@@ -338,16 +339,27 @@ def render(
         str | None,
         typer.Option("--replace", help="OLD=NEW in the tiles' paths: the same solution for another channel."),
     ] = None,
+    region: Annotated[
+        str | None, typer.Option("--region", metavar="X,Y,W,H", help="Only this part, in pixels of the whole mosaic.")
+    ] = None,
+    scale: Annotated[float, typer.Option("--scale", help="Smaller, e.g. 0.25: a quarter of the width.")] = 1.0,
     section: Section_ = None,
     config: Config_ = None,
     setting: Set_ = None,
+    workers: Workers_ = 1,
+    dask: Dask_ = None,
+    memory: Memory_ = None,
     as_json: Json_ = False,
     quiet: Quiet_ = False,
     strict: Strict_ = False,
     relink: Relink_ = None,
 ) -> int:
-    """Draw the mosaic of a solved run (or of any layout as it stands), also with another channel's images."""
+    """Draw the mosaic of a solved run (or of any layout as it stands), also with another channel's images.
+
+    When it is stopped, the same command goes on with it.
+    """
     _, render_config = configs(config, setting, mosaic)
+    box, memory_bytes = _box(region), size_in_bytes(memory)
     is_run = source.is_dir() or source.name == "solution.json"
     found = read_solution(source)[0] if is_run else list(jobs.read_layout(source, relink=relink).layouts)
     if is_run and relink is not None:
@@ -361,8 +373,10 @@ def render(
     chosen = [s for s in found if not section or s.section in section]
     if replace_text:
         chosen = [_replaced(s, replace_text) for s in chosen]
-    with Bars(not (quiet or as_json)) as bars:
-        files, warnings = jobs.run_render(chosen, out, render_config, progress=bars, keep_frame=is_run)
+    with Bars(not (quiet or as_json)) as bars, open_pool(workers, dask, memory_bytes=memory_bytes) as pool:
+        files, warnings = jobs.run_render(
+            chosen, out, render_config, progress=bars, keep_frame=is_run, region=box, scale=scale, pool=pool
+        )
     if as_json:
         typer.echo(json.dumps({"files": [str(path) for path in files], "warnings": warnings}))
     else:
@@ -370,6 +384,20 @@ def render(
         for path in files:
             typer.echo(str(path))
     return 3 if strict and warnings else 0
+
+
+def _box(text: str | None) -> Box | None:
+    """Return the pixels that ``--region`` names. Raises `InputError`."""
+    if text is None:
+        return None
+    try:
+        x, y, width, height = (int(n) for n in text.split(","))
+    except ValueError:
+        x = y = width = height = 0
+    if min(width, height) < 1:
+        msg = f"--region {text}: needed X,Y,W,H in whole pixels, for instance 0,0,2048,1024"
+        raise InputError(msg)
+    return Box(x, y, x + width, y + height)
 
 
 def _replaced(layout: Layout, text: str) -> Layout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from demis_ij import images
 from demis_ij.config import RenderConfig
 from demis_ij.errors import InputError
+from demis_ij.geometry import Box
 from demis_ij.images import TileStore
 from demis_ij.jobs.plans import StitchJob, read_one, with_pixel_size
 from demis_ij.pools import Pool
@@ -23,23 +25,60 @@ from demis_ij.stitch import Progress, StitchResult
 SUFFIX = {"ome-tiff": ".ome.tif", "ome-zarr": ".ome.zarr", "png": ".png", "imagej": ".tif"}
 
 
-def common_canvas(layouts: Sequence[Layout]) -> Canvas:
+def common_canvas(layouts: Sequence[Layout], scale: float = 1.0) -> Canvas:
     """Return one canvas for all sections, so that their mosaics lie on top of each other."""
-    each = [Canvas.of(layout) for layout in layouts]
+    each = [Canvas.of(layout, scale) for layout in layouts]
     x0, y0 = min(c.origin[0] for c in each), min(c.origin[1] for c in each)
     x1 = max(c.origin[0] + c.shape[1] for c in each)
     y1 = max(c.origin[1] + c.shape[0] for c in each)
-    return Canvas((x0, y0), (y1 - y0, x1 - x0))
+    return Canvas((x0, y0), (y1 - y0, x1 - x0), scale)
 
 
-def make_preview(result: StitchResult, store: TileStore, max_side_px: int = 1600) -> Preview:
-    """Return a small picture of the mosaic for the report; tiles that cannot be read are left out of it."""
+def part_of(canvas: Canvas, region: Box, scale: float) -> Canvas:
+    """Return the canvas of a part of a mosaic at a scale.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        Of the whole mosaic at full size.
+    region : Box
+        Px of that mosaic.
+    scale : float
+        Px of the part per px of the mosaic.
+
+    Raises
+    ------
+    InputError
+        When the region lies outside of the mosaic.
+    """
+    inside = region & Box.of_shape(canvas.shape)
+    if inside.is_empty:
+        has = f"the mosaic has {canvas.shape[1]} x {canvas.shape[0]} px"
+        msg = f"region {region.x0},{region.y0},{region.width},{region.height} lies outside: {has}"
+        raise InputError(msg)
+    left, top = ((n + o) * scale for n, o in zip((inside.x0, inside.y0), canvas.origin, strict=True))
+    origin = round(left), round(top)
+    shape = (
+        max(1, round(top + inside.height * scale) - origin[1]),
+        max(1, round(left + inside.width * scale) - origin[0]),
+    )
+    return Canvas(origin, shape, scale)
+
+
+def make_preview(
+    result: StitchResult, store: TileStore, max_side_px: int = 1600, *, folder: Path | None = None
+) -> Preview:
+    """Return a small picture of the mosaic for the report; tiles that cannot be read are left out of it.
+
+    In ``folder``, a run's, it is known what the tiles' overlaps say of their brightness, if they were looked at before.
+    """
     layout = result.solution.layout
+    known = brightness_file(folder, layout.section) if folder is not None and os.access(folder, os.W_OK) else None
     image, scale = preview(
         layout,
         store,
         max_side_px=max_side_px,
-        intensity=solve_intensity(layout, store),
+        intensity=solve_intensity(layout, store, threads=0, remember=known),
         on_unreadable=lambda _tile, _error: None,  # named once, where the mosaic is drawn
     )
     x, y = Canvas.of(layout, scale).from_world.inverse([0.0, 0.0])
@@ -78,11 +117,19 @@ def draw_mosaics(
     for r, paths in zip(results, targets, strict=True):
         stage = f"mosaic-{slug(r.layout.section)}"
         if not folder.is_done(stage, state, paths.values()):
-            done = draw_mosaic(r.solution.layout, paths, job.render, store, canvas=canvas, progress=tell, pool=pool)
+            known = brightness_file(folder.path, r.layout.section)
+            done = draw_mosaic(
+                r.solution.layout, paths, job.render, store, canvas=canvas, progress=tell, pool=pool, remember=known
+            )
             folder.mark_done(stage, state, done.warnings)
         notes += folder.notes(stage)
     folder.mark_done("mosaic", state, notes)
     return notes
+
+
+def brightness_file(folder: Path, section: str) -> Path:
+    """Return where it is kept what the overlaps of a section say of the brightness of its tiles."""
+    return folder / f".brightness-{slug(section)}.jsonl"
 
 
 def draw_mosaic(
@@ -94,6 +141,7 @@ def draw_mosaic(
     canvas: Canvas | None = None,
     progress: Progress | None = None,
     pool: Pool | None = None,
+    remember: Path | None = None,
 ) -> Rendered:
     """Draw one section into files, by the kind of sink; by workers, where there is a pool of them."""
     tell = progress or (lambda _what, _done, _all: None)
@@ -110,6 +158,7 @@ def draw_mosaic(
         dtype=dtype,
         threads=0,
         pool=pool,
+        remember=remember,
         progress=lambda done, total: tell("render", done, total),
     )
 
@@ -131,6 +180,8 @@ def run_render(
     *,
     progress: Progress | None = None,
     keep_frame: bool = False,
+    region: Box | None = None,
+    scale: float = 1.0,
     pool: Pool | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Draw layouts as they stand, and return the files and the warnings; existing files are not overwritten.
@@ -143,22 +194,22 @@ def run_render(
         Folder for the mosaics.
     keep_frame : bool
         The layouts are in mosaic px already (from ``solution.json``): pixel (0, 0) stays where it is.
+    region : Box, optional
+        Only this part, px of the whole mosaic at full size.
+    scale : float
+        Px drawn per px of the mosaic at full size.
     pool : Pool, optional
         Workers that draw.
 
     Raises
     ------
     InputError
-        When no tile can be read, or a file exists already; nothing was written then.
+        When no tile can be read, the region is outside, or a file exists already; nothing was written then.
     """
     store = TileStore()
     drawn, warnings = _drawable(layouts, store)
-    canvas = common_canvas(drawn)
-    if keep_frame:
-        rows, cols = canvas.origin[1] + canvas.shape[0], canvas.origin[0] + canvas.shape[1]
-        canvas = Canvas((min(0, canvas.origin[0]), min(0, canvas.origin[1])), (rows, cols))
-        if canvas.origin != (0, 0):
-            warnings.append(f"pixel (0, 0) of the mosaic is pixel {canvas.origin} of the solution's: tiles lie there")
+    canvas, found = _canvas(drawn, keep_frame, region, scale)
+    warnings += found
     names = ["mosaic" if len(layouts) == 1 else f"mosaic_{slug(layout.section)}" for layout in drawn]
     targets = [{kind: out / (name + SUFFIX[kind]) for kind in config.formats} for name in names]
     if not config.formats:
@@ -170,8 +221,30 @@ def run_render(
         raise InputError(msg)
     make_folder(out)
     for layout, paths in zip(drawn, targets, strict=True):
-        warnings += draw_mosaic(layout, paths, config, store, canvas=canvas, progress=progress, pool=pool).warnings
+        known = brightness_file(out, layout.section)
+        warnings += draw_mosaic(
+            layout, paths, config, store, canvas=canvas, progress=progress, pool=pool, remember=known
+        ).warnings
+        known.unlink(missing_ok=True)
     return all_paths(targets), warnings
+
+
+def _canvas(layouts: Sequence[Layout], keep_frame: bool, region: Box | None, scale: float) -> tuple[Canvas, list[str]]:
+    """Return what is to be drawn, and a warning where its first pixel is not that of the solution."""
+    whole = common_canvas(layouts)
+    warnings: list[str] = []
+    if keep_frame:
+        rows, cols = whole.origin[1] + whole.shape[0], whole.origin[0] + whole.shape[1]
+        origin = min(0, whole.origin[0]), min(0, whole.origin[1])
+        whole = Canvas(origin, (rows - origin[1], cols - origin[0]))
+        if origin != (0, 0):
+            warnings.append(f"pixel (0, 0) of the mosaic is pixel {origin} of the solution's: tiles lie there")
+    if region is None and scale == 1:
+        return whole, warnings
+    if not 0 < scale < float("inf"):
+        msg = f"a mosaic's scale is a positive number, found {scale!r}"
+        raise InputError(msg)
+    return part_of(whole, region or Box.of_shape(whole.shape), scale), warnings
 
 
 def _drawable(layouts: Sequence[Layout], store: TileStore) -> tuple[list[Layout], list[str]]:

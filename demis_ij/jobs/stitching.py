@@ -132,7 +132,7 @@ def _report(
         return files
     tell("report", 0, 1)
     name = report_name(result, [result])
-    previews = {name: make_preview(result, store)}
+    previews = {name: make_preview(result, store, folder=folder.path)}
     write_report(page, {name: result}, previews=previews, store=store, truth=truth, title=title)
     write_csv(seams, result)
     folder.mark_done("report", state)

@@ -3,6 +3,7 @@
 ``canvas``     where the mosaic lies, and its blocks
 ``sampling``   one tile on whole mosaic pixels: values, no data, distance to the edge of the data
 ``blending``   several tiles made one, where they overlap
+``overlaps``   what overlaps say of brightness and contrast, group by group
 ``intensity``  a gain and an offset for each tile, solved on the overlaps
 ``drawing``    one block of a mosaic
 ``mosaic``     `blocks` and `preview`

@@ -16,26 +16,26 @@ and its mean grey stays what it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array, diags_array, hstack
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import spsolve
+from scipy.sparse.linalg import cg
 
-from demis_ij.errors import InputError
-from demis_ij.records import Layout, PairMatch, Tile
-from demis_ij.render.reduced import ReducedStore, reduced
+from demis_ij.errors import SolveError
+from demis_ij.pools import Pool
+from demis_ij.records import Layout, PairMatch
+from demis_ij.render.overlaps import Level, Seam, measure
 from demis_ij.render.sampling import TileSource
 
 Float = NDArray[np.float64]
 
-THUMB_SIDE_PX = 128
-LEAST_SAMPLES = 12
+DIGITS = 9
+"""Gains and offsets are rounded to so many decimals: far below a grey, and above what the number of threads does."""
 SEAM_SIGMA = 0.05
 """What an overlap's contrast (as a factor) and brightness (in standard deviations) are wrong by at best: shading of the
 tiles, saturation, a few px of misplacement."""
@@ -59,20 +59,15 @@ class Intensity(NamedTuple):
     offset: float
 
 
-@dataclass(frozen=True)
-class _Seam:
-    """What an overlap says: row numbers of the two tiles, means, standard deviations, correlation, samples."""
-
-    first: int
-    second: int
-    mean: tuple[float, float]
-    deviation: tuple[float, float]
-    correlation: float
-    samples: int
-
-
 def solve_intensity(
-    layout: Layout, store: TileSource, pairs: Sequence[PairMatch] | None = None
+    layout: Layout,
+    store: TileSource,
+    pairs: Sequence[PairMatch] | None = None,
+    *,
+    threads: int = 1,
+    pool: Pool | None = None,
+    remember: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Intensity]:
     """Return a gain and an offset for each tile.
 
@@ -84,115 +79,33 @@ def solve_intensity(
         Their images. Tiles that cannot be read are left alone; drawing them says so.
     pairs : sequence of PairMatch, optional
         The overlaps to use; all that the layout has when not given.
+    threads : int
+        Groups of tiles looked at at a time; 0 is one a core.
+    pool : Pool, optional
+        Workers that do it instead, and read the tiles' files themselves. The result is the same.
+    remember : Path, optional
+        A file in which what overlaps say is kept; what has not changed is not looked at again.
+    progress : callable, optional
+        Called with (groups done, all groups).
 
     Returns
     -------
     dict of str to Intensity
         Every tile id; (1, 0) for tiles that overlap nothing.
     """
-    longest = max((max(t.shape) for t in layout), default=1)
-    factor = max(1, round(longest / THUMB_SIDE_PX))
-    small, thumbs = reduced(layout, factor), ReducedStore(store, layout, factor)
-    seams, levels = [], {}
-    for i, j in _overlapping(layout) if pairs is None else _rows(layout, pairs):
-        try:
-            a, b = _common(small.tiles[i], small.tiles[j], thumbs)
-        except InputError:
-            continue  # an unreadable tile takes part in no seam; drawing reports it
-        for k in (i, j):
-            if k not in levels:
-                levels[k] = _level(small.tiles[k], thumbs)
-        seam = _measure(i, j, a, b)
-        if seam is not None:
-            seams.append(seam)
+    found = measure(layout, store, pairs, threads=threads, pool=pool, remember=remember, progress=progress)
     place = np.array([t.to_world(((t.shape[1] - 1) / 2, (t.shape[0] - 1) / 2)) for t in layout]).reshape(-1, 2)
-    gain, offset = _solve(place, seams, levels)
-    return {t.id: Intensity(float(g), float(o)) for t, g, o in zip(layout, gain, offset, strict=True)}
-
-
-# --- measuring ------------------------------------------------------------------------------------------------------
-
-
-def _rows(layout: Layout, pairs: Sequence[PairMatch]) -> list[tuple[int, int]]:
-    found = {tuple(sorted((layout.index(p.fixed), layout.index(p.moving)))) for p in pairs}
-    return sorted((i, j) for i, j in found)
-
-
-def _overlapping(layout: Layout) -> Iterable[tuple[int, int]]:
-    """Yield the pairs of rows whose bounds in the world overlap, in layout order, by a sweep over x."""
-    usable = [i for i, t in enumerate(layout) if min(t.shape) > 0]
-    if not usable:
-        return
-    corners = np.stack([layout.tiles[i].world_corners for i in usable])
-    low, high = corners.min(1), corners.max(1)
-    order = np.argsort(low[:, 0], kind="stable")
-    starts = low[order, 0]
-    pairs = []
-    for place, k in enumerate(order):
-        stop = int(np.searchsorted(starts, high[k, 0]))
-        near = order[place + 1 : stop]
-        near = near[(low[near, 1] < high[k, 1]) & (high[near, 1] > low[k, 1])]
-        pairs += [tuple(sorted((usable[k], usable[n]))) for n in near]
-    yield from sorted((int(i), int(j)) for i, j in pairs)
-
-
-def _common(first: Tile, second: Tile, thumbs: ReducedStore) -> tuple[Float, Float]:
-    """Return the grey values of two tiles at the same places, both data: (N,) and (N,)."""
-    image, mask = thumbs.image(second), thumbs.mask(second)
-    other, other_mask = thumbs.image(first), thumbs.mask(first)
-    rows, cols = image.shape
-    y, x = (v.ravel() for v in np.mgrid[0:rows, 0:cols])
-    at = (first.to_world.inverse @ second.to_world)(np.stack([x, y], 1).astype(np.float64))
-    inside = mask.ravel() & ((at >= 0) & (at <= (other.shape[1] - 1, other.shape[0] - 1))).all(1)
-    if not inside.any():
-        return np.empty(0), np.empty(0)
-    where = at[inside].astype(np.float32)
-    drawn = [_at_points(v.astype(np.float32), where) for v in (np.where(other_mask, other, 0), other_mask)]
-    data = drawn[1] > 0.999
-    return drawn[0][data].astype(np.float64), image.ravel()[inside][data].astype(np.float64)
-
-
-def _at_points(image: NDArray[np.float32], points_xy: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return an image sampled at (N, 2) points, (N,)."""
-    width = 1024  # OpenCV's maps have at most 32767 rows
-    padded = np.zeros((-(-len(points_xy) // width) * width, 2), np.float32)
-    padded[: len(points_xy)] = points_xy
-    x, y = (np.ascontiguousarray(padded[:, k].reshape(-1, width)) for k in (0, 1))
-    drawn = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(drawn, np.float32).ravel()[: len(points_xy)]
-
-
-def _level(tile: Tile, thumbs: ReducedStore) -> tuple[float, float, int]:
-    """Return mean, standard deviation and number of the data of a thumbnail."""
-    data = thumbs.image(tile)[thumbs.mask(tile)].astype(np.float64)
-    return (float(data.mean()), float(data.std()), len(data)) if len(data) else (0.0, 0.0, 0)
-
-
-def _measure(first: int, second: int, a: Float, b: Float) -> _Seam | None:
-    """Return what an overlap says, None when nothing; dirt, charging or a fold in one of the two is left out."""
-    for _ in range(3):
-        if len(a) < LEAST_SAMPLES:
-            return None
-        sa, sb = float(a.std()), float(b.std())
-        if sa <= 0 or sb <= 0:
-            break
-        residual = (a - a.mean()) / sa - (b - b.mean()) / sb
-        spread = 1.4826 * float(np.median(np.abs(residual - np.median(residual))))
-        keep = np.abs(residual - np.median(residual)) <= 3 * max(spread, 1e-9)
-        if keep.all():
-            break
-        a, b = a[keep], b[keep]
-    if len(a) < LEAST_SAMPLES:
-        return None
-    sa, sb = float(a.std()), float(b.std())
-    rho = float(((a - a.mean()) * (b - b.mean())).mean() / (sa * sb)) if sa > 0 and sb > 0 else 0.0
-    return _Seam(first, second, (float(a.mean()), float(b.mean())), (sa, sb), rho, len(a))
+    gain, offset = _solve(place, found.seams, found.levels)
+    return {
+        t.id: Intensity(round(float(g), DIGITS), round(float(o), DIGITS))
+        for t, g, o in zip(layout, gain, offset, strict=True)
+    }
 
 
 # --- solving --------------------------------------------------------------------------------------------------------
 
 
-def _solve(place: Float, seams: Sequence[_Seam], levels: dict[int, tuple[float, float, int]]) -> tuple[Float, Float]:
+def _solve(place: Float, seams: Sequence[Seam], levels: Mapping[int, Level]) -> tuple[Float, Float]:
     count = len(place)
     gain, offset = np.ones(count), np.zeros(count)
     if not seams:
@@ -211,7 +124,8 @@ def _solve(place: Float, seams: Sequence[_Seam], levels: dict[int, tuple[float, 
         log_gain -= _mean_per_component(log_gain, component, np.ones(count))
         gain = np.exp(np.clip(log_gain, -LARGEST_LOG_GAIN, LARGEST_LOG_GAIN))
 
-    level = np.array([levels.get(k, (0.0, 0.0, 0)) for k in range(count)])
+    nothing = Level(0.0, 0.0, 0)
+    level = np.array([(v.mean, v.deviation, v.count) for v in (levels.get(k, nothing) for k in range(count))])
     known = level[:, 2] > 0
     grey = float(np.median(level[known, 1])) or 1.0  # the unit of brightness: the usual contrast of a tile
     step = (gain[rows] * mean) @ np.array([1.0, -1.0]) / grey
@@ -257,11 +171,25 @@ def _differences(
     x = np.zeros(design.shape[1])
     for _ in range(8):
         weighted = design.T.multiply(weight).tocsr()
-        x = np.asarray(spsolve((weighted @ design + prior).tocsc(), weighted @ step), np.float64).reshape(-1)
+        x = _solved((weighted @ design + prior).tocsr(), np.asarray(weighted @ step), x)
         residual = np.abs(design @ x - step) / np.sqrt(variance)
         scale = max(2.0, 2.4 * 1.4826 * float(np.median(residual)))
         weight = 1 / variance / (1 + (residual / scale) ** 2)
     return x[:count]
+
+
+def _solved(normal: csr_array, right: Float, start: Float) -> Float:
+    """Return the solution of the normal equations, by conjugate gradients from ``start`` (Hestenes & Stiefel 1952).
+
+    The prior bounds the ratio of the largest to the smallest eigenvalue, by some 8 (prior sigma / seam sigma)^2, so a
+    few hundred steps do however many tiles there are, where a factorisation would take ever more memory.
+    """
+    scale = diags_array(1 / normal.diagonal())
+    found, steps = cg(normal, right, start, rtol=1e-10, maxiter=20_000, M=scale)
+    if steps:
+        msg = f"gains and offsets of tiles were not found in {steps} steps"
+        raise SolveError(msg)
+    return np.asarray(found, np.float64).reshape(-1)
 
 
 def _mean_per_component(values: Float, component: NDArray[np.intp], weight: Float) -> Float:

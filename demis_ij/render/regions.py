@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from demis_ij.render.canvas import Canvas
 from demis_ij.render.drawing import prepared
 from demis_ij.render.intensity import Intensity
 from demis_ij.render.sampling import TileSource
+from demis_ij.render.stamps import stamp
 from demis_ij.sinks.frame import REGION_CHUNKS, Frame, Region
 from demis_ij.sinks.parts import Part
 from demis_ij.sinks.regional import clear_region, put_region, reduce_region
@@ -174,24 +174,10 @@ class Regions:
     def _drawn_key(self, box: Box, part: Layout, intensity: Mapping[str, Intensity]) -> str:
         digest = hashlib.sha256(f"{self._common} {box}".encode())
         for tile in part:
-            told = (
-                tile,
-                self._stamp(tile.path),
-                tile.mask_path and self._stamp(tile.mask_path),
-                intensity.get(tile.id),
-            )
+            mask = tile.mask_path and stamp(tile.mask_path, self._stamps)
+            told = (tile, stamp(tile.path, self._stamps), mask, intensity.get(tile.id))
             digest.update(repr(told).encode())
         return digest.hexdigest()
-
-    def _stamp(self, path: Path) -> str:
-        """Return size and time of a file; what lies in no file is never the same again."""
-        if path not in self._stamps:
-            try:
-                found = path.stat()
-                self._stamps[path] = f"{found.st_size} {found.st_mtime_ns}"
-            except OSError:
-                self._stamps[path] = secrets.token_hex(8)
-        return self._stamps[path]
 
 
 def region_bytes(frame: Frame) -> int:

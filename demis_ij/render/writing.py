@@ -116,6 +116,7 @@ def render(
     dtype: np.dtype[Any] | type[Any] | None = None,
     threads: int = 1,
     pool: Pool | None = None,
+    remember: Path | None = None,
     progress: Progress | None = None,
 ) -> Rendered:
     """Draw a layout into one or several sinks; all of them are finished, or nothing that looks whole is left.
@@ -149,6 +150,8 @@ def render(
         Regions drawn at a time in this process; 0 is one a core.
     pool : Pool, optional
         Workers that draw the regions instead, and read the tiles' files themselves. The bytes are the same.
+    remember : Path, optional
+        File for what the tiles' overlaps say of their brightness, as for `solve_intensity`.
     progress : callable, optional
         Called with (regions done, all regions).
 
@@ -175,7 +178,9 @@ def render(
     frame = Frame(canvas.shape, np.dtype(dtype).name, chunk_side(block_px))
     store_bytes = checked_memory(layout, frame, pool)
     if intensity is None:
-        intensity = solve_intensity(layout, store, pairs) if correct_intensity else {}
+        intensity = {}
+        if correct_intensity:
+            intensity = solve_intensity(layout, store, pairs, threads=threads, pool=pool, remember=remember)
     made = _Making(Plan(canvas, frame, style, store_bytes), layout, intensity, store, threads, pool, progress)
     ours = [(sink, path) for sink, path in outputs if isinstance(sink, RegionSink)]
     others = [(sink, path) for sink, path in outputs if not isinstance(sink, RegionSink)]
