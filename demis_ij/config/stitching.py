@@ -56,6 +56,9 @@ class StitchConfig:
         Move only the tiles of the largest component [consider largest graph only].
     include_hidden : bool
         Stitch tiles that the project hides, too.
+    across_z : int
+        Tiles are matched with those of so many sections above and below, too, and all sections are solved together;
+        0 keeps sections apart.
     clahe_clip : float
         Contrast limit of the normalisation; 0 switches CLAHE off.
     lens : str
@@ -80,6 +83,7 @@ class StitchConfig:
     fast: bool = False
     largest_graph_only: bool = False
     include_hidden: bool = False
+    across_z: int = 0
     clahe_clip: float = 0.5
     lens: str = "none"
 
@@ -98,6 +102,7 @@ class StitchConfig:
         in_range("stage_search_frac", self.stage_search_frac, 0, 1)
         in_range("max_rotation_deg", self.max_rotation_deg, 0, 180)
         in_range("max_scale_frac", self.max_scale_frac, 0, 1)
+        in_range("across_z", self.across_z, 0, 10)
         in_range("clahe_clip", self.clahe_clip, 0, 100)
         one_of("lens", self.lens, LENS_CHOICES)
         if self.fast and not self.refine:

@@ -25,7 +25,7 @@ from demis_ij.pools import Pool
 from demis_ij.records import Layout
 from demis_ij.render import Canvas
 from demis_ij.report import write_csv, write_report
-from demis_ij.report.section_facts import SectionFacts, facts_of
+from demis_ij.report.section_facts import AcrossFacts, SectionFacts, facts_of
 from demis_ij.runs import RunFolder, fingerprint, read_json, read_sections, slug, solution_json, write_json
 from demis_ij.stitch import Progress
 
@@ -107,7 +107,14 @@ def stitched_section(task: SectionTask, *, tell: Progress | None = None, pool: P
 
 
 def write_section(
-    done: SectionDone, folder: RunFolder, store: TileStore, *, title: str, truth: Layout | None = None, state: str = ""
+    done: SectionDone,
+    folder: RunFolder,
+    store: TileStore,
+    *,
+    title: str,
+    truth: Layout | None = None,
+    state: str = "",
+    across: tuple[AcrossFacts, ...] = (),
 ) -> SectionFacts:
     """Write the files of a stitched section, the mark that they are whole last, and return the facts.
 
@@ -125,6 +132,8 @@ def write_section(
         Where the tiles really lie.
     state : str
         What else the files depend on than the run's settings.
+    across : tuple of AcrossFacts
+        What ties it to other sections.
     """
     result = done.result
     name = result.layout.section
@@ -145,6 +154,7 @@ def write_section(
         shape=canvas.shape,
         warnings=(*done.notes, *done.warnings),
         state=fingerprint([solution["tiles"], solution["pairs"]]),
+        across=across,
     )
     write_json(files.facts, facts.to_json())
     folder.mark_done(_mark(name), state)

@@ -25,6 +25,8 @@ class SectionDone:
 
     Attributes
     ----------
+    given : Layout
+        The section under the axes it was found to have.
     result : StitchResult
         Of the tiles that could be read.
     left_out : tuple of Tile
@@ -33,6 +35,7 @@ class SectionDone:
         One line each.
     """
 
+    given: Layout
     result: StitchResult
     left_out: tuple[Tile, ...]
     notes: tuple[str, ...]
@@ -82,7 +85,7 @@ def work_on(
     result = stitch(layout, job.config, store=store, memory=memory, progress=said)  # POOL
     result = with_suspects(layout, result, store)
     left_out = tuple(placed_beside_neighbours(layout, result))
-    return SectionDone(result, left_out, tuple(notes), tuple(lines_of(result)))
+    return SectionDone(layout, result, left_out, tuple(notes), tuple(lines_of(result)))
 
 
 def oriented(

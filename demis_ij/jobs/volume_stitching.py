@@ -9,37 +9,29 @@ after the other, the pairs of each spread over all workers. The results are the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
 from demis_ij.errors import DemisError, InputError
 from demis_ij.formats import Document
-from demis_ij.formats.solutions import INDEX, WHOLE, moved_tile, renamed_pair
 from demis_ij.images import TileStore
-from demis_ij.jobs.mosaics import SUFFIX, draw_mosaic
+from demis_ij.jobs.mosaics import draw_mosaic
 from demis_ij.jobs.plans import JobResult, StitchJob
-from demis_ij.jobs.section_files import (
-    FOLDER,
-    SectionFiles,
-    SectionTask,
-    known_facts,
-    solved_section,
-    stitched_section,
-)
+from demis_ij.jobs.section_files import FOLDER, SectionFiles, SectionTask, known_facts, stitched_section
 from demis_ij.jobs.sections import work_on
 from demis_ij.jobs.solved_layouts import losses_of, write_solved_layout
+from demis_ij.jobs.volume_across import CSV, reopened, solved_together
+from demis_ij.jobs.volume_files import SectionsByName, SolvedSections, canvas_of, mosaic_targets, write_solution
+from demis_ij.jobs.volume_solving import VolumeSection
 from demis_ij.pools import Pool
-from demis_ij.records import Affine, Layout
+from demis_ij.records import Layout
 from demis_ij.render import Canvas
 from demis_ij.report.section_facts import SectionFacts
 from demis_ij.report.volume import write_volume_report
-from demis_ij.runs import RunFolder, fingerprint, read_json, slug, write_json
+from demis_ij.runs import RunFolder, fingerprint, slug
 from demis_ij.stitch import Progress, StitchResult
-
-WHOLE_TILES = 10_000
-"""A stack of at most so many tiles has everything in one solution.json, a larger one an index of its sections."""
 
 
 def run_volume(
@@ -86,7 +78,8 @@ def run_volume(
     InputError
         When no section could be done.
     """
-    work = _Volume(document, sections, folder, job, settings, pool, keep_bytes, tell, on_section, truth)
+    named = SectionsByName(sections)
+    work = _Volume(document, named, folder, job, settings, pool, keep_bytes, tell, on_section, truth, {})
     facts = work.facts()
     good = {name: f for name, f in facts.items() if not f.problem}
     if not good:
@@ -96,7 +89,7 @@ def run_volume(
         warnings += [f"section {f.section}: {f.problem}; it is left out"] if f.problem else f.warnings
     canvas = canvas_of(list(good.values()))
     state = fingerprint([[name, f.state] for name, f in good.items()])
-    solved = SolvedSections(folder.path, [s for s in _Named(sections) if s in good], _Named(sections))
+    solved = SolvedSections(folder.path, list(good), named)
     files = {"solution": folder.path / "solution.json"}
     targets = mosaic_targets(folder.path, list(good), job)
     if not folder.is_done("mosaic", state, [path for each in targets.values() for path in each.values()]):
@@ -107,6 +100,8 @@ def run_volume(
         files |= {f"mosaic {kind}": path for kind, path in next(iter(targets.values())).items()}
     write_solution(folder.path, good, canvas, warnings)
     files |= {"report": folder.path / "report.html", "seams": SectionFiles.of(folder.path, next(iter(good))).seams}
+    if job.config.across_z:
+        files["across"] = folder.path / CSV
     links = {name: f"{FOLDER}/{SectionFiles.of(folder.path, name).report.name}" for name in good}
     write_volume_report(files["report"], list(facts.values()), links, title=document.path.name, warnings=warnings)
     return JobResult(
@@ -121,64 +116,12 @@ def run_volume(
     )
 
 
-class _Named(Sequence[str]):
-    """Sections by their names, each read when it is asked for."""
-
-    def __init__(self, sections: Sequence[Layout]) -> None:
-        self._sections = sections
-        self._names = getattr(sections, "names", None) or tuple(s.section for s in sections)
-        self._row = {name: i for i, name in enumerate(self._names)}
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        return self._names[index]
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def layout(self, name: str) -> Layout:
-        """Return a section."""
-        return self._sections[self._row[name]]
-
-
-class SolvedSections(Sequence[Layout]):
-    """The solved sections of a run, each read from its file when it is asked for.
-
-    Parameters
-    ----------
-    run : Path
-        The run folder.
-    names : sequence of str
-        The sections, in order.
-    given : object
-        The sections as they were given.
-    """
-
-    def __init__(self, run: Path, names: Sequence[str], given: _Named) -> None:
-        self._run, self.names, self._given = run, tuple(names), given
-
-    @overload
-    def __getitem__(self, index: int) -> Layout: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Layout]: ...
-    def __getitem__(self, index: int | slice) -> Layout | Sequence[Layout]:
-        if isinstance(index, slice):
-            return SolvedSections(self._run, self.names[index], self._given)
-        return solved_section(self._run, self._given.layout(self.names[index]))
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-
 @dataclass(frozen=True, eq=False)
 class _Volume:
     """What every step needs."""
 
     document: Document
-    sections: Sequence[Layout]
+    sections: SectionsByName
     folder: RunFolder
     job: StitchJob
     settings: Mapping[str, Any]
@@ -187,34 +130,48 @@ class _Volume:
     tell: Progress
     on_section: Callable[[str], None]
     truth: Layout | None
+    solved: dict[str, VolumeSection]
 
     def facts(self) -> dict[str, SectionFacts]:
         """Return the facts of every section, those that were done in an earlier run among them."""
-        named = _Named(self.sections)
-        found = {name: known_facts(self.folder, name) for name in named}
-        todo = [name for name, facts in found.items() if facts is None]
-        tasks = (self.task(named.layout(name)) for name in todo)
-        done = self._side_by_side(tasks, len(todo)) if 1 < self.pool.workers <= len(todo) else self._in_turn(tasks)
-        for facts in done:
-            found[facts.section] = facts
+        if self.job.config.across_z:
+            facts, solved = solved_together(self.sections, self.folder, self.task, self.spread, self.tell)
+            self.solved.update(solved)
+            return facts
+        found = {name: known_facts(self.folder, name) for name in self.sections}
+        todo = [name for name, known in found.items() if known is None]
+        for task, value, problem in self.spread(stitched_section, map(self.task, todo), len(todo), "sections"):
+            name = task.section.section
+            found[name] = SectionFacts(section=name, problem=problem) if problem else value
         return {name: facts for name, facts in found.items() if facts is not None}
 
-    def task(self, section: Layout) -> SectionTask:
+    def task(self, name: str) -> SectionTask:
+        """Return what a worker needs to do a section."""
         title = self.document.path.name
+        section = self.sections.layout(name)
         return SectionTask(section, self.job, self.folder.path, self.settings, title, self.keep_bytes, self.truth)
 
-    def _side_by_side(self, tasks: Iterator[SectionTask], count: int) -> Iterator[SectionFacts]:
-        self.tell("sections", 0, count)
-        for n, done in enumerate(self.pool.unordered(stitched_section, tasks), 1):
-            lost = done.problem is not None
-            yield SectionFacts(section=done.task.section.section, problem=str(done.problem)) if lost else done.value
-            self.tell("sections", n, count)
-
-    def _in_turn(self, tasks: Iterator[SectionTask]) -> Iterator[SectionFacts]:
-        for task in tasks:
-            self.on_section(task.section.section)
-            yield stitched_section(task, tell=self.tell, pool=self.pool)
-        self.on_section("")
+    def spread(
+        self, function: Callable[..., Any], tasks: Iterable[Any], count: int, what: str, *, spreads: bool = True
+    ) -> Iterator[tuple[Any, Any, str | None]]:
+        """Yield (task, value, problem): side by side where there are tasks enough, or where one cannot be spread."""
+        if self.pool.workers > 1 and (count >= self.pool.workers or not spreads):
+            self.tell(what, 0, count)
+            for n, done in enumerate(self.pool.unordered(function, tasks), 1):
+                yield done.task, done.value, done.problem
+                self.tell(what, n, count)
+            return
+        for n, task in enumerate(tasks):
+            if not spreads:
+                self.tell(what, n, count)
+                yield task, function(task), None
+                continue
+            self.on_section(_section_of(task))
+            yield task, function(task, tell=self.tell, pool=self.pool), None
+        if spreads:
+            self.on_section("")
+        elif count:
+            self.tell(what, count, count)
 
     def draw(
         self,
@@ -233,8 +190,11 @@ class _Volume:
             DrawTask(solved[solved.names.index(name)], targets[name], self.job, canvas, self.keep_bytes)
             for name in todo
         )
-        drawn = self._drawn_side_by_side(jobs, len(todo)) if 1 < self.pool.workers <= len(todo) else self._drawn(jobs)
-        for name, lines in drawn:
+        for task, lines, problem in self.spread(drawn_section, jobs, len(todo), "mosaics"):
+            name = task.layout.section
+            if problem:
+                msg = f"section {name}: its mosaic is not drawn, {problem}"
+                raise DemisError(msg)
             self.folder.mark_done(_drawing(name), _shown(facts[name], canvas), lines)
         notes: list[str] = []
         for name in solved.names:
@@ -246,25 +206,48 @@ class _Volume:
     def _is_drawn(self, name: str, facts: SectionFacts, paths: Mapping[str, Path], canvas: Canvas) -> bool:
         return self.folder.is_done(_drawing(name), _shown(facts, canvas), paths.values())
 
-    def _drawn_side_by_side(self, tasks: Iterator[DrawTask], count: int) -> Iterator[tuple[str, list[str]]]:
-        self.tell("mosaics", 0, count)
-        for n, done in enumerate(self.pool.unordered(drawn_section, tasks), 1):
-            if done.problem is not None:
-                msg = f"section {done.task.layout.section}: {done.problem}"
-                raise DemisError(msg)
-            yield done.task.layout.section, done.value
-            self.tell("mosaics", n, count)
-
-    def _drawn(self, tasks: Iterator[DrawTask]) -> Iterator[tuple[str, list[str]]]:
-        for task in tasks:
-            self.on_section(task.layout.section)
-            yield task.layout.section, drawn_section(task, tell=self.tell, pool=self.pool)
-        self.on_section("")
-
     def result(self, name: str) -> StitchResult:
         """Return a section's result, from what the run folder remembers of its pairs."""
+        task = self.task(name)
         store = TileStore(self.keep_bytes, clip=self.job.config.clahe_clip)
-        return work_on(_Named(self.sections).layout(name), self.job, self.folder, store).result
+        if name in self.solved:
+            return reopened(task, store, self.folder, self.solved[name]).result
+        return work_on(task.section, self.job, self.folder, store).result
+
+
+@dataclass(frozen=True, eq=False)
+class DrawTask:
+    """One section's mosaic.
+
+    Attributes
+    ----------
+    layout : Layout
+        Solved, in the layout's coordinates.
+    targets : mapping of str to Path
+        Kind of sink to file.
+    job : StitchJob
+    canvas : Canvas
+        The frame of all sections.
+    keep_bytes : int
+        What may be kept of tiles.
+    """
+
+    layout: Layout
+    targets: Mapping[str, Path]
+    job: StitchJob
+    canvas: Canvas
+    keep_bytes: int
+
+
+def drawn_section(task: DrawTask, *, tell: Progress | None = None, pool: Pool | None = None) -> list[str]:
+    """Draw a section's mosaic and return what there is to say of it."""
+    store = TileStore(task.keep_bytes, clip=task.job.config.clahe_clip)
+    done = draw_mosaic(task.layout, task.targets, task.job.render, store, canvas=task.canvas, progress=tell, pool=pool)
+    return list(done.warnings)
+
+
+def _section_of(task: SectionTask | DrawTask) -> str:
+    return task.section.section if isinstance(task, SectionTask) else task.layout.section
 
 
 def _drawing(section: str) -> str:
@@ -299,85 +282,3 @@ class ReopenedResults(Sequence[StitchResult]):
 
     def __len__(self) -> int:
         return len(self.names)
-
-
-@dataclass(frozen=True, eq=False)
-class DrawTask:
-    """One section's mosaic.
-
-    Attributes
-    ----------
-    layout : Layout
-        Solved, in the layout's coordinates.
-    targets : mapping of str to Path
-        Kind of sink to file.
-    job : StitchJob
-    canvas : Canvas
-        The frame of all sections.
-    keep_bytes : int
-        What may be kept of tiles.
-    """
-
-    layout: Layout
-    targets: Mapping[str, Path]
-    job: StitchJob
-    canvas: Canvas
-    keep_bytes: int
-
-
-def drawn_section(task: DrawTask, *, tell: Progress | None = None, pool: Pool | None = None) -> list[str]:
-    """Draw a section's mosaic and return what there is to say of it."""
-    store = TileStore(task.keep_bytes, clip=task.job.config.clahe_clip)
-    done = draw_mosaic(task.layout, task.targets, task.job.render, store, canvas=task.canvas, progress=tell, pool=pool)
-    return list(done.warnings)
-
-
-def mosaic_targets(run: Path, names: Sequence[str], job: StitchJob) -> dict[str, dict[str, Path]]:
-    """Return, for each section, the files of its mosaic by kind."""
-    one = len(names) == 1
-    return {
-        name: {
-            kind: run / (("mosaic" if one else f"mosaic_{slug(name)}") + SUFFIX[kind]) for kind in job.render.formats
-        }
-        for name in names
-    }
-
-
-def canvas_of(facts: Sequence[SectionFacts]) -> Canvas:
-    """Return the frame that holds all sections."""
-    x0, y0 = min(f.origin[0] for f in facts), min(f.origin[1] for f in facts)
-    x1, y1 = max(f.origin[0] + f.shape[1] for f in facts), max(f.origin[1] + f.shape[0] for f in facts)
-    return Canvas((x0, y0), (y1 - y0, x1 - x0))
-
-
-def write_solution(run: Path, facts: Mapping[str, SectionFacts], canvas: Canvas, warnings: Sequence[str]) -> None:
-    """Write ``solution.json``: all of a small stack, an index of the sections of a large one."""
-    head = {
-        "world_origin": [float(v) for v in canvas.origin],
-        "pixel_size": next((list(f.pixel_size) for f in facts.values() if f.pixel_size), None),
-    }
-    files = {name: SectionFiles.of(run, name).solution for name in facts}
-    if sum(f.tiles for f in facts.values()) > WHOLE_TILES:
-        entries = [
-            {"section": name, "file": f"{FOLDER}/{files[name].name}", "tiles": f.tiles, "pairs": f.pairs}
-            for name, f in facts.items()
-        ]
-        value = {"format_version": INDEX, **head, "sections": entries, "warnings": list(warnings)}
-    else:
-        value = {"format_version": WHOLE, **head, **_whole(files, canvas), "warnings": list(warnings)}
-    write_json(run / "solution.json", value)
-
-
-def _whole(files: Mapping[str, Path], canvas: Canvas) -> dict[str, Any]:
-    """Return the tiles and pairs of all sections in px of the mosaics."""
-    sections = {name: read_json(path) for name, path in files.items()}
-    ids = [tile for value in sections.values() for tile in value["tiles"]]
-    several = len(ids) != len(set(ids))
-    shift = Affine.translation(-canvas.origin[0], -canvas.origin[1])
-    tiles: dict[str, Any] = {}
-    pairs: list[dict[str, Any]] = []
-    for name, value in sections.items():
-        head = f"{name}/" if several else ""
-        tiles |= {head + key: moved_tile(tile, shift) for key, tile in value["tiles"].items()}
-        pairs += [renamed_pair(pair, head) for pair in value["pairs"]]
-    return {"tiles": tiles, "pairs": pairs}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,31 @@ if TYPE_CHECKING:
 THUMBNAIL_SIDE = 128
 THUMBNAIL_BYTES = 5_000
 """What the small picture of a section may take: a thousand of them are 5 MB."""
+
+
+@dataclass(frozen=True)
+class AcrossFacts:
+    """What ties a section to another one.
+
+    Attributes
+    ----------
+    other : str
+        The other section.
+    pairs, believed : int
+        Pairs of their tiles that were compared, and those that the solver believed.
+    median_px : float or None
+        Median residual of those after the solve.
+    """
+
+    other: str
+    pairs: int
+    believed: int
+    median_px: float | None
+
+    @classmethod
+    def of(cls, other: str, pairs: int, residuals_px: Sequence[float]) -> AcrossFacts:
+        """Return the facts from the residuals of the pairs that were believed."""
+        return cls(other, pairs, len(residuals_px), float(np.median(residuals_px)) if residuals_px else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +85,8 @@ class SectionFacts:
         Fingerprint of the section's solution.
     problem : str
         Why there is no result.
+    across : tuple of AcrossFacts
+        What ties it to other sections; empty where sections are kept apart.
     """
 
     section: str
@@ -82,6 +109,7 @@ class SectionFacts:
     thumbnail: str = ""
     state: str = ""
     problem: str = ""
+    across: tuple[AcrossFacts, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as JSON types."""
@@ -89,6 +117,7 @@ class SectionFacts:
             **{name: getattr(self, name) for name in self.__dataclass_fields__},
             "worst_px": self.worst_px if math.isfinite(self.worst_px) else None,
             "suspects": [[s.tile, s.kind, s.said, s.other] for s in self.suspects],
+            "across": [[a.other, a.pairs, a.believed, a.median_px] for a in self.across],
         }
 
     @classmethod
@@ -96,7 +125,11 @@ class SectionFacts:
         """Return the facts that `to_json` made. Raises `KeyError`, `TypeError` or `ValueError` where it did not."""
         kept: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
         worst = math.nan if value["worst_px"] is None else float(value["worst_px"])
-        kept |= {"worst_px": worst, "suspects": tuple(Suspect(*s) for s in value["suspects"])}
+        kept |= {
+            "worst_px": worst,
+            "suspects": tuple(Suspect(*s) for s in value["suspects"]),
+            "across": tuple(AcrossFacts(*a) for a in value["across"]),
+        }
         return cls(**kept)
 
 
@@ -108,6 +141,7 @@ def facts_of(
     shape: tuple[int, int],
     warnings: tuple[str, ...],
     state: str,
+    across: tuple[AcrossFacts, ...] = (),
 ) -> SectionFacts:
     """Return what there is to say of a solved section.
 
@@ -123,6 +157,8 @@ def facts_of(
         What else was said of it.
     state : str
         Fingerprint of its solution.
+    across : tuple of AcrossFacts
+        What ties it to other sections.
     """
     seams = seams_of(result)
     verdict = judge(result, seams)
@@ -147,4 +183,5 @@ def facts_of(
         seconds=dict(result.timings_s),
         thumbnail=data_uri(shrink(preview.image, THUMBNAIL_SIDE), THUMBNAIL_BYTES),
         state=state,
+        across=across,
     )

@@ -50,6 +50,10 @@ HEAD = (
     ("time", "computing time"),
     ("what to know", ""),
 )
+ACROSS_HEAD = (
+    ("across z", "pairs of tiles believed, of those compared with other sections"),
+    ("across z, px", "largest of the median residuals to another section, which tissue that differs adds to"),
+)
 
 
 def write_volume_report(
@@ -132,7 +136,8 @@ def worst_first(facts: Sequence[SectionFacts]) -> list[SectionFacts]:
 
     def key(f: SectionFacts) -> tuple[bool, int, float, int]:
         worst = f.worst_px if math.isfinite(f.worst_px) else 0.0
-        return not f.problem, ORDER.get(f.level, 0), -worst, -len(f.suspects)
+        untied = bool(f.across) and not any(a.believed for a in f.across)
+        return not f.problem, ORDER.get(f.level, 0) - untied, -worst, -len(f.suspects)
 
     return sorted(facts, key=key)
 
@@ -229,13 +234,15 @@ def _warnings(lines: Sequence[str]) -> Html | None:
 
 
 def _table(facts: Sequence[SectionFacts], links: Mapping[str, str]) -> Html:
-    return table(HEAD, [_row(f, links, pictured=i < PICTURES) for i, f in enumerate(facts)])
+    across = any(f.across for f in facts)
+    head = (*HEAD[:-2], *(ACROSS_HEAD if across else ()), *HEAD[-2:])
+    return table(head, [_row(f, links, pictured=i < PICTURES, across=across) for i, f in enumerate(facts)])
 
 
-def _row(f: SectionFacts, links: Mapping[str, str], *, pictured: bool) -> list[Html]:
+def _row(f: SectionFacts, links: Mapping[str, str], *, pictured: bool, across: bool) -> list[Html]:
     name = el("a", f.section, href=links[f.section]) if f.section in links else f.section
     if f.problem:
-        nothing = [number(math.inf, "–") for _ in range(10)]
+        nothing = [number(math.inf, "–") for _ in range(12 if across else 10)]
         return [cell(""), cell(name, "id"), _level("bad", "not done"), *nothing, cell(f.problem, "notes")]
     picture = el("img", src=f.thumbnail, alt="", loading="lazy") if pictured and f.thumbnail else ""
     median = float(np.median(f.residuals_px)) if f.residuals_px else math.nan
@@ -249,9 +256,16 @@ def _row(f: SectionFacts, links: Mapping[str, str], *, pictured: bool) -> list[H
         graded(f.worst_px),
         number(median),
         number(len(f.components), str(len(f.components))),
+        *(_across_cells(f) if across else ()),
         number(sum(f.seconds.values()), seconds(sum(f.seconds.values()))),
         cell(_told(f), "notes"),
     ]
+
+
+def _across_cells(f: SectionFacts) -> list[Html]:
+    tried, believed = sum(a.pairs for a in f.across), sum(a.believed for a in f.across)
+    worst = max((a.median_px for a in f.across if a.median_px is not None), default=math.nan)
+    return [number(believed / max(1, tried), f"{believed} of {tried}"), number(worst)]
 
 
 def _level(level: str, word: str) -> Html:
@@ -261,6 +275,9 @@ def _level(level: str, word: str) -> Html:
 def _told(f: SectionFacts) -> Html:
     """Return what to know of a section that is not good: its verdict, and each strange tile."""
     lines = [f.sentence] if f.level != "good" else []
+    apart = [a.other for a in f.across if not a.believed]
+    if apart:
+        lines.append(f"nothing ties it to section {', '.join(apart)}")
     lines += [s.line for s in f.suspects[:4]]
     if len(f.suspects) > 4:
         lines.append(f"and {len(f.suspects) - 4} more strange tiles")
