@@ -190,17 +190,21 @@ class MatchStore(Memory):
         Each file is replaced by one without them; a process that is killed meanwhile has forgotten some of them.
         """
         gone = set(pairs)
-        places = [self._place[key] for key in self._place if key[1:] in gone]
-        if places:
+        return self.forget_where(lambda key: key[1:] in gone)
+
+    def forget_where(self, is_gone: Callable[[Key], bool]) -> int:
+        """Forget the outcomes whose key (stage, fixed, moving) is meant, as `forget` does; return how many."""
+        count = sum(map(is_gone, self._place))
+        if count:
             for file in listed(self.folder)[0]:
                 with opened(file.path) as there:
                     whole = there.read()
-                keep = [row for row, key in enumerate(_keys(whole)) if key[1:] not in gone]
+                keep = [row for row, key in enumerate(_keys(whole)) if not is_gone(key)]
                 if len(keep) < len(whole):
                     with writer(file.path) as out:
                         out.write_table(whole.take(pa.array(keep, pa.int64())), row_group_size=ROWS_AT_ONCE)
             self._read()
-        return len(places)
+        return count
 
     def finish(self) -> None:
         """Put all files into one, sorted: its bytes depend on what is known, and not on the order it came in."""
