@@ -3,6 +3,7 @@
     python benchmarks/register.py --sets made --pairs 13 --write benchmarks/ledger/register.json
     python benchmarks/register.py --sets microct clem strangers --write benchmarks/ledger/register.json
     python benchmarks/register.py --sets microct --methods auto --check benchmarks/ledger/register.json
+    python benchmarks/register.py --time --pairs 9
 
 ``made``: the scenes of ``demis-ij evaluate register`` (with its page and plots), each pair 512 px. ``microct``: a
 section of a rat's jaw by light, and the same in micro-CT (doi:10.3390/app12126286); the error is the mean distance of
@@ -13,6 +14,9 @@ the full range. ``strangers``: real images of different specimens. ``DEMIS_IJ_DA
 Every method starts from no turn, or wherever it starts by itself, and is judged alike. Times are of the processor, one
 thread, images in memory; in brackets the ratio to SIFT's in the same run. What was measured is kept in ``--out``: an
 interrupted run goes on; ``--anew`` forgets it, as one must after a change of the code.
+
+``--time`` measures only what a pass of the network costs, beside two passes, the whole, SIFT and ECC, on made-up pairs
+of the full range: each pair by all of them in turn, nothing remembered.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import argparse
 import os
 import re
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,16 +39,26 @@ from demis_ij import __version__
 from demis_ij.cli.evaluating_register import DEFAULT, usable_methods
 from demis_ij.evaluate.kept import Kept
 from demis_ij.evaluate.ledger import check, read_ledger, write_ledger
-from demis_ij.evaluate.register import SCENES, RegisterMethod, evaluate_registrations, scored
+from demis_ij.evaluate.register import (
+    SCENES,
+    RegisterMethod,
+    evaluate_registrations,
+    grey,
+    made_pair,
+    read_method,
+    scored,
+)
 from demis_ij.evaluate.register_rows import PARAMETERS, pooled_rows, register_rows
 from demis_ij.evaluate.scores import RegisterScore
 from demis_ij.evaluate.summary import ALL, Row
 from demis_ij.geometry import fit_similarity
 from demis_ij.images import data_mask, read
+from demis_ij.nets.two_headed_frames import predict
+from demis_ij.nets.two_headed_weights import load_two_headed
 from demis_ij.records import Affine
 from demis_ij.register.network import network_guess
 from demis_ij.report.registration_evaluation import write_register_evaluation
-from demis_ij.synth.correlative_pairs import RANGES, CorrelativePair
+from demis_ij.synth.correlative_pairs import KINDS, RANGES, CorrelativePair, corner_error_px
 
 TURNED = 8
 """Random transforms of each real pair."""
@@ -206,6 +221,46 @@ def told(values: dict[str, float]) -> str:
     return f"{100 * values['failed']:.0f} %, {error} ({worse}){more}, {times}"
 
 
+def timed(count: int) -> list[tuple[str, str, float, float]]:
+    """Return (scene, way, error of the corners in px, processor ms) of each pair of the full range by each way.
+
+    The passes are those of the network alone, from two images in memory to a transform; one thread.
+    """
+    net = load_two_headed("shipped").net
+    methods = [read_method(name) for name in ("auto", "sift", "ecc")]
+    guesses = {m.name: network_guess(m.config) for m in methods}  # this warms the network up and sets its threads, too
+    out = []
+    for scene, k in ((f"{kind}/full", k) for k in range(count) for kind in KINDS):
+        pair = made_pair(scene, k)
+        for passes, way in ((1, "one pass"), (2, "two passes")):
+            began = time.process_time()
+            found = predict(pair.fixed, grey(pair.moving), net=net, passes=passes).to_moving
+            spent = time.process_time() - began
+            out.append((scene, way, corner_error_px(found, pair.to_moving, pair.fixed.shape), 1000 * spent))
+        for method in methods:
+            score = scored(scene, k, pair, method, guesses[method.name])
+            error = np.inf if score.error_px is None or not score.matched else score.error_px
+            out.append((scene, method.name, error, 1000 * score.cpu_s))
+    return out
+
+
+def time_table(found: Sequence[tuple[str, str, float, float]]) -> str:
+    """Return a table: a line a scene, a column a way; median error in px, median CPU ms (over SIFT's, over ECC's)."""
+    ways = list(dict.fromkeys(way for _, way, _, _ in found))
+    lines = ["| | " + " | ".join(ways) + " |", "|---" * (len(ways) + 1) + "|"]
+    for scene in [*dict.fromkeys(scene for scene, *_ in found), ALL]:
+        error, spent = (
+            {w: float(np.median([f[k] for f in found if f[1] == w and scene in (f[0], ALL)])) for w in ways}
+            for k in (2, 3)
+        )
+        cells = (
+            f"{error[w]:.2f} px, {spent[w]:.0f} ms ({spent[w] / spent['sift']:.2f}, {spent[w] / spent['ecc']:.2f})"
+            for w in ways
+        )
+        lines.append(f"| {scene} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -215,10 +270,14 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=13, help="of each scene of 'made'")
     parser.add_argument("--out", type=Path, default=Path("register-benchmark"), help="folder that remembers")
     parser.add_argument("--anew", action="store_true", help="measure again what it remembers")
+    parser.add_argument("--time", action="store_true", help="only: what a pass of the network costs")
     parser.add_argument("--write", type=Path)
     parser.add_argument("--check", type=Path)
     args = parser.parse_args()
     cv2.setNumThreads(1)
+    if args.time:
+        print(time_table(timed(args.pairs)) + f"\n\nload average {os.getloadavg()[0]:.1f}")
+        return 0
     ledger = read_ledger(args.check) if args.check else None
     kept = Kept(args.out / "measured")
     if args.anew:

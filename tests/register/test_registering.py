@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from made_pictures import cells, off, pair, similarity
 
+from demis_ij.aligners.structure import Structure
 from demis_ij.config.registering import RegisterConfig
 from demis_ij.errors import InputError
+from demis_ij.evaluate.register import grey, made_pair
 from demis_ij.records import Affine
-from demis_ij.register.looks import factors, looked_at
+from demis_ij.register.looks import factors, looked_at, pooled
 from demis_ij.register.registering import Registrar, register
 
 SIDE = 256
@@ -52,6 +54,39 @@ def test_what_is_not_near_is_found_by_the_wide_search(turn_deg: float) -> None:
     near = register(fixed, xray(moving), settings(reach="near"))
     assert not near.matched
     assert near.to_moving is None
+
+
+def test_grains_too_fine_for_the_size_that_is_searched_are_found_by_how_their_edges_lie() -> None:
+    made = made_pair("light_hard/full", 20004)  # every grain repainted; some 20 px of 512, three of what is searched
+    found = register(made.fixed, grey(made.moving), settings(reach="near"))
+    assert found.matched
+    assert off(found.to_moving, made.to_moving, 512) < 1
+
+
+def test_pooled_structure_is_the_mean_of_what_is_known_and_unknown_where_most_is() -> None:
+    planes = np.random.default_rng(2).normal(size=(3, 8, 12)).astype(np.float32)
+    known = np.ones((8, 12), bool)
+    known[:4, :4] = False
+    planes[:, ~known] = 0
+    seen = pooled(Structure(planes, known), 4)
+    assert seen.planes.shape == (3, 2, 3)
+    assert not seen.known[0, 0]
+    assert seen.known.sum() == 5
+    assert seen.planes[1, 1, 1] == pytest.approx(planes[1, 4:, 4:8].mean(), abs=1e-6)
+    assert seen.planes[2, 1, 2] == pytest.approx(planes[2, 4:, 8:].mean(), abs=1e-6)
+    assert seen.planes[0][seen.known].mean() == pytest.approx(0, abs=1e-6)
+    assert not pooled(Structure(np.zeros((3, 8, 8), np.float32), np.zeros((8, 8), bool)), 4).known.any()
+
+
+def test_all_that_is_tried_can_be_seen_with_what_it_needs() -> None:
+    fixed, moving = pair(1, FULL, SIDE)
+    tried = list(Registrar(fixed, settings(), needed=500.0).attempts(moving))
+    assert [t.method for t in tried] == ["near search", "wide search"]
+    assert all(off(t.to_moving, FULL, SIDE) < 0.6 and not t.matched and t.needed == 500 for t in tried)
+    assert tried[0].milliseconds < tried[1].milliseconds
+    refused = Registrar(fixed, settings(reach="near"), needed=500.0)(moving)
+    assert refused.to_moving is None
+    assert "500 are needed" in refused.reason
 
 
 def test_strangers_do_not_match_and_it_is_said_why() -> None:
