@@ -7,13 +7,13 @@ that is part of its ``to_world``. World px stay those of level 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from demis_ij.errors import FormatError
+from demis_ij.errors import FormatError, InputError
 from demis_ij.formats.document import Document
 from demis_ij.formats.files import (
     GZIP_MAGIC,
@@ -29,8 +29,20 @@ from demis_ij.formats.files import (
     solved_path,
     write_new,
 )
-from demis_ij.formats.render_specs import Json, dumped, keep_urls, move, new_spec, parse, set_bounds
-from demis_ij.formats.trakem2_ct import CoordinateTransform, Spec, nearest_affine, parse_transforms
+from demis_ij.formats.lenses import behind_lens
+from demis_ij.formats.render_specs import (
+    Json,
+    collection,
+    dumped,
+    keep_urls,
+    lens_leaf,
+    move,
+    new_spec,
+    parse,
+    put_lens,
+    set_bounds,
+)
+from demis_ij.formats.trakem2_ct import CoordinateTransform, Spec, parse_transforms
 from demis_ij.records import Affine, Layout, Tile
 
 
@@ -68,7 +80,7 @@ class RenderJsonFormat:
     def read_document(self, path: Path, raw: bytes, relink: Path | None) -> Document:
         """Return the sections of a file of tile specs; `demis_ij.formats.read` says the rest."""
         specs = parse(path, raw)
-        reader = _Reader(path, specs.shared, ImageFinder(path.parent, relink))
+        reader = _Reader(path, dict(specs.shared), ImageFinder(path.parent, relink))
         sections: dict[str, list[Tile]] = {}
         seen: dict[str, int] = {}
         for i, spec in enumerate(specs.tiles):
@@ -104,7 +116,8 @@ class RenderJsonFormat:
             for tile in layout:
                 tile_id = tile.id if unique else f"{layout.section}:{tile.id}"
                 out.append(new_spec(tile, tile_id, z))
-        return write_new(path, dumped(path, out), overwrite=overwrite)
+        tiles = [tile for layout in layouts for tile in layout]
+        return write_new(path, dumped(path, collection(out, tiles)), overwrite=overwrite)
 
     def write_solved(
         self, document: Document, raw: bytes, layouts: Sequence[Layout], out: Path | None, *, overwrite: bool
@@ -114,13 +127,18 @@ class RenderJsonFormat:
         specs = parse(source, raw)
         old = {t.id: t for layout in document.layouts for t in layout}
         new = {t.id: t for layout in layouts for t in layout}
-        reader = _Reader(source, specs.shared, ImageFinder(source.parent))
+        shared = specs.whole.get("transformIdToSpecMap") if isinstance(specs.whole, dict) else None
+        known = dict(specs.shared)
+        reader = _Reader(source, known, ImageFinder(source.parent))
         for i, spec in enumerate(specs.tiles):
             before = old[str(spec["tileId"])]
             after = new.get(before.id, before)
             if after.to_world != before.to_world:
                 move(spec, after.to_world @ before.to_world.inverse)
-                set_bounds(spec, *reader.full_to_world(spec, i))
+            if after.lens != before.lens:
+                self._put_lens(spec, before, after, reader, shared)
+            if after != before:
+                set_bounds(spec, reader.full(spec, i))
         stem, suffix = (
             (source.name[:-8], source.name[-8:])
             if source.name.endswith(".json.gz")
@@ -136,12 +154,24 @@ class RenderJsonFormat:
         packed = raw.startswith(GZIP_MAGIC)
         return write_new(target, dumped(target, specs.whole, packed=packed), overwrite=overwrite)
 
+    def _put_lens(self, spec: Json, before: Tile, after: Tile, reader: _Reader, shared: Json | None) -> None:
+        """Put a new lens before a spec's transforms. Raises `InputError` where it has another one already."""
+        if before.lens is not None or after.lens is None:
+            msg = f"tile {after.id!r} has a lens correction of its own: write a new file instead (convert)"
+            raise InputError(msg)
+        full, level = reader.size_of(spec), reader.level(spec, after.id, f"tileId {after.id}").number
+        lens = after.lens.reduced(0.5**level)
+        if shared is not None and lens.name not in shared:
+            shared[lens.name] = lens_leaf(lens, full)
+            reader.shared[lens.name] = shared[lens.name]
+        put_lens(spec, lens, full, shared=shared is not None)
+
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
 class _Reader:
-    def __init__(self, path: Path, shared: Mapping[str, Json], finder: ImageFinder) -> None:
+    def __init__(self, path: Path, shared: dict[str, Json], finder: ImageFinder) -> None:
         self.path = path
         self.shared = shared
         self.finder = finder
@@ -159,8 +189,8 @@ class _Reader:
         tile_id = str(spec["tileId"])
         where = f"tile spec {index}, tileId {tile_id}"
         level = self.level(spec, tile_id, where)
-        full_to_world, full = self.full_to_world(spec, index)
-        to_world = full_to_world @ level.to_full
+        whole = self.full(spec, index)
+        full, to_world = whole.shape, whole.to_world @ level.to_full
         if level.number:
             self.note(f"have no level 0 image: level {level.number} stands for it", tile_id)
         if _number(spec, "minIntensity", 0) > _number(spec, "maxIntensity", 1):
@@ -169,7 +199,21 @@ class _Reader:
             )
         divided = [v / 2**level.number for v in full]
         shape = (int(divided[0]), int(divided[1])) if all(v == int(v) for v in divided) else (0, 0)
-        return Tile(tile_id, level.image, shape, to_world, self.section(spec, where), mask_path=level.mask)
+        lens = None if whole.lens is None else whole.lens.reduced(2**level.number)
+        camera = whole.camera
+        section = self.section(spec, where)
+        return Tile(tile_id, level.image, shape, to_world, section, mask_path=level.mask, lens=lens, camera=camera)
+
+    def camera(self, spec: Json) -> str:
+        """Return what a tile's layout calls its camera."""
+        layout = spec.get("layout")
+        given = layout.get("camera") if isinstance(layout, dict) else None
+        return "" if given is None else str(given)
+
+    def size_of(self, spec: Json) -> tuple[int, int]:
+        """Return (rows, cols) of level 0, 0 where it is not given."""
+        where = f"tileId {spec['tileId']}"
+        return self.size(spec, "height", where), self.size(spec, "width", where)
 
     def size(self, spec: Json, key: str, where: str) -> int:
         value = spec.get(key)
@@ -236,20 +280,21 @@ class _Reader:
             self.note("have a mask that is not there: all of their pixels are used", tile_id)
         return found
 
-    def full_to_world(self, spec: Json, index: int) -> tuple[Affine, tuple[int, int]]:
-        """Return level-0 px to world px, and the (rows, cols) of level 0.
+    def full(self, spec: Json, index: int) -> Tile:
+        """Return a tile spec's level 0 as a tile: level-0 px to world px, an affine map after a lens.
 
-        The nearest affine, with a note, where the transforms are not affine.
+        The nearest affine, with a note, where the transforms are no such thing.
         """
         tile_id = str(spec["tileId"])
         where = f"tile spec {index}, tileId {tile_id}"
         full = (self.size(spec, "height", where), self.size(spec, "width", where))
-        leaves = self.leaves(spec.get("transforms"), where, ())
+        leaves = tuple(self.leaves(spec.get("transforms"), where, ()))
+        camera = self.camera(spec)
         try:
             transform: CoordinateTransform = parse_transforms(leaves)
             if transform.affine is None and 0 in full:
                 raise FormatError(self.path, "a transform that is not affine needs width and height", where)
-            affine, departure = nearest_affine(transform, full)
+            affine, lens, departure = behind_lens(transform, full, camera)
         except ValueError as error:
             if isinstance(error, FormatError):
                 raise
@@ -262,7 +307,7 @@ class _Reader:
             )
         if affine.determinant == 0:
             raise FormatError(self.path, "transforms flatten the tile", where)
-        return affine, full
+        return Tile(tile_id, self.path, full, affine, lens=lens, camera=camera)
 
     def leaves(self, node: Any, where: str, within: tuple[str, ...]) -> list[Spec]:
         """Return the (class, data) pairs of a transform in order of application, references resolved."""

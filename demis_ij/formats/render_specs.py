@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats.document import Document
 from demis_ij.formats.files import URL, ImageFinder, encoding_of, section_of, unpack
-from demis_ij.records import Affine, Tile
+from demis_ij.formats.lenses import lens_spec, world_bounds
+from demis_ij.records import Affine, Lens, Tile
 
 AFFINE_CLASS = "mpicbg.trakem2.transform.AffineModel2D"
 Json = dict[str, Any]
@@ -87,26 +86,57 @@ def _url(path: Path) -> str:
     return f"file:{text}" if text.startswith("/") else f"file:/{text}"
 
 
+def lens_leaf(lens: Lens, shape: tuple[int, int]) -> Json:
+    """Return the transform spec of a lens, with an id, as a collection of tile specs shares it."""
+    name, data = lens_spec(lens, shape)
+    return {"type": "leaf", "id": lens.name, "className": name, "dataString": data}
+
+
+def _lens_of(lens: Lens, shape: tuple[int, int], *, shared: bool) -> Json:
+    """Return a tile's transform by a lens: a reference to the shared one, or all of it."""
+    leaf = lens_leaf(lens, shape)
+    return {"type": "ref", "refId": lens.name} if shared else {k: v for k, v in leaf.items() if k != "id"}
+
+
+def put_lens(spec: Json, lens: Lens, shape: tuple[int, int], *, shared: bool) -> None:
+    """Put a lens before a tile's transforms; ``shape`` is of its level 0."""
+    transforms = spec.get("transforms")
+    known = transforms if isinstance(transforms, list) else [] if transforms is None else [transforms]
+    if isinstance(transforms, dict) and (transforms.get("type") == "list" or "specList" in transforms):
+        known = transforms.get("specList", [])
+    spec["transforms"] = {"type": "list", "specList": [_lens_of(lens, shape, shared=shared), *known]}
+
+
 def new_spec(tile: Tile, tile_id: str, z: float) -> Json:
-    """Return a new tile spec: one level, one affine."""
+    """Return a new tile spec: one level, a reference to its lens where it has one, one affine."""
     level: Json = {"imageUrl": _url(tile.path)}
     if tile.mask_path is not None:
         level["maskUrl"] = _url(tile.mask_path)
     spec: Json = {"tileId": tile_id, "layout": {"sectionId": section_of(z)}, "z": z}
+    if tile.camera:
+        spec["layout"]["camera"] = tile.camera
     if 0 not in tile.shape:
         spec |= {"width": float(tile.shape[1]), "height": float(tile.shape[0])}
-        spec |= _bounds(tile.to_world, tile.shape)
+        spec |= _bounds(tile)
     spec["mipmapLevels"] = {"0": level}
-    spec["transforms"] = {"type": "list", "specList": [_leaf(tile.to_world)]}
+    before = [] if tile.lens is None else [_lens_of(tile.lens, tile.shape, shared=True)]
+    spec["transforms"] = {"type": "list", "specList": [*before, _leaf(tile.to_world)]}
     return spec
 
 
-def _bounds(to_world: Affine, shape: tuple[int, int]) -> Json:
-    """Return minX ... maxY of a tile: the world px of its corner pixels' centres, as Render's mesh has it."""
-    h, w = shape
-    corners = to_world(np.array([[0, 0], [w - 1, 0], [w - 1, h - 1], [0, h - 1]], float))
-    (x0, y0), (x1, y1) = corners.min(0), corners.max(0)
-    return {"minX": float(x0), "minY": float(y0), "maxX": float(x1), "maxY": float(y1)}
+def collection(specs: Sequence[Json], tiles: Sequence[Tile]) -> Any:
+    """Return a new file's whole: a list of tile specs, or with the lenses that they share, where there are any."""
+    lenses = {tile.lens: tile.shape for tile in tiles if tile.lens is not None}
+    if not lenses:
+        return list(specs)
+    shared = {lens.name: lens_leaf(lens, shape) for lens, shape in lenses.items()}
+    return {"transformIdToSpecMap": shared, "tileIdToSpecMap": {spec["tileId"]: spec for spec in specs}}
+
+
+def _bounds(tile: Tile) -> Json:
+    """Return minX ... maxY of a tile: the world px of its outermost pixels' centres, as Render's mesh has it."""
+    x0, y0, x1, y1 = world_bounds(tile)
+    return {"minX": x0, "minY": y0, "maxX": x1, "maxY": y1}
 
 
 def move(spec: Json, change: Affine) -> None:
@@ -127,13 +157,13 @@ def move(spec: Json, change: Affine) -> None:
         specs.append(_leaf(change))
 
 
-def set_bounds(spec: Json, full_to_world: Affine, shape: tuple[int, int]) -> None:
-    """Bring minX ... maxY of a spec up to date; leave none where the size is unknown."""
-    if 0 in shape:
+def set_bounds(spec: Json, full: Tile) -> None:
+    """Bring minX ... maxY of a spec up to date with its level 0; leave none where the size is unknown."""
+    if 0 in full.shape:
         for key in ("minX", "minY", "maxX", "maxY"):
             spec.pop(key, None)
         return
-    spec.update(_bounds(full_to_world, shape))
+    spec.update(_bounds(full))
 
 
 def keep_urls(specs: Sequence[Json], source: Path, document: Document, *, elsewhere: bool) -> None:

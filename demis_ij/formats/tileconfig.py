@@ -33,6 +33,7 @@ from demis_ij.formats.files import (
     solved_path,
     write_new,
 )
+from demis_ij.formats.lenses import lens_losses
 from demis_ij.records import Affine, Layout, Tile
 
 SETTING = re.compile(r"^\s*(\w+)\s*=\s*(.*?)\s*$")
@@ -160,11 +161,11 @@ class TileConfigFormat:
 
     def losses(self, layouts: Sequence[Layout]) -> tuple[str, ...]:
         """Return what a TileConfiguration cannot hold."""
-        return (*turn_losses(layouts), *section_losses(layouts), *mask_losses(layouts))
+        return (*turn_losses(layouts), *lens_losses(layouts), *section_losses(layouts), *mask_losses(layouts))
 
     def solved_losses(self, layouts: Sequence[Layout]) -> tuple[str, ...]:
         """Return what the positions of a solved copy cannot hold."""
-        return turn_losses(layouts)
+        return (*turn_losses(layouts), *lens_losses(layouts))
 
     def write(self, path: Path, layouts: Sequence[Layout]) -> None:
         """Write a new TileConfiguration."""

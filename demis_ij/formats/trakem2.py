@@ -31,19 +31,19 @@ from demis_ij.formats.files import (
     unpack,
     write_new,
 )
+from demis_ij.formats.lenses import behind_lens
 from demis_ij.formats.text_list import split_slice
 from demis_ij.formats.trakem2_bytes import start_tags, value
-from demis_ij.formats.trakem2_copy import Copy, new_matrices, without_matrices
+from demis_ij.formats.trakem2_copy import Copy, new_lenses, new_matrices, without_matrices
 from demis_ij.formats.trakem2_ct import (
     Spec,
     UnknownTransformError,
     bounding_box,
-    nearest_affine,
     parse_transforms,
 )
 from demis_ij.formats.trakem2_matrix import from_corner_frame, parse_matrix
 from demis_ij.formats.trakem2_project import Patch, Project, parse_project
-from demis_ij.records import Affine, Layout, Tile
+from demis_ij.records import Affine, Layout, Lens, Tile
 
 OID = re.compile(r"-?\d+")
 
@@ -118,8 +118,11 @@ class TrakEM2Format:
         data = unpack(source, raw)
         if data.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise FormatError(source, "is UTF-16: save it as ISO-8859-1 (as TrakEM2 does) or UTF-8 first")
-        matrices = new_matrices(document, parse_project(source, data), layouts)
-        return write_new(target, packed(target, Copy(document, data, target).edited(matrices)), overwrite=overwrite)
+        project = parse_project(source, data)
+        lenses = new_lenses(document, project, layouts)
+        matrices = new_matrices(document, project, layouts)
+        copy = Copy(document, data, target).edited(matrices, lenses)
+        return write_new(target, packed(target, copy), overwrite=overwrite)
 
 
 def is_solved_copy(document: Document, path: Path) -> bool:
@@ -158,7 +161,7 @@ class _Placer:
         self.finder = finder
         self.warnings: list[str] = []
         self.notes: dict[str, list[str]] = {}
-        self.known: dict[tuple[tuple[Spec, ...], int, tuple[int, int]], tuple[Affine, float]] = {}
+        self.known: dict[tuple[tuple[Spec, ...], int, tuple[int, int]], tuple[Affine, Lens | None, float]] = {}
 
     def note(self, kind: str, oid: str) -> None:
         """Remember a tile for a warning that is given once for all of them."""
@@ -199,7 +202,7 @@ class _Placer:
             self.note("have an oid that is no number, which TrakEM2 itself refuses", patch.oid)
         shape = self.shape(patch)
         to_world = from_corner_frame(parse_matrix(self.path, patch))
-        box = self.image_to_box(patch, shape)
+        box, lens = self.image_to_box(patch, shape)
         return Tile(
             id=patch.oid,
             path=self.finder.find(name),
@@ -209,6 +212,7 @@ class _Placer:
             page=page,
             locked=given.get("locked", "").strip().lower() == "true",
             visible=given.get("visible", "").strip().lower() != "false",
+            lens=lens,
         )
 
     def shape(self, patch: Patch) -> tuple[int, int]:
@@ -222,43 +226,43 @@ class _Placer:
             out.append(round(size))
         return out[0], out[1]
 
-    def image_to_box(self, patch: Patch, shape: tuple[int, int]) -> Affine | None:
-        """Return raw pixels to the pixels of the transformed image's box, None where it is not transformed.
+    def image_to_box(self, patch: Patch, shape: tuple[int, int]) -> tuple[Affine | None, Lens | None]:
+        """Return raw pixels to the pixels of the transformed image's box: an affine map after a lens, or None each.
 
-        The nearest affine stands for what is none.
+        The nearest affine stands for what is neither an affine map nor a lens and an affine map.
         """
         specs = patch.specs or self.side_file(patch)
         if not specs:
-            return None
+            return None, None
         if 0 in shape:
             raise FormatError(self.path, "a coordinate transform, but no o_width and o_height", patch.where)
         columns = int(finite(patch.attributes.get("mres", "32"), self.path, patch.where, "mres"))
         key = (tuple(specs), columns, shape)
         if key not in self.known:
             self.known[key] = self.work_out(patch, specs, columns, shape)
-        affine, departure = self.known[key]
+        affine, lens, departure = self.known[key]
         if departure > 0:
             self.note(
                 f"have a coordinate transform that is not affine: inside, the nearest affine stands for it, up to"
                 f" {departure:.2g} px away; it is kept exactly in the project",
                 patch.oid,
             )
-        return affine
+        return affine, lens
 
     def work_out(
         self, patch: Patch, specs: Sequence[Spec], columns: int, shape: tuple[int, int]
-    ) -> tuple[Affine, float]:
-        """Return the affine from raw pixels to box pixels, and how far the transform departs from it."""
+    ) -> tuple[Affine, Lens | None, float]:
+        """Return raw pixels to box pixels, an affine map after a lens, and how far the transform departs from both."""
         try:
             transform = parse_transforms(specs)
             x, y, _, _ = bounding_box(transform, columns, shape)
-            affine, departure = nearest_affine(transform, shape)
+            affine, lens, departure = behind_lens(transform, shape)
         except UnknownTransformError as error:
             self.warnings.append(f"{patch.where}: {error}; inside, a plain scaling to the patch's size stands for it")
-            return self.scaling(patch, shape), 0.0
+            return self.scaling(patch, shape), None, 0.0
         except ValueError as error:
             raise FormatError(self.path, f"coordinate transform: {error}", patch.where) from error
-        return Affine.translation(-x, -y) @ affine, departure
+        return Affine.translation(-x, -y) @ affine, lens, departure
 
     def scaling(self, patch: Patch, shape: tuple[int, int]) -> Affine:
         """Return the stretch of the raw image to the patch's width and height."""

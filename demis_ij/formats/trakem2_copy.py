@@ -6,6 +6,7 @@ to the world, ``A_new = (new to_world) (old to_world)^-1 A_old``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from math import hypot
 from pathlib import Path
@@ -13,12 +14,17 @@ from pathlib import Path
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats.document import Document
 from demis_ij.formats.files import URL, WINDOWS_DRIVE, ImageFinder, relative_or_absolute, same_folder
+from demis_ij.formats.lenses import deformed_box, lens_spec
 from demis_ij.formats.text_list import split_slice
 from demis_ij.formats.trakem2_bytes import StartTag, escape, replaced, start_tags, value, xml_encoding
 from demis_ij.formats.trakem2_matrix import format_matrix, parse_matrix, to_corner_frame
-from demis_ij.formats.trakem2_project import Project
-from demis_ij.records import Affine, Layout, Tile
+from demis_ij.formats.trakem2_project import Patch, Project
+from demis_ij.records import Affine, Layout, Lens, Tile
 
+EMPTY = re.compile(rb"/\s*>\Z")
+LENS = rb'\n\t\t\t\t<ict_transform class="[^"]*" data="[^"]*"/><!--demis_ij lens-->'
+LENS_OF_EMPTY = re.compile(rb">" + LENS + rb"</[^>]*><!--demis_ij lens-->")
+LENS_INSIDE = re.compile(LENS)
 MOVED_PX = 1e-9
 """A tile whose corners all stay within this has not moved: its text stays as it was written."""
 
@@ -43,10 +49,14 @@ def new_matrices(document: Document, project: Project, layouts: Sequence[Layout]
             msg = f"{document.path}: tile {tile.id!r} of the solution is not in the project"
             raise InputError(msg)
         before = old[tile.id]
+        if tile.lens is not None and before.lens is None:
+            x, y, _, _ = deformed_box(tile.lens, tile.shape)
+            out[tile.id] = to_corner_frame(tile.to_world @ Affine.translation(x, y))
+            continue
         if before.locked or corner_displacement(before, tile.to_world) <= MOVED_PX:
             continue
         patch = patches[tile.id]
-        if patch.specs or patch.attributes.get("ct_id", "") not in {"", "0", "-1"}:
+        if _has_transform(patch):
             change = to_corner_frame(tile.to_world @ before.to_world.inverse)
             out[tile.id] = change @ parse_matrix(document.path, patch)
         else:
@@ -54,16 +64,36 @@ def new_matrices(document: Document, project: Project, layouts: Sequence[Layout]
     return out
 
 
+def _has_transform(patch: Patch) -> bool:
+    return bool(patch.specs) or patch.attributes.get("ct_id", "") not in {"", "0", "-1"}
+
+
+def new_lenses(document: Document, project: Project, layouts: Sequence[Layout]) -> dict[str, Lens]:
+    """Return the lens of every tile that had none. Raises `InputError` where it cannot be put in."""
+    old = {tile.id: tile for layout in document.layouts for tile in layout}
+    found = {t.id: t.lens for layout in layouts for t in layout if t.lens is not None and t.id in old}
+    new = {name: lens for name, lens in found.items() if old[name].lens is None}
+    patches = {patch.oid: patch for layer in project.layers for patch in layer.patches}
+    has_own = [name for name in new if _has_transform(patches[name])]
+    changed = [name for name, lens in found.items() if old[name].lens not in (None, lens)]
+    if has_own or changed:
+        msg = (
+            f"{document.path}: {len(has_own) + len(changed)} patch(es) have a coordinate transform of their own (first:"
+            f" oid {(has_own + changed)[0]}), a lens cannot be put before it: write a new project instead (convert)"
+        )
+        raise InputError(msg)
+    return new
+
+
 def without_matrices(data: bytes) -> bytes:
-    """Return the bytes of a project with the ``transform`` of every patch emptied."""
-    return replaced(
-        data,
-        {
-            (tag.attributes["transform"].start, tag.attributes["transform"].end): b""
-            for tag in start_tags(data, frozenset({"t2_patch"}))
-            if "transform" in tag.attributes
-        },
-    )
+    """Return the bytes of a project without what solved copies change: patches' matrices and sizes, and new lenses."""
+    edits = {
+        (at.start, at.end): b""
+        for tag in start_tags(data, frozenset({"t2_patch"}))
+        for name in ("transform", "width", "height")
+        if (at := tag.attributes.get(name)) is not None
+    }
+    return LENS_INSIDE.sub(b"", LENS_OF_EMPTY.sub(b"/>", replaced(data, edits)))
 
 
 class Copy:
@@ -79,7 +109,7 @@ class Copy:
         self.finder = ImageFinder(self.source_folder)
         self.edits: dict[tuple[int, int], bytes] = {}
 
-    def edited(self, matrices: Mapping[str, Affine]) -> bytes:
+    def edited(self, matrices: Mapping[str, Affine], lenses: Mapping[str, Lens] | None = None) -> bytes:
         """Return the bytes of the copy. Raises `FormatError` when a tile that moved is not found in them."""
         tiles = {tile.id: tile for layout in self.document.layouts for tile in layout}
         todo = dict(matrices)
@@ -90,6 +120,8 @@ class Copy:
             oid = self.text(tag, "oid").strip()
             if tag.name == "t2_patch" and oid in todo:
                 self.put(tag, "transform", format_matrix(todo.pop(oid)))
+                if lenses and oid in lenses:
+                    self.put_lens(tag, lenses[oid], tiles[oid].shape)
             self.keep_paths(tag, tiles.get(oid) if tag.name == "t2_patch" else None)
         if todo:
             raise FormatError(
@@ -110,6 +142,20 @@ class Copy:
         else:
             key = (tag.after_name, tag.after_name)
             self.edits[key] = self.edits.get(key, b"") + b" " + name.encode() + b'="' + new + b'"'
+
+    def put_lens(self, tag: StartTag, lens: Lens, shape: tuple[int, int]) -> None:
+        """Give a patch that has no coordinate transform that of a lens, and the size of its box."""
+        name, data = lens_spec(lens, shape)
+        _, _, width, height = deformed_box(lens, shape)
+        self.put(tag, "width", f"{width}.0")
+        self.put(tag, "height", f"{height}.0")
+        element = f'\n\t\t\t\t<ict_transform class="{name}" data="{data}"/><!--demis_ij lens-->'.encode("ascii")
+        empty = EMPTY.search(self.data, tag.start, tag.end)
+        if empty is None:
+            self.edits[tag.end, tag.end] = element
+        else:
+            original = self.data[tag.start + 1 : tag.after_name]
+            self.edits[empty.start(), tag.end] = b">" + element + b"</" + original + b"><!--demis_ij lens-->"
 
     def keep_paths(self, tag: StartTag, tile: Tile | None) -> None:
         """Rewrite the paths of images that were relinked, and relative ones when the copy goes to another folder."""

@@ -15,10 +15,11 @@ import tifffile
 from demis_ij import images
 from demis_ij.errors import InputError
 from demis_ij.formats.files import heights, relative_or_absolute
+from demis_ij.formats.lenses import MESH_COLUMNS, deformed_box, lens_spec
 from demis_ij.formats.trakem2_bytes import escape
 from demis_ij.formats.trakem2_ct import Spec
 from demis_ij.formats.trakem2_matrix import format_matrix, to_corner_frame
-from demis_ij.records import Layout, Tile
+from demis_ij.records import Affine, Layout, Tile
 
 ENCODING = "iso-8859-1"
 GRAY8, GRAY16, GRAY32, RGB = 0, 1, 2, 4
@@ -132,7 +133,7 @@ def project_xml(
         looks = _Looks(layout)
         for tile in layout:
             kind, low, high = looks.of(tile)
-            bent = (deformed or {}).get(tile.id, Deformed((), 32, tile.shape[::-1]))
+            from_box, bent = _bent(tile, (deformed or {}).get(tile.id))
             text = PATCH.format(
                 oid=oids[layout.section, tile.id],
                 box_width=bent.size[0],
@@ -141,7 +142,7 @@ def project_xml(
                 deformed=_transforms(bent.specs),
                 width=tile.shape[1],
                 height=tile.shape[0],
-                transform=format_matrix(to_corner_frame(tile.to_world)),
+                transform=format_matrix(to_corner_frame(from_box)),
                 flags=(' locked="true"' if tile.locked else "") + ("" if tile.visible else ' visible="false"'),
                 title=_text(tile.path.name.replace('"', "^#^")),
                 type=kind,
@@ -153,6 +154,18 @@ def project_xml(
         parts.append(b"\t\t</t2_layer>\n")
     parts.append(FOOTER.encode(ENCODING))
     return b"".join(parts)
+
+
+def _bent(tile: Tile, known: Deformed | None) -> tuple[Affine, Deformed]:
+    """Return px of a tile's box to world px, and what is done to its image before."""
+    if known is not None:
+        return tile.to_world, known
+    if tile.lens is None:
+        return tile.to_world, Deformed((), MESH_COLUMNS, tile.shape[::-1])
+    x, y, width, height = deformed_box(tile.lens, tile.shape)
+    return tile.to_world @ Affine.translation(x, y), Deformed(
+        (lens_spec(tile.lens, tile.shape),), MESH_COLUMNS, (width, height)
+    )
 
 
 def _transforms(specs: Sequence[Spec]) -> str:

@@ -241,7 +241,7 @@ class Lens:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Lens:
-        """Return the lens of `to_json`. Raises `KeyError`, `TypeError`, `ValueError` or `InputError` when it is none."""
+        """Return the lens of `to_json`. Raises `KeyError`, `TypeError`, `ValueError`, `InputError` when it is none."""
         centre, half, x, y = (tuple(float(v) for v in value[key]) for key in ("centre", "half", "x", "y"))
         return cls((centre[0], centre[1]), (half[0], half[1]), int(value["degree"]), x, y, str(value["camera"]))
 
@@ -321,7 +321,8 @@ def split_polynomial(
         found, *_ = np.linalg.lstsq(design, target_xy, rcond=None)
         left = float(np.linalg.norm(design @ found - target_xy, axis=1).max())
         affine = np.eye(3)
-        affine[:2, 0], affine[:2, 1] = found[1] / (cols / 2), found[2] / (rows / 2)
+        linear_part = np.stack([found[1] / (cols / 2), found[2] / (rows / 2)], axis=1)
+        affine[:2, :2] = np.where(np.abs(linear_part) < 1e-13, 0, linear_part)  # rounding of what was exactly 0
         affine[:2, 2] = found[0] - affine[:2, :2] @ ((cols - 1) / 2, (rows - 1) / 2)
         nearest = (affine, left) if degree == 1 else nearest
         if left > most_px or abs(np.linalg.det(affine[:2, :2])) < 1e-12:
