@@ -86,11 +86,15 @@ class TileStore:
         What may be kept; the least recently used goes first. One larger item is returned, not kept.
     clip : float
         Contrast limit of the normalisation.
+    keep_images : bool
+        Whether grey values are kept beside the normalised image that was made of them. Without them there is room for
+        more tiles, where nobody asks for grey values.
     """
 
-    def __init__(self, max_bytes: int = 1 << 29, *, clip: float = 0.5) -> None:
+    def __init__(self, max_bytes: int = 1 << 29, *, clip: float = 0.5, keep_images: bool = True) -> None:
         self._max_bytes = max_bytes
         self._clip = clip
+        self._keep_images = keep_images
         self._bytes = 0
         self._kept: OrderedDict[tuple[str, Path, int | None, Path | None], Grey] = OrderedDict()
         self._broken: dict[tuple[Path, int | None], str] = {}
@@ -112,7 +116,15 @@ class TileStore:
 
     def normalised(self, tile: Tile) -> NDArray[np.uint8]:
         """Return the tile as `normalise` makes it. Raises `InputError`."""
-        return self._get("normalised", tile, lambda: normalise(self.image(tile), self.mask(tile), clip=self._clip))
+        return self._get("normalised", tile, lambda: self._normalised(tile))
+
+    def _normalised(self, tile: Tile) -> NDArray[np.uint8]:
+        made = normalise(self.image(tile), self.mask(tile), clip=self._clip)
+        if not self._keep_images:
+            with self._lock:
+                image = self._kept.pop(self._key("image", tile), None)
+                self._bytes -= 0 if image is None else image.nbytes
+        return made
 
     def _read(self, tile: Tile) -> Grey:
         key = (tile.path, tile.page)
@@ -128,7 +140,7 @@ class TileStore:
         return tile_mask(tile, self.image(tile))
 
     def _get(self, kind: str, tile: Tile, make: Callable[[], Grey]) -> Grey:
-        key = (kind, tile.path, tile.page, tile.mask_path)
+        key = self._key(kind, tile)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -146,6 +158,10 @@ class TileStore:
                 with self._lock:
                     self._busy.pop(key, None)
         return value
+
+    @staticmethod
+    def _key(kind: str, tile: Tile) -> tuple[str, Path, int | None, Path | None]:
+        return kind, tile.path, tile.page, tile.mask_path
 
     def _keep(self, key: tuple[str, Path, int | None, Path | None], value: Grey) -> None:
         with self._lock:

@@ -71,6 +71,9 @@ class MatchStore(Memory):
     def __len__(self) -> int:
         return len(self._place)
 
+    def __bool__(self) -> bool:
+        return True  # an empty store is one, all the same
+
     def get(self, stage: str, pair: Pair) -> Outcome | None:
         """Return what a stage of the work made of a pair, None when it has not come to it."""
         return self.get_many(stage, [pair]).get(pair)

@@ -74,7 +74,8 @@ _MATCHERS: Kept[Matcher] = Kept(most=1)
 def match_batch(batch: Batch) -> list[Outcome]:
     """Return what the matcher says of each pair of a batch; runs in a worker, which keeps its tiles for the next."""
     clip = batch.config.clahe_clip
-    store = _STORES.get((batch.run, batch.keep_bytes), lambda: TileStore(batch.keep_bytes, clip=clip))
+    key = (batch.run, batch.keep_bytes)
+    store = _STORES.get(key, lambda: TileStore(batch.keep_bytes, clip=clip, keep_images=False))
     matcher = _MATCHERS.get((batch.run, batch.matcher), lambda: make_matcher(batch.matcher, batch.config))
     return matched(batch, store, matcher)
 
@@ -200,10 +201,10 @@ def match_first(
     """
     asker = Asker(
         config,
-        store or TileStore(clip=config.clahe_clip),
-        memory or Memory(),
+        TileStore(clip=config.clahe_clip) if store is None else store,
+        Memory() if memory is None else memory,
         progress or (lambda _what, _done, _all: None),
-        pool or SerialPool(),
+        SerialPool() if pool is None else pool,
     )
     return asker.match(layout, pairs, "first", config.stage_error_frac)
 

@@ -65,13 +65,13 @@ def stitch(
         When no tile can be read. A single unreadable tile is a warning; it is left out.
     """
     config = config or StitchConfig()
-    store = store or TileStore(clip=config.clahe_clip)
-    memory = memory or Memory()
+    store = TileStore(clip=config.clahe_clip) if store is None else store
+    memory = Memory() if memory is None else memory  # one that is empty is false
     tell = progress or (lambda _what, _done, _all: None)
     timings: dict[str, float] = {}
     with _timed(timings, "read"):
         layout, warnings = usable(layout, config)
-    asker = Asker(config, store, memory, tell, pool or SerialPool())
+    asker = Asker(config, store, memory, tell, SerialPool() if pool is None else pool)
     work = _Work(layout, config, asker, tell, timings)
     with _timed(timings, "match"):
         outcomes = asker.match(layout, neighbours(layout), "first", config.stage_error_frac)
