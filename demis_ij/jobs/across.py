@@ -6,7 +6,7 @@ at a finer scale; from there tiles that lie over each other are matched (`demis_
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from demis_ij import geometry
 from demis_ij.align.searching import brought_together
@@ -23,7 +24,7 @@ from demis_ij.jobs.plans import StitchJob
 from demis_ij.matchers.correlation import CorrelationMatcher
 from demis_ij.pairs.across import match_across, pairs_across
 from demis_ij.protocols import View
-from demis_ij.records import Affine, Layout, PairMatch, Rejected
+from demis_ij.records import Affine, Layout, PairMatch, Points, Rejected
 from demis_ij.render import Canvas, preview
 from demis_ij.runs import MatchStore, RunFolder, read_json, slug, write_json
 from demis_ij.solvers.sums import sums_of_points
@@ -32,12 +33,18 @@ from demis_ij.stitch import AUTO, Outcome, make_matcher
 FOLDER = "matches_across"
 ROUGH_PX, FINER_PX = 256, 1024
 """Longer side of the pictures of whole sections by which they are put on each other."""
+ROUGH_ERROR_PX, FINER_ERROR_PX = 8.0, 6.0
+"""What the answers of either may be wrong by, px of the pictures."""
+BLOCKS = "blocks"
+"""Who found a pair that was tied by blocks of the pictures of whole sections."""
 MAY_STAND_OUT = 1.15
 """By how much the best turn must beat the others; below it the sections are taken to lie on each other as they are."""
-ERROR_FRAC = 0.2
-"""What tiles may be off by after that, as a fraction of their longer side."""
+USUAL_FRAC, MOST_FRAC = 0.06, 0.25
+"""What tissue may have moved by besides, as a fraction of a tile's longer side, and the most that is looked for."""
 LEAST_FINER = 12
 """Blocks of the finer pictures that must agree for their answer to be taken."""
+LEAST_PAIRS = 3
+"""Where fewer pairs of tiles were matched, the blocks of the pictures tie the sections together, too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,11 +112,14 @@ def compared_sections(task: AcrossTask) -> list[AcrossPair]:
     if kept is not None:
         return kept
     store = TileStore(task.keep_bytes, clip=task.job.config.clahe_clip)
-    motion = put_together(task.fixed, task.moving, store)
-    there = task.moving.moved({t.id: motion @ t.to_world for t in task.moving})
+    placed = put_together(task.fixed, task.moving, store)
+    there = task.moving.moved({t.id: placed.motion @ t.to_world for t in task.moving})
     one, two = _named(task.fixed), _named(there)
-    found = _matched(one, two, store, task)
+    side = max(max(t.shape) for t in (*one, *two))
+    found = _matched(one, two, store, task, min(MOST_FRAC, USUAL_FRAC + placed.error_px / side))
     own = [_told(outcome, one, two) for outcome in found]
+    if sum(1 for pair in own if pair.sums) < LEAST_PAIRS:
+        own = _with_blocks(own, placed, one, two)
     pairs = [replace(p, fixed=_own_name(p.fixed), moving=_own_name(p.moving)) for p in own]
     write_json(_file(folder.path, task.names), {"pairs": [list(_columns(p)) for p in pairs]})
     folder.mark_done(_mark(task.names), "")
@@ -152,12 +162,13 @@ def _own_name(name: str) -> str:
     return name.partition("/")[2]
 
 
-def _matched(fixed: Layout, moving: Layout, store: TileStore, task: AcrossTask) -> list[Outcome]:
+def _matched(fixed: Layout, moving: Layout, store: TileStore, task: AcrossTask, error_frac: float) -> list[Outcome]:
     """Return one outcome a pair of tiles: each matcher is asked about what the one before could not match."""
     config = replace(task.job.config, resolution=1.0)
     pairs = pairs_across(fixed, moving)
     memory = MatchStore(task.run / FOLDER / slug("~".join(task.names)))
-    chain = AUTO if config.matcher == "auto" else (config.matcher,)
+    asked = AUTO if config.matcher == "auto" else (config.matcher,)
+    chain = dict.fromkeys((*asked, "correlation"))  # what two sections share is seldom what a key point is made of
     outcome: dict[tuple[str, str], Outcome] = {}
     for name in chain:
         pending = [p for p in pairs if not isinstance(outcome.get(p), PairMatch)]
@@ -171,7 +182,7 @@ def _matched(fixed: Layout, moving: Layout, store: TileStore, task: AcrossTask) 
                 if config.matcher != "auto":
                     raise
                 continue  # auto does without what is not there
-            new = match_across(store, fixed, moving, missing, matcher, config, error_frac=ERROR_FRAC)
+            new = match_across(store, fixed, moving, missing, matcher, config, error_frac=error_frac)
             memory.put(stage, new)
             known |= {(o.fixed, o.moving): o for o in new}
         outcome |= known
@@ -209,30 +220,104 @@ class _Small:
     from_world: Affine
 
 
-def put_together(fixed: Layout, moving: Layout, store: TileStore) -> Affine:
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """How a section is put on the one before it.
+
+    Attributes
+    ----------
+    motion : Affine
+        Of the world: where the moving section lies to where it shows what the fixed one shows.
+    error_px : float
+        What that may be wrong by, world px.
+    fixed_xy, moving_xy : ndarray of shape (N, 2)
+        Places in both that show the same, world px (the moving ones before ``motion``); none where only whole pictures
+        were compared.
+    """
+
+    motion: Affine
+    error_px: float
+    fixed_xy: Points
+    moving_xy: Points
+
+
+def put_together(fixed: Layout, moving: Layout, store: TileStore) -> Placed:
     """Return the turn and shift of the world that puts a section roughly on the one before it.
 
-    Where no turn stands out, the sections are taken to lie on each other as they are.
+    Where no turn stands out and no blocks agree, the sections are taken to lie on each other as they are.
     """
     one, two = _small(fixed, store, ROUGH_PX), _small(moving, store, ROUGH_PX)
     found = brought_together((one.grey, one.mask), (two.grey, two.mask))
-    motion = Affine()
+    nothing = np.empty((0, 2))
+    rough = Placed(Affine(), 0.0, nothing, nothing)
     if found is not None and found.stands_out >= MAY_STAND_OUT:
         motion = one.from_world.inverse @ found.to_fixed @ two.from_world
-    return _finer(fixed, moving, store, motion)
+        rough = Placed(motion, ROUGH_ERROR_PX / one.from_world.scale, nothing, nothing)
+    return _finer(fixed, moving, store, rough)
 
 
-def _finer(fixed: Layout, moving: Layout, store: TileStore, motion: Affine) -> Affine:
+def _finer(fixed: Layout, moving: Layout, store: TileStore, rough: Placed) -> Placed:
     """Return a rough motion made finer by blocks of larger pictures, or as it is where they do not agree."""
-    there = moving.moved({t.id: motion @ t.to_world for t in moving})
+    there = moving.moved({t.id: rough.motion @ t.to_world for t in moving})
     one, two = _small(fixed, store, FINER_PX), _small(there, store, FINER_PX)
     points = CorrelationMatcher(max_turn_deg=2.5)(View(one.grey, one.mask > 0), View(two.grey, two.mask > 0))
     if len(points) < LEAST_FINER:
-        return motion
+        return rough
     best = geometry.estimate(points.moving_xy, points.fixed_xy, "rigid", 0.01 * FINER_PX)
     if best is None or best.inlier.sum() < LEAST_FINER:
-        return motion
-    return one.from_world.inverse @ Affine.from_matrix(best.to_fixed) @ two.from_world @ motion
+        return rough
+    motion = one.from_world.inverse @ Affine.from_matrix(best.to_fixed) @ two.from_world @ rough.motion
+    inliers = points.where(best.inlier)
+    back = (two.from_world @ rough.motion).inverse
+    return Placed(
+        motion,
+        FINER_ERROR_PX / one.from_world.scale,
+        one.from_world.inverse(inliers.fixed_xy),
+        back(inliers.moving_xy),
+    )
+
+
+def _with_blocks(pairs: Sequence[AcrossPair], placed: Placed, fixed: Layout, moving: Layout) -> list[AcrossPair]:
+    """Return the pairs with those that the blocks of the pictures tie where the tiles themselves could not be matched.
+
+    Parameters
+    ----------
+    pairs : sequence of AcrossPair
+        What became of the tiles.
+    placed : Placed
+        With the blocks.
+    fixed, moving : Layout
+        The sections, the moving one where ``placed`` puts it.
+    """
+    known = {(p.fixed, p.moving): p for p in pairs}
+    blocks: dict[tuple[str, str], list[int]] = {}
+    here, there = _covering(fixed, placed.fixed_xy), _covering(moving, placed.motion(placed.moving_xy))
+    for row, (one, other) in enumerate(zip(here, there, strict=True)):
+        if one is not None and other is not None:
+            blocks.setdefault((one, other), []).append(row)
+    for names, rows in blocks.items():
+        if len(rows) < 2 or (names in known and known[names].sums):
+            continue
+        tiles = fixed[names[0]], moving[names[1]]
+        fixed_xy = tiles[0].to_world.inverse(placed.fixed_xy[rows])
+        moving_xy = tiles[1].to_world.inverse(placed.motion(placed.moving_xy[rows]))
+        sums = sums_of_points(fixed_xy, moving_xy, tiles[0].shape, tiles[1].shape)
+        known[names] = AcrossPair(*names, tuple(sums.tolist()), BLOCKS, "", len(rows), len(rows), None)
+    return list(known.values())
+
+
+def _covering(layout: Layout, world_xy: Points) -> list[str | None]:
+    """Return for each place the tile whose centre is nearest, if it covers the place."""
+    if not len(world_xy):
+        return []
+    centre = np.array([t.world_corners.mean(0) for t in layout])
+    _, near = cKDTree(centre).query(world_xy)
+    out: list[str | None] = []
+    for place, row in zip(world_xy, near, strict=True):
+        tile = layout.tiles[row]
+        x, y = tile.to_world.inverse(place)
+        out.append(tile.id if 0 <= x < tile.shape[1] and 0 <= y < tile.shape[0] else None)
+    return out
 
 
 def _small(layout: Layout, store: TileStore, side_px: int) -> _Small:
