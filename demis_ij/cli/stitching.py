@@ -69,9 +69,10 @@ def configs(
     config: Path | None,
     settings: list[str] | None,
     mosaic: list[str] | None,
+    before: tuple[StitchConfig, RenderConfig] | None = None,
     **named: Any,
 ) -> tuple[StitchConfig, RenderConfig]:
-    """Return the configs: defaults, then the TOML file, then ``--set``, then the named options."""
+    """Return the configs: defaults (or ``before``), then the TOML file, then ``--set``, then the named options."""
     tables = read_toml(config) if config else {}
     unknown = set(tables) - {"stitch", "render"}
     if unknown:
@@ -81,8 +82,9 @@ def configs(
     if wrong:
         msg = f"{config}: {wrong} is {tables[wrong]!r}, needed a table [{wrong}]"
         raise InputError(msg)
-    values = {"stitch": dict(tables.get("stitch", {})), "render": dict(tables.get("render", {}))}
     defaults = {"stitch": to_dict(StitchConfig()), "render": to_dict(RenderConfig())}
+    given = {} if before is None else {"stitch": to_dict(before[0]), "render": to_dict(before[1])}
+    values = {name: {**given.get(name, {}), **tables.get(name, {})} for name in defaults}
     for item in settings or []:
         key, equals, text = item.partition("=")
         if not equals:
@@ -137,6 +139,12 @@ def stitch(
     ] = None,
     config: Config_ = None,
     setting: Set_ = None,
+    across_z: Annotated[
+        int | None,
+        typer.Option(
+            "--across-z", min=0, help="Match tiles with those of so many sections above and below, solve all together."
+        ),
+    ] = None,
     workers: Workers_ = 1,
     dask: Dask_ = None,
     memory: Memory_ = None,
@@ -169,6 +177,7 @@ def stitch(
         weights=weights,
         device=device,
         include_hidden=include_hidden or None,
+        across_z=across_z,
     )
     options: dict[str, Any] = {
         "format_name": format,

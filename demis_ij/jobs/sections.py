@@ -82,7 +82,7 @@ def work_on(
     said = tell or (lambda _what, _done, _all: None)
     layout, notes = oriented(section, job.config, job.stage_axes, store, said, folder)
     memory = folder.memory(section.section)
-    result = stitch(layout, job.config, store=store, memory=memory, progress=said)  # POOL
+    result = stitch(layout, job.config, store=store, memory=memory, progress=said, pool=pool)
     result = with_suspects(layout, result, store)
     left_out = tuple(placed_beside_neighbours(layout, result))
     return SectionDone(layout, result, left_out, tuple(notes), tuple(lines_of(result)))
