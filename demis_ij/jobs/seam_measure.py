@@ -84,7 +84,7 @@ def seam_fit(layout: Layout, seen: Mapping[Pair, Sequence[PairMatch]], store: Ti
 
 def apart_px(layout: Layout, match: PairMatch) -> float:
     """Return the root mean square distance at which a layout puts the points of a pair that belong together."""
-    off = layout[match.fixed].to_world(match.fixed_xy) - layout[match.moving].to_world(match.moving_xy)
+    off = layout[match.fixed].in_world(match.fixed_xy) - layout[match.moving].in_world(match.moving_xy)
     return float(np.sqrt((off**2).sum(1).mean()))
 
 

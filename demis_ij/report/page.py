@@ -18,6 +18,7 @@ from demis_ij.records import Layout, Points, Rejected
 from demis_ij.report import tables
 from demis_ij.report.agreement import pooled, tile_errors
 from demis_ij.report.figures import grade_bar, grade_legend, matches_on_pair, mosaic_map, overlay, worst_place
+from demis_ij.report.lens import lens_part
 from demis_ij.report.pictures import Preview, close_up, strips
 from demis_ij.report.seams import Seam, rejected_of, seams_of, stage_tiles
 from demis_ij.report.style import CSS, DEFINITIONS, SCRIPT
@@ -196,6 +197,7 @@ def _section(run: _Run, preview: Preview | None, store: TileStore | None, truth:
     if result.layout.tiles:
         parts.append(_map(run, preview, MOSAIC_BYTES // runs))
     parts.append(_warnings(result))
+    parts.append(lens_part(result.lens, result.solution.layout))
     if run.seams:
         parts += [el("h3", "Seams, worst first"), grade_bar([s.after_px for s in run.seams], "seam")]
         parts.append(_close_ups(run, store, {s.key: s for s in run.seams}))

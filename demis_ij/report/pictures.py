@@ -180,15 +180,34 @@ def _window(
     frame = np.array([[0, 0], [cols, 0], [cols, rows], [0, rows]], float) - 0.5
     from_view = Affine.translation(x0 + 0.5, y0 + 0.5)
     whole = store.image(tile)
-    source = Box.around(tile.to_world.inverse(from_view(frame))).grown(3) & Box.of_shape(_size(whole))
+    source = Box.around(tile.from_world(from_view(frame))).grown(3) & Box.of_shape(_size(whole))
     if source.is_empty:
         return np.zeros(shape, np.float32), np.zeros(shape, bool)
     image = np.asarray(whole[source.slices], np.float32)
     mask = np.asarray(store.mask(tile)[source.slices], np.float32)
+    if tile.lens is not None:
+        return _through_lens(tile, image, mask, source, from_view, shape)
     onto = from_view.inverse @ tile.to_world @ Affine.translation(source.x0, source.y0)
     matrix, size = np.array(onto.rows), (cols, rows)
     values = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     valid = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) > 0.99
+    return np.asarray(values, np.float32), np.asarray(valid, bool)
+
+
+def _through_lens(
+    tile: Tile,
+    image: NDArray[np.float32],
+    mask: NDArray[np.float32],
+    source: Box,
+    from_view: Affine,
+    shape: tuple[int, int],
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return values and validity of a view of ``shape``, from the pixels of ``source`` of a tile that has a lens."""
+    x, y = np.meshgrid(np.arange(shape[1]), np.arange(shape[0]))
+    raw = tile.from_world(from_view(np.stack([x.ravel(), y.ravel()], axis=1))) - (source.x0, source.y0)
+    at = [np.ascontiguousarray(raw[:, k].reshape(shape), np.float32) for k in (0, 1)]
+    values = cv2.remap(image, at[0], at[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    valid = cv2.remap(mask, at[0], at[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) > 0.99
     return np.asarray(values, np.float32), np.asarray(valid, bool)
 
 

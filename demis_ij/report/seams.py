@@ -101,7 +101,7 @@ def _seam(result: StitchResult, match: PairMatch, *, is_bridge: bool) -> Seam:
 
 
 def _in_world(layout: Layout, match: PairMatch) -> tuple[Points, Points]:
-    return layout[match.fixed].to_world(match.fixed_xy), layout[match.moving].to_world(match.moving_xy)
+    return layout[match.fixed].in_world(match.fixed_xy), layout[match.moving].in_world(match.moving_xy)
 
 
 def rejected_of(result: StitchResult) -> list[Rejected]:

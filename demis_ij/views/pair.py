@@ -110,5 +110,5 @@ def residuals_px(pair: PairMatch, points: Correspondences, solved: Layout | None
     if solved is None:
         apart = points.fixed_xy - apply(pair.to_fixed, points.moving_xy)
     else:
-        apart = solved[pair.fixed].to_world(points.fixed_xy) - solved[pair.moving].to_world(points.moving_xy)
+        apart = solved[pair.fixed].in_world(points.fixed_xy) - solved[pair.moving].in_world(points.moving_xy)
     return np.asarray(np.linalg.norm(apart, axis=1))
