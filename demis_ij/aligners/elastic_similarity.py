@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_LEAST_CONTRAST = 0.1  # of the image's standard deviation: flatter than that is noise
+_LEAST_CONTRAST = 0.2  # of the image's standard deviation: what is flatter is noise, also that of a style network
 _LEAST_CORRELATION = 0.1  # what is alike by chance still pulls a little
 _CERTAIN = 0.1  # added to 1 - ncc^2: nothing is more than ten times as believable as anything
 _STEADY = 0.3  # a window that correlates less is stepped in as if it did so much

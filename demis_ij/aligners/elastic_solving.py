@@ -15,6 +15,7 @@ from demis_ij.aligners.elastic_terms import (
     Folding,
     Landmarks,
     Likeness,
+    Rest,
     Term,
     together,
 )  # fmt: skip
@@ -116,6 +117,8 @@ def _priors(
         Bending(level.cells, settings.divergence_weight, settings.curl_weight, length),
         Folding(level.cells, settings.fold_weight, settings.least_jacobian),
     ]
+    if settings.rest_weight > 0:
+        terms.append(Rest(level.cells, settings.rest_weight))
     if settings.mode == "accurate" and settings.consistency_weight > 0:
         y, x = (
             _thinned(len(b[0]), n, level) for b, n in zip((level.cells.down, level.cells.across), shape, strict=True)
@@ -147,6 +150,7 @@ class _Preconditioner:
         (self._down, rows), (self._across, cols) = (_modes(b) for b in (level.cells.down, level.cells.across))
         bend = (rows.sqrt()[:, None] + cols.sqrt()) ** 2 * length**4
         alike = likeness.sharpness + bend * (settings.divergence_weight + settings.curl_weight) / 2
+        alike = alike + settings.rest_weight
         tied = 4 * settings.consistency_weight / level.reduction**2 if settings.mode == "accurate" else 0.0
         self._scales = [alike + tied, alike] if count == 2 else [alike]
 

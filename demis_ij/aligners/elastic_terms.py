@@ -125,6 +125,32 @@ class Bending:
         return torch.stack([along_x, along_y], dim=1)
 
 
+class Rest:
+    """How far is moved: the mean square, px. Weighed so little that it tells only where nothing else does.
+
+    Smoothness alone carries on what it has found as far as there is image, and further on it is wrong by more than
+    doing nothing is. With this a spline goes back to rest within some nodes of where both images show something.
+
+    Parameters
+    ----------
+    cells : Lattice
+        Where it is summed up.
+    weight : float
+    """
+
+    def __init__(self, cells: Lattice, weight: float) -> None:
+        self._cells = cells
+        self._weight = weight / (len(cells.down[0]) * len(cells.across[0]))
+
+    def __call__(self, splines: Tensor) -> Evaluated:
+        """Evaluate: the term is a quadratic form."""
+        gradient = self._product(splines)
+        return Evaluated(0.5 * (gradient * splines).sum(), gradient, self._product)
+
+    def _product(self, change: Tensor) -> Tensor:
+        return self._weight * self._cells.pulled(self._cells(change))
+
+
 class Folding:
     """Where areas shrink below a bound: the mean square of what is missing to twice the bound."""
 
@@ -243,4 +269,4 @@ class Landmarks:
         return Evaluated(energy, back(missed), product)
 
 
-__all__ = ["Bending", "Consistency", "Evaluated", "Folding", "Landmarks", "Likeness", "Term", "together"]
+__all__ = ["Bending", "Consistency", "Evaluated", "Folding", "Landmarks", "Likeness", "Rest", "Term", "together"]

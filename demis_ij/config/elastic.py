@@ -34,6 +34,9 @@ class ElasticSettings:
         Of the similarity.
     divergence_weight, curl_weight : float
         Of the gradient of the divergence, and of the curl, of the displacement; an affine map has neither.
+    carry : float
+        For about so many nodes of the finest spline beyond what both images show it goes on as it was; further away it
+        goes back to rest, which is the start. 0 lets it go on without end.
     consistency_weight : float
         Of the distance from where there and back leads to where it began; without effect in mono.
     landmark_weight : float
@@ -69,6 +72,7 @@ class ElasticSettings:
     image_weight: float = 1.0
     divergence_weight: float = 0.02
     curl_weight: float = 0.02
+    carry: float = 6.0
     consistency_weight: float = 0.3
     landmark_weight: float = 1.0
     fold_weight: float = 10.0
@@ -94,6 +98,7 @@ class ElasticSettings:
             "image_weight", "divergence_weight", "curl_weight", "consistency_weight", "landmark_weight", "fold_weight",
         ):  # fmt: skip
             in_range(name, getattr(self, name), 0, 1e6)
+        in_range("carry", self.carry, 0, 10_000)
         in_range("least_jacobian", self.least_jacobian, 0, 0.9)
         in_range("window_px", self.window_px, 1, 1000)
         in_range("coarsest_px", self.coarsest_px, 16, 4096)
@@ -101,6 +106,13 @@ class ElasticSettings:
         in_range("iterations", self.iterations, 1, 1000)
         in_range("settled_px", self.settled_px, 0, 100)
         in_range("stride_px", self.stride_px, 0, 10_000)
+
+    @property
+    def rest_weight(self) -> float:
+        """Weight of the squared displacement: as much as smoothness weighs a wave of 2 pi ``carry`` nodes."""
+        if not self.carry:
+            return 0.0
+        return (self.divergence_weight + self.curl_weight) / 2 / self.carry**4
 
     def intervals_for(self, shape: tuple[int, int]) -> int:
         """Return N for an image of ``shape`` (rows, cols).

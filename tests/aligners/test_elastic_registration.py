@@ -13,6 +13,7 @@ from demis_ij.formats.warps_bunwarpj import read_spline, write_spline
 from demis_ij.geometry import Box
 from demis_ij.protocols import ALIGNERS, Aligner
 from demis_ij.records import Affine
+from demis_ij.synth.fields import smooth_field
 from demis_ij.testing import aligner_contract
 from demis_ij.testing.aligner_contract import SIDE, smooth_warp, two_sections
 
@@ -135,6 +136,20 @@ def test_a_start_is_taken_on_and_images_may_have_different_shapes():
     assert dense(found.field, box).shape == (2, *box.shape)
     assert found.inverse.grid[0] * found.inverse.stride >= 210
     np.testing.assert_allclose(found.inverse(found.field(at)), at, atol=0.3)
+
+
+def test_noise_of_both_images_moves_little_beyond_what_they_share():
+    one, two = two_sections(Affine(), 6)
+    rng = np.random.default_rng(6)
+    fixed, moving = (smooth_field((320, 320), rng, 3.0) * 2 + np.float32(128) for _ in range(2))
+    fixed[20:120, 20:120], moving[20:120, 26:126] = one[40:140, 40:140], two[40:140, 40:140]
+    far = np.s_[:, 200:300, 200:300]
+    off = {}
+    for carry in (0.0, 4.0):
+        found = ElasticAligner(ElasticSettings(carry=carry)).register(fixed, moving)
+        np.testing.assert_allclose(found.field([[70.0, 70.0]]), [[76.0, 70.0]], atol=0.5)
+        off[carry] = float(np.hypot(*dense(found.field, Box(0, 0, 320, 320))[far]).mean())
+    assert off[4.0] < 0.5 * off[0.0]
 
 
 def test_landmarks_lead_where_the_images_say_little():

@@ -6,7 +6,7 @@ import torch
 
 from demis_ij.aligners.elastic_levels import pyramid
 from demis_ij.aligners.elastic_similarity import similarity
-from demis_ij.aligners.elastic_terms import Bending, Consistency, Folding, Landmarks, Likeness, together
+from demis_ij.aligners.elastic_terms import Bending, Consistency, Folding, Landmarks, Likeness, Rest, together
 from demis_ij.config.elastic import SIMILARITIES, ElasticSettings
 from demis_ij.nets.bspline_grid import Lattice
 from demis_ij.records import Affine
@@ -31,6 +31,7 @@ def points(count=40, seed=1):
 
 TERMS = {
     "bending": lambda: Bending(cells(), 0.3, 0.7, 15.0),
+    "rest": lambda: Rest(cells(), 0.2),
     "folding": lambda: Folding(cells(), 2.0, 0.45),
     "consistency": lambda: Consistency(
         torch.linspace(5, 55, 7).double(), torch.linspace(5, 75, 9).double(), SHAPE, INTERVALS, 1.5
