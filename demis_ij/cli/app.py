@@ -22,6 +22,7 @@ from demis_ij.cli import (
     fiji,
     imagej,
     layouts,
+    redoing,
     registering,
     seams,
     stitching,
@@ -46,6 +47,7 @@ app = typer.Typer(
 )
 stitching.add_to(app)
 seams.add_to(app)
+redoing.add_to(app)
 watching.add_to(app)
 layouts.add_to(app)
 aligning.add_to(app)

@@ -1,0 +1,231 @@
+"""A run done anew where something has changed, and only there.
+
+The order makes it safe to end at any time: first what will be done is written down; then what is out of date is taken
+out of the match store and the marks of finished files; then the run gets its new settings; then ``stitch`` goes on
+with it as with any run that was interrupted. So the run is always one that ``redo`` or ``stitch`` can go on with, and
+its result the same bytes as that of a new run with these tiles and settings.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from demis_ij.config import StitchConfig
+from demis_ij.formats import Document
+from demis_ij.images import TileStore
+from demis_ij.jobs.finished import reopen
+from demis_ij.jobs.mosaics import SUFFIX
+from demis_ij.jobs.plans import JobResult, StitchJob, chosen_sections, ready_sections, settings_of
+from demis_ij.jobs.redo_plan import From, RedoPlan, Wish, plan_redo
+from demis_ij.jobs.seams import RunSeams, SeamChoice, SeamRow
+from demis_ij.jobs.stitching import run_stitch
+from demis_ij.records import Layout, PairMatch, Rejected, Tile
+from demis_ij.runs import MatchStore, RunFolder, fingerprint, redone, slug
+from demis_ij.stitch import AUTO, Outcome, Pair, Progress, match_first
+
+AGAIN = "redo"
+"""Folder of what was found of single seams, until it is taken over."""
+ACROSS = "matches_across"
+
+
+@dataclass(frozen=True, eq=False)
+class Redone:
+    """What `redo` did.
+
+    Attributes
+    ----------
+    plan : RedoPlan
+    result : JobResult or None
+        The run as it is now; None where there was nothing to do.
+    better, worse : int
+        Of seams matched by themselves: those for which a match was found that was taken, and those where the old
+        one stays.
+    """
+
+    plan: RedoPlan
+    result: JobResult | None
+    better: int = 0
+    worse: int = 0
+
+
+def prepare(run: Path, wish: Wish) -> tuple[Document, StitchJob, RedoPlan]:
+    """Return the run's layout, its settings to come, and what has to be done. Nothing is changed.
+
+    Raises
+    ------
+    InputError
+        When the folder holds no finished run, its layout cannot be read, or the wish does not fit.
+    """
+    document, old = reopen(run)
+    new = old
+    if not wish.is_of_seams:
+        render = wish.render or old.render
+        new = replace(old, config=wish.config or old.config, render=render)
+        new = replace(new, write_mosaic=bool(render.formats) if wish.render else old.write_mosaic)
+    plan = plan_redo(run, document, old, new, wish)
+    gone = [kind for kind in old.render.formats if kind not in new.render.formats] if wish.render else []
+    dropped = [path for kind in gone for path in sorted(run.glob(f"mosaic*{SUFFIX[kind]}"))]
+    kept = [SUFFIX[kind] for kind in new.render.formats]
+    dropped = [path for path in dict.fromkeys(dropped) if not _is_of(path, kept)]
+    return document, new, replace(plan, dropped=tuple(dropped))
+
+
+def _is_of(path: Path, suffixes: Iterable[str]) -> bool:
+    """Return whether a mosaic is of a format; ``.tif`` is the end of ``.ome.tif``, too."""
+    return any(path.name.endswith(suffix) for suffix in suffixes if suffix != ".tif" or ".ome." not in path.name)
+
+
+def redo(
+    run: Path,
+    wish: Wish,
+    *,
+    progress: Progress | None = None,
+    workers: int = 1,
+    memory_bytes: int | None = None,
+) -> Redone:
+    """Do anew what has to be, and only that.
+
+    Parameters
+    ----------
+    run : Path
+        A finished run of ``stitch``, or one whose redoing was interrupted.
+    wish : Wish
+    progress : callable, optional
+        Told how far the work is.
+    workers, memory_bytes : int
+        As for ``stitch``.
+
+    Raises
+    ------
+    InputError
+        When the folder holds no finished run, or the wish does not fit; nothing was changed then.
+    """
+    document, job, plan = prepare(run, wish)
+    job = replace(job, workers=workers, memory_bytes=memory_bytes)
+    if plan.is_empty and not redone.is_open(run):
+        return Redone(plan, None)
+    ready_sections(document, job, TileStore(1 << 26))  # refused before anything is changed
+    if not plan.is_empty:
+        redone.note(run, "begun", plan.facts())
+    better = worse = 0
+    if plan.seams:
+        better, worse = _match_seams(run, job, plan, progress)
+    _forget(run, document, job, plan)
+    RunFolder.adopted(run, settings_of(document, job), sections=chosen_sections(document, job))
+    result = run_stitch(document, run, job, progress=progress)
+    for path in plan.dropped:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    redone.note(run, "done", {"better": better, "worse": worse} if plan.seams else {})
+    return Redone(plan, result, better, worse)
+
+
+# --- what is out of date --------------------------------------------------------------------------------------------
+
+
+def _forget(run: Path, document: Document, job: StitchJob, plan: RedoPlan) -> None:
+    """Take out of a run what does not hold any more."""
+    everywhere = plan.start >= From.SOLVE
+    touched = {row.section for row in plan.seams} | set(plan.tiles)
+    names = [section.section for section in chosen_sections(document, job)]
+    for name in [*names, *(n for n in touched if n not in names)]:
+        if everywhere or name in touched:
+            _forget_section(run, name, plan, _across(name, names))
+    if plan.start > From.NOTHING:
+        _unmark(run, None)
+    elif touched:
+        _unmark(run, {slug(name) for name in touched}.union(*(_across(name, names) for name in touched)))
+
+
+def _across(name: str, names: Iterable[str]) -> set[str]:
+    """Return how the files that a section shares with any other one are named."""
+    return {slug("~".join(two)) for other in names for two in ((name, other), (other, name))}
+
+
+def _forget_section(run: Path, name: str, plan: RedoPlan, across: set[str]) -> None:
+    memory = RunFolder.remembered(run, name)
+    tiles = set(plan.tiles.get(name, ()))
+    stays = {f"first-{matcher}" for matcher in (plan.kept_matchers if plan.start == From.MATCH else AUTO)}
+    memory.forget_where(lambda key: key[0] not in stays or key[1] in tiles or key[2] in tiles)
+    if tiles:
+        (run / f".axes-{slug(name)}.done").unlink(missing_ok=True)
+    if tiles or plan.start == From.MATCH:  # how sections lie on each other follows from their images
+        for found in (run / ACROSS).glob("*"):
+            if found.name.removesuffix(".json") in across:
+                shutil.rmtree(found) if found.is_dir() else found.unlink()
+
+
+def _unmark(run: Path, names: set[str] | None) -> None:
+    """Remove the marks of finished files, of all or of those named: what has not changed is the same bytes again."""
+    several = names is not None and (run / "sections").is_dir()
+    for mark in run.glob(".*.done"):
+        kind, dash, name = mark.name.removeprefix(".").removesuffix(".done").partition("-")
+        of_others = several and dash and name not in (names or ())
+        if kind not in {"axes", "project"} and not of_others:
+            mark.unlink()
+
+
+# --- single seams ---------------------------------------------------------------------------------------------------
+
+
+def _match_seams(run: Path, job: StitchJob, plan: RedoPlan, progress: Progress | None) -> tuple[int, int]:
+    """Match single seams again where the solution lays their tiles; return for how many that helped, and did not.
+
+    What is found is kept beside the run's own store until all are matched, so that nothing is matched twice after an
+    interruption. Then it takes the place of what the first pass knew, whatever matcher it is from.
+    """
+    found_in = RunSeams(run, SeamChoice())
+    tiles = found_in.tiles({name for row in plan.seams for name in (row.fixed, row.moving)})
+    config = replace(plan.config, stage_error_frac=plan.margin)
+    again = run / AGAIN / fingerprint([plan.facts()["seams"], repr(config)])[:16]
+    store = TileStore(clip=config.clahe_clip)
+    better = worse = 0
+    first = f"first-{_chain(job.config)[0]}"
+    for section in dict.fromkeys(row.section for row in plan.seams):
+        rows = [row for row in plan.seams if row.section == section]
+        memory = RunFolder.remembered(run, section)
+        layout, pairs = _as_remembered(section, rows, tiles, memory)
+        scratch = MatchStore(again / slug(section))
+        new = match_first(layout, pairs, config, store=store, memory=scratch, progress=progress)
+        taken = list(_taken(new, memory, job.config))
+        memory.put(first, taken)
+        better, worse = better + len(taken), worse + len(new) - len(taken)
+    shutil.rmtree(run / AGAIN, ignore_errors=True)
+    return better, worse
+
+
+def _as_remembered(
+    section: str, rows: Iterable[SeamRow], tiles: Mapping[str, Tile], memory: MatchStore
+) -> tuple[Layout, list[Pair]]:
+    """Return tiles and pairs as the match store names them, where the solution puts them."""
+    table = memory.columns(("fixed", "moving"))
+    known = set(zip(table.column("fixed").to_pylist(), table.column("moving").to_pylist(), strict=True))
+    pairs: list[Pair] = []
+    named: dict[str, Tile] = {}
+    for row in rows:
+        whole = row.fixed, row.moving
+        own = row.fixed.removeprefix(f"{section}/"), row.moving.removeprefix(f"{section}/")
+        pair = whole if whole in known else own
+        for name, of_solution in zip(pair, whole, strict=True):
+            named[name] = replace(tiles[of_solution], id=name)
+        pairs.append(pair)
+    return Layout(tuple(named.values()), section), pairs
+
+
+def _taken(new: Iterable[Outcome], memory: MatchStore, config: StitchConfig) -> Iterable[Outcome]:
+    """Yield the outcomes that take the place of older ones: those that agree."""
+    for outcome in new:
+        if isinstance(outcome, PairMatch):
+            before = [memory.get(f"first-{name}", (outcome.fixed, outcome.moving)) for name in _chain(config)]
+            last = next((o for o in reversed(before) if o is not None), None)
+            tried = (*last.tried, (last.matcher, last.reason)) if isinstance(last, Rejected) else ()
+            yield replace(outcome, tried=(*tried, *outcome.tried))
+
+
+def _chain(config: StitchConfig) -> tuple[str, ...]:
+    return AUTO if config.matcher == "auto" else (config.matcher,)
+
+
+__all__ = ["Redone", "prepare", "redo"]
