@@ -196,6 +196,8 @@ def _section(run: _Run, preview: Preview | None, store: TileStore | None, truth:
         parts += [el("h3", "Against the truth"), tables.truth_table(result, truth)]
     if result.layout.tiles:
         parts.append(_map(run, preview, MOSAIC_BYTES // runs))
+    if result.suspects:
+        parts += [el("h3", f"Strange tiles ({len(result.suspects)})"), tables.suspect_table(result.suspects)]
     parts.append(_warnings(result))
     parts.append(lens_part(result.lens, result.solution.layout))
     if run.seams:

@@ -11,7 +11,7 @@ import numpy as np
 from demis_ij.config import to_dict
 from demis_ij.display.colours import grade
 from demis_ij.display.markup import Html, el, join, px, seconds, signed, text
-from demis_ij.records import Layout, Points, Rejected
+from demis_ij.records import Layout, Points, Rejected, Suspect
 from demis_ij.report.agreement import disagreement, pair_errors, pooled, tile_errors
 from demis_ij.report.figures import grade_bar
 from demis_ij.report.seams import Seam, rejected_of, seams_of, stage_tiles
@@ -208,6 +208,19 @@ def tile_table(result: StitchResult, seams: Sequence[Seam], errors: Mapping[str,
             cells.append(number(float(errors[after.id].max()) if after.id in errors else math.nan))
         rows.append(cells)
     return table(head, rows)
+
+
+def suspect_table(suspects: Sequence[Suspect]) -> Html:
+    """Return the tiles that are not what their place says."""
+    head = (
+        ("tile", ""),
+        ("looks", "missing, unreadable, blank, duplicate, exchanged or elsewhere"),
+        ("like tile", "the other one"),
+        ("what was seen", "the tile lies where the stage put it"),
+    )
+    return table(
+        head, [[cell(s.tile, "id"), cell(s.kind), cell(s.other, "id"), cell(s.said, "notes")] for s in suspects]
+    )
 
 
 def component_table(result: StitchResult, seams: Sequence[Seam]) -> Html:
