@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +97,7 @@ def estimate_pair(
 ) -> PairMatch | Rejected:
     """Return the transform that most matches agree with, or why it is not believed.
 
+    Points are judged behind the tiles' lenses, where they have any: ``to_fixed`` leads from corrected px to corrected px.
     Only matches that the stage's error can explain are considered. The transform with most inliers that turns, scales
     and shifts within the gate is judged by number, share and spread of its inliers (the expected error of the seam,
     from their covariance), and by whether a second, different transform explains nearly as many (repeated texture).
@@ -117,6 +118,7 @@ def estimate_pair(
         Matchers tried before and why each was rejected.
     """
     tried = tuple(tried)
+    found = replace(found, fixed_xy=fixed.straight(found.fixed_xy), moving_xy=moving.straight(found.moving_xy))
 
     def rejected(reason: str, inliers: int = 0) -> Rejected:
         return Rejected(fixed.id, moving.id, reason, matcher, len(found), inliers, tried)
@@ -148,8 +150,8 @@ def estimate_pair(
     return PairMatch(
         fixed.id,
         moving.id,
-        inliers.fixed_xy,
-        inliers.moving_xy,
+        fixed.bent(inliers.fixed_xy),
+        moving.bent(inliers.moving_xy),
         best.to_fixed,
         model,
         covariance,

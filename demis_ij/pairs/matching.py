@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from demis_ij import geometry
 from demis_ij.config import StitchConfig
@@ -159,7 +160,7 @@ def _judge(
     if not config.refine:
         return first
     # the matcher's own places are rough: a match that is right may lie beyond the bound of the exact ones
-    off = np.linalg.norm(geometry.apply(first.to_fixed, found.moving_xy) - found.fixed_xy, axis=1)
+    off = _apart(first, found, shown)
     near = found.where(off < 2 * rough.max_error_px)
     also = Correspondences(fixed_crop.from_tile(near.fixed_xy), moving_crop.from_tile(near.moving_xy), near.score)
     exact = refine(*shown.views, start, also=also)
@@ -170,9 +171,15 @@ def _judge(
     if isinstance(final, Rejected):
         return first  # too weak or too noisy a texture for exact points; the matcher's own are the best there are
     every = _in_tiles(exact.start, shown)
-    off = np.linalg.norm(geometry.apply(final.to_fixed, every.moving_xy) - every.fixed_xy, axis=1)
+    off = _apart(final, every, shown)
     every = every.where(off < gate.max_error_px)
     return replace(final, matches=len(found), agreeing=len(every), every=every)
+
+
+def _apart(pair: PairMatch, points: Correspondences, shown: _Shown) -> NDArray[np.float64]:
+    """Return how far apart a pair's transform leaves matches, (N,) px, behind the tiles' lenses."""
+    moved = geometry.apply(pair.to_fixed, shown.moving.straight(points.moving_xy))
+    return np.asarray(np.linalg.norm(moved - shown.fixed.straight(points.fixed_xy), axis=1))
 
 
 def _in_tiles(points: Correspondences, shown: _Shown) -> Correspondences:

@@ -197,14 +197,18 @@ class Tile:
         p = np.asarray(points_xy, np.float64)
         return p if self.lens is None else self.lens(p)
 
+    def bent(self, corrected_xy: ArrayLike) -> Points:
+        """Map corrected tile px back to raw tile px, the inverse of `straight`."""
+        p = np.asarray(corrected_xy, np.float64)
+        return p if self.lens is None else self.lens.inverse(p)
+
     def in_world(self, points_xy: ArrayLike) -> Points:
         """Map raw tile px to world px, through the lens: (N, 2) points, or one (2,) point."""
         return self.to_world(self.straight(points_xy))
 
     def from_world(self, world_xy: ArrayLike) -> Points:
         """Map world px back to raw tile px. Raises `InputError` when `to_world` cannot be inverted."""
-        corrected = self.to_world.inverse(world_xy)
-        return corrected if self.lens is None else self.lens.inverse(corrected)
+        return self.bent(self.to_world.inverse(world_xy))
 
     @property
     def corners(self) -> Points:
@@ -352,7 +356,8 @@ class PairMatch:
     fixed_xy, moving_xy : ndarray of shape (N, 2), float64
         Inliers, full-resolution px of their tiles.
     to_fixed : ndarray of shape (3, 3), float64
-        Moving tile px to fixed tile px, homogeneous; `model` says how free it was.
+        Moving tile px to fixed tile px, homogeneous; corrected px where the tiles had a lens when they were matched.
+        `model` says how free it was.
     model : str
         translation, rigid, similarity, affine or homography.
     covariance : ndarray of shape (3, 3), float64

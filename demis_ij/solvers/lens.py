@@ -204,35 +204,65 @@ def _chosen(table: LensTable, keys: Sequence[tuple[str, tuple[int, int]]], model
                 raise
             continue
     typical = {d: float(np.exp(np.log(v).mean())) for d, v in off.items()}
-    best = min(off)
-    for degree in sorted(off):
-        if degree and typical[degree] < typical[best] * (SIMPLER if best else 1.0):
-            best = degree
-    fit = LensFit({}, "", typical, typical[0], typical[0], _own(table, None), _own(table, None), 0.0, 0.0, tiles, n)
-    if not best:
-        return replace(fit, reason=f"no lens brings pairs left out nearer than {typical[0]:.2f} px")
-    nearer = int((off[best] < off[0]).sum())
-    ratio = typical[best] / typical[0]
-    fit = replace(fit, improved_frac=nearer / n)
-    change = f"pairs left out come from {typical[0]:.2f} to {typical[best]:.2f} px, {nearer} of {n} nearer"
-    if not _is_real(ratio, nearer, n):
-        return replace(fit, reason=f"a lens of degree {best} is not sure to be there: {change}")
-    state, worth = solve_lenses(table, best, model)
-    sigma = lens_sigma(table, state, worth, model)
+    alone = _own(table, None)
+    fit = LensFit({}, "", typical, typical[0], typical[0], alone, alone, 0.0, 0.0, tiles, n)
+    reasons = []
+    for degree in _in_order(typical):
+        found = _judged(table, keys, model, degree, off, fit)
+        if found.used:
+            return found
+        reasons.append(found)
+    none = f"no lens brings pairs left out nearer than {typical[0]:.2f} px"
+    return reasons[0] if reasons else replace(fit, reason=none)
+
+
+def _in_order(typical: Mapping[int, float]) -> list[int]:
+    """Return the degrees that are better than no lens, the best first; of nearly as good ones the lowest."""
+    better = sorted(d for d in typical if d and typical[d] < typical[0])
+    best = better[0] if better else 0
+    for degree in better:
+        best = degree if typical[degree] < SIMPLER * typical[best] else best
+    return [best, *sorted((d for d in better if d != best), key=lambda d: typical[d])] if better else []
+
+
+def _judged(
+    table: LensTable,
+    keys: Sequence[tuple[str, tuple[int, int]]],
+    model: str,
+    degree: int,
+    off: Mapping[int, Array],
+    fit: LensFit,
+) -> LensFit:
+    """Return the lens of a degree where it is real and known well enough, else why not."""
+    pairs = len(off[0])
+    nearer = int((off[degree] < off[0]).sum())
+    typical = fit.held_out_px
+    change = f"pairs left out come from {typical[0]:.2f} to {typical[degree]:.2f} px, {nearer} of {pairs} nearer"
+    if not _is_real(typical[degree] / typical[0], nearer, pairs):
+        return replace(fit, reason=f"a lens of degree {degree} is not sure to be there: {change}")
+    state, worth = solve_lenses(table, degree, model)
+    sigma = float(lens_sigma(table, state, worth, model).max())
     try:
         lenses = {
-            (camera, shape): Lens.of_shape(shape, best, state.lens[i, 0], state.lens[i, 1], camera)
+            (camera, shape): Lens.of_shape(shape, degree, state.lens[i, 0], state.lens[i, 1], camera)
             for i, (camera, shape) in enumerate(keys)
         }
     except InputError as error:
-        return replace(fit, reason=f"a lens of degree {best} is none: {error}")
+        return replace(fit, reason=f"a lens of degree {degree} is none: {error}")
     moves = max(lens.rms_px for lens in lenses.values())
-    fit = replace(fit, sigma_px=float(sigma.max()))
-    if sigma.max() > CERTAIN_FRAC * moves:
-        told = f"it moves pixels by {moves:.2f} px, known to {sigma.max():.2f} px only: the overlaps are too thin"
-        return replace(fit, reason=f"a lens of degree {best} cannot be told inside the tiles: {told}")
+    if sigma > CERTAIN_FRAC * moves:
+        told = (
+            f"it would move pixels by {moves:.2f} px, give or take {sigma:.2f} px: the overlaps are too few or too thin"
+        )
+        return replace(fit, sigma_px=sigma, reason=f"a lens of degree {degree} cannot be told inside the tiles: {told}")
     return replace(
-        fit, lenses=lenses, reason=f"degree {best}: {change}", after_px=typical[best], own_after_px=_own(table, state)
+        fit,
+        lenses=lenses,
+        reason=f"degree {degree}: {change}",
+        after_px=typical[degree],
+        own_after_px=_own(table, state),
+        improved_frac=nearer / pairs,
+        sigma_px=sigma,
     )
 
 
