@@ -225,7 +225,7 @@ def _row(name: str, model: str, how: str, result: StitchResult, grids: Any) -> N
         told = f"{fit.before_px:4.2f}>{fit.after_px:4.2f}  {fit.own_before_px:4.2f}>{fit.own_after_px:4.2f}"
     said = "" if fit is None else f"  {'used' if fit.used else 'not used'}: {fit.reason}"
     loops = f"{np.median(loop):6.2f} {max(loop):6.2f}" if loop else "     -      -"
-    seams = f"{np.median(seam):6.2f} {max(seam):6.2f}"
+    seams = f"{np.median(seam):6.2f} {max(seam):6.2f}" if seam else "     -      -"
     print(f"{name:14} {model:7} {how:7} {len(found):5}  {told:20} {seams}        {loops}{said}", flush=True)
 
 

@@ -97,7 +97,7 @@ def estimate_pair(
 ) -> PairMatch | Rejected:
     """Return the transform that most matches agree with, or why it is not believed.
 
-    Points are judged behind the tiles' lenses, where they have any: ``to_fixed`` leads from corrected px to corrected px.
+    Points are judged behind the tiles' lenses, where they have any: ``to_fixed`` is from corrected px to corrected px.
     Only matches that the stage's error can explain are considered. The transform with most inliers that turns, scales
     and shifts within the gate is judged by number, share and spread of its inliers (the expected error of the seam,
     from their covariance), and by whether a second, different transform explains nearly as many (repeated texture).
