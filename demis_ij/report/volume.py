@@ -24,8 +24,10 @@ STRIP = (1000.0, 90.0)
 ORDER = {"bad": 0, "check": 1, "good": 2}
 
 VOLUME_CSS = """
+body{max-width:1400px}
 .sections img{display:block;height:64px;max-width:128px;object-fit:contain;background:var(--plate)}
-.sections .scroll{max-height:none}
+.sections .scroll{max-height:none} .sections .id{min-width:0} .sections td,.sections th{padding:.28rem .45rem}
+.sections .notes{min-width:14rem}
 .strip{width:100%;height:7rem;display:block;background:var(--panel);border-radius:4px}
 .strip rect{stroke:none} .strip a:hover rect{fill-opacity:.6}
 .strip .good{fill:var(--good)} .strip .check{fill:var(--check)} .strip .bad{fill:var(--bad)}
@@ -38,21 +40,21 @@ HEAD = (
     ("", "the mosaic, small"),
     ("section", "link to its own report"),
     ("verdict", "good: all seams within a pixel, all tiles held; look: something to look at; bad: do not trust it"),
+    ("what to know", ""),
     ("tiles", ""),
     ("by stage", "tiles that no seam holds"),
     ("strange", "tiles that are missing, unreadable, blank, there twice or in another's place"),
     ("pairs", "pairs of tiles that were looked at"),
-    ("not matched", "of the pairs"),
+    ("failed", "pairs that were not matched"),
     ("overruled", "pairs that agree with themselves and that the others contradict"),
-    ("worst seam, px", "residual of a believed seam after the solve"),
-    ("median seam, px", ""),
+    ("worst, px", "residual of a believed seam after the solve"),
+    ("median, px", "residual of a seam after the solve"),
     ("parts", "connected parts"),
     ("time", "computing time"),
-    ("what to know", ""),
 )
 ACROSS_HEAD = (
     ("across z", "pairs of tiles believed, of those compared with other sections"),
-    ("across z, px", "largest of the median residuals to another section, which tissue that differs adds to"),
+    ("across, px", "largest of the median residuals to another section, which tissue that differs adds to"),
 )
 
 
@@ -209,7 +211,7 @@ def _strip(facts: Sequence[SectionFacts], links: Mapping[str, str]) -> Html:
             el("title", f"Section {f.section}: {said}"),
             x=round(i * step, 3),
             y=round(high - tall, 2),
-            width=round(max(step * 0.85, 0.2), 3),
+            width=round(min(24.0, max(step * 0.85, 0.2)), 3),
             height=round(tall, 2),
             class_="bad" if f.problem else f.level,
         )
@@ -235,7 +237,7 @@ def _warnings(lines: Sequence[str]) -> Html | None:
 
 def _table(facts: Sequence[SectionFacts], links: Mapping[str, str]) -> Html:
     across = any(f.across for f in facts)
-    head = (*HEAD[:-2], *(ACROSS_HEAD if across else ()), *HEAD[-2:])
+    head = (*HEAD[:-1], *(ACROSS_HEAD if across else ()), HEAD[-1])
     return table(head, [_row(f, links, pictured=i < PICTURES, across=across) for i, f in enumerate(facts)])
 
 
@@ -243,7 +245,7 @@ def _row(f: SectionFacts, links: Mapping[str, str], *, pictured: bool, across: b
     name = el("a", f.section, href=links[f.section]) if f.section in links else f.section
     if f.problem:
         nothing = [number(math.inf, "–") for _ in range(12 if across else 10)]
-        return [cell(""), cell(name, "id"), _level("bad", "not done"), *nothing, cell(f.problem, "notes")]
+        return [cell(""), cell(name, "id"), _level("bad", "not done"), cell(f.problem, "notes"), *nothing]
     picture = el("img", src=f.thumbnail, alt="", loading="lazy") if pictured and f.thumbnail else ""
     median = float(np.median(f.residuals_px)) if f.residuals_px else math.nan
     alone = f.placed_by.get("stage", 0)
@@ -252,13 +254,13 @@ def _row(f: SectionFacts, links: Mapping[str, str], *, pictured: bool, across: b
         cell(picture),
         cell(name, "id"),
         _level(f.level, WORDS.get(f.level, f.level)),
+        cell(_told(f), "notes"),
         *[number(n, str(n)) for n in counts],
         graded(f.worst_px),
         number(median),
         number(len(f.components), str(len(f.components))),
         *(_across_cells(f) if across else ()),
         number(sum(f.seconds.values()), seconds(sum(f.seconds.values()))),
-        cell(_told(f), "notes"),
     ]
 
 
