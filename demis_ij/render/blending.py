@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from demis_ij.geometry import Box
 from demis_ij.render.sampling import Float, Mask, MaskDistances, Patch, edge_distance
 
-CELL_PX = 256
+CELL_PX = 512
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Style:
     feather_px: float | None
 
 
-def _within(box: Box, outer: Box) -> tuple[slice, slice]:
+def within(box: Box, outer: Box) -> tuple[slice, slice]:
     """Return the index of ``box`` in the array of ``outer``."""
     return slice(box.y0 - outer.y0, box.y1 - outer.y0), slice(box.x0 - outer.x0, box.x1 - outer.x0)
 
@@ -66,7 +66,7 @@ def merge(
 def _first_wins(patches: Sequence[Patch], cell: Box) -> tuple[Float, Mask]:
     values, mask = np.zeros(cell.shape, np.float32), np.zeros(cell.shape, bool)
     for patch in reversed(patches):
-        at = _within(patch.box, cell)
+        at = within(patch.box, cell)
         if patch.valid is None:
             values[at], mask[at] = patch.values, True
         else:
@@ -89,9 +89,9 @@ def _feathered(
     for part in _rectangles([p.box for p in patches]):
         # a patch that holds a part's first pixel holds all of it
         here = [p for p in patches if p.box.x0 <= part.x0 < p.box.x1 and p.box.y0 <= part.y0 < p.box.y1]
-        at = _within(part, cell)
+        at = within(part, cell)
         if len(here) == 1:
-            own, valid = _within(part, here[0].box), here[0].valid
+            own, valid = within(part, here[0].box), here[0].valid
             if valid is None:
                 values[at], mask[at] = here[0].values[own], True
             else:  # a product is ten times as fast as an index
@@ -112,7 +112,7 @@ def _blended(
     for weight in weights[2:]:
         norm += weight
     for patch, weight in zip(patches, weights, strict=True):
-        weight *= patch.values[_within(part, patch.box)]
+        weight *= patch.values[within(part, patch.box)]
     total = weights[0]
     for weight in weights[1:]:
         total += weight
@@ -128,7 +128,7 @@ def _weight(patch: Patch, part: Box, distances: MaskDistances) -> Float:
     A new array: what a patch keeps is only viewed where `valid` is known, and then multiplied.
     """
     distance = edge_distance(patch, part, distances)
-    return distance if patch.valid is None else distance * patch.valid[_within(part, patch.box)]
+    return distance if patch.valid is None else distance * patch.valid[within(part, patch.box)]
 
 
 def _narrowed(reach: Sequence[Float], feather_px: np.float32) -> list[Float]:

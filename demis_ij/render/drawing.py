@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from demis_ij.errors import InputError
 from demis_ij.geometry import Box
 from demis_ij.records import Layout, Tile
-from demis_ij.render.blending import CELL_PX, Style, merge
+from demis_ij.render.blending import CELL_PX, Style, merge, within
 from demis_ij.render.canvas import Canvas
 from demis_ij.render.intensity import Intensity
 from demis_ij.render.reduced import ReducedStore, reduced
 from demis_ij.render.sampling import MaskDistances, Placed, TileSource, sample, sample_whole
-from demis_ij.sinks.reduction import to_dtype
+from demis_ij.render.tiling import alone_in, inner_box, remaining
+from demis_ij.sinks.reduction import rounded_into
 
 Block = tuple[Box, NDArray[Any], NDArray[np.bool_]]
 Unreadable = Callable[[Tile, InputError], None]
@@ -31,6 +32,7 @@ class Drawing:
     """All that drawing a block needs."""
 
     placed: tuple[Placed, ...]
+    inner: Mapping[str, Box]
     bounds: NDArray[np.intp]
     source: TileSource
     distances: MaskDistances
@@ -54,30 +56,35 @@ class Drawing:
         cells = Box(left, top, -(-box.x1 // CELL_PX) * CELL_PX, -(-box.y1 // CELL_PX) * CELL_PX)
         near = self._readable(self.touching(cells))
         for y in range(top, box.y1, CELL_PX):
+            row = [p for p in near if p.box.y0 < y + CELL_PX and p.box.y1 > y]
             for x in range(left, box.x1, CELL_PX):
                 cell = Box(x, y, x + CELL_PX, y + CELL_PX) & whole
-                here = [p for p in near if p.box.x0 < cell.x1 and p.box.x1 > x and p.box.y0 < cell.y1 and p.box.y1 > y]
-                drawn = self._cell(cell, here)
-                if drawn is not None:
-                    part = cell & box
-                    source = Box(part.x0 - x, part.y0 - y, part.x1 - x, part.y1 - y).slices
-                    target = Box(part.x0 - box.x0, part.y0 - box.y0, part.x1 - box.x0, part.y1 - box.y0).slices
-                    pixels[target], mask[target] = drawn[0][source], drawn[1][source]
+                here = [p for p in row if p.box.x0 < cell.x1 and p.box.x1 > x]
+                part = cell & box
+                at = within(part, box)
+                if part == cell:
+                    self._draw_cell(cell, here, pixels[at], mask[at])
+                elif here:
+                    drawn, inside = np.zeros(cell.shape, self.dtype), np.zeros(cell.shape, bool)
+                    self._draw_cell(cell, here, drawn, inside)
+                    pixels[at], mask[at] = drawn[within(part, cell)], inside[within(part, cell)]
         return box, pixels, mask
 
-    def _cell(self, cell: Box, here: Sequence[Placed]) -> tuple[NDArray[Any], NDArray[np.bool_]] | None:
-        """Return the pixels of a cell and where they are data, None when no tile has any for it."""
-        how = self.style.interpolation
-        if len(here) == 1 and self.dtype.kind != "f":
-            whole = sample_whole(here[0], cell, self.source, self.distances, how)
-            if whole is not None and whole.dtype == self.dtype:
-                return whole, np.ones(cell.shape, bool)
-        found = (sample(p, cell, self.source, self.distances, how) for p in here)
-        patches = [p for p in found if p is not None]
-        if not patches:
-            return None
-        values, inside = merge(patches, cell, self.distances, self.style)
-        return to_dtype(values, self.dtype), inside
+    def _draw_cell(self, cell: Box, here: Sequence[Placed], pixels: NDArray[Any], mask: NDArray[np.bool_]) -> None:
+        """Draw a cell: what one tile has for itself in one pass, the rest as it must be blended."""
+        done: list[Box] = []
+        for placed, part in alone_in(cell, [(p, self.inner[p.tile.id]) for p in here]):
+            at = within(part, cell)
+            if sample_whole(placed, part, self.source, self.distances, self.style.interpolation, pixels[at]):
+                mask[at] = True
+                done.append(part)
+        for part in remaining(cell, done) if here else ():
+            found = (sample(p, part, self.source, self.distances, self.style.interpolation) for p in here)
+            patches = [p for p in found if p is not None]
+            if patches:
+                at = within(part, cell)
+                values, mask[at] = merge(patches, part, self.distances, self.style)
+                rounded_into(values, pixels[at])
 
     def _readable(self, near: Sequence[Placed]) -> list[Placed]:
         kept = []
@@ -135,4 +142,5 @@ def prepared(
         if min(t.shape) > 0 and not (box := canvas.box_of(t)).is_empty
     )
     bounds = np.array([(p.box.x0, p.box.y0, p.box.x1, p.box.y1) for p in placed], np.intp).reshape(-1, 4)
-    return Drawing(placed, bounds, source, MaskDistances(source), canvas, style, np.dtype(dtype), on_unreadable)
+    inner = {p.tile.id: inner_box(p) for p in placed}
+    return Drawing(placed, inner, bounds, source, MaskDistances(source), canvas, style, np.dtype(dtype), on_unreadable)

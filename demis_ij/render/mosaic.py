@@ -56,7 +56,7 @@ def blocks(
     dtype : numpy.dtype
         uint8, uint16 or float32. Values are rounded and clipped to its range, never stretched.
     block_px : int
-        Side of a block. Multiples of 256 are fastest.
+        Side of a block. Multiples of 512 are fastest.
     interpolation : str
         nearest, linear or cubic (Catmull-Rom).
     blend : str

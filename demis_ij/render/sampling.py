@@ -30,6 +30,7 @@ from demis_ij.images.resampling import catmull_rom
 from demis_ij.records import Affine, Lens, Tile
 from demis_ij.records.lens import REACH
 from demis_ij.render.canvas import EDGE_PX
+from demis_ij.sinks.reduction import rounded_into
 
 Float = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -209,22 +210,27 @@ def sample(
 
 
 def sample_whole(
-    placed: Placed, cell: Box, source: TileSource, distances: MaskDistances, interpolation: str
-) -> NDArray[Any] | None:
-    """Return a cell that one tile fills with data, in the tile's own dtype; None where there is more to it than a warp.
+    placed: Placed, part: Box, source: TileSource, distances: MaskDistances, interpolation: str, out: NDArray[Any]
+) -> bool:
+    """Draw mosaic pixels that one tile fills with data; return False, and draw nothing, where they are not.
 
-    It is what rounding `sample` would give, without the way through float32.
+    It is what rounding `sample` to the type of ``out`` (rows, cols) would give, in one or two passes.
     """
-    if interpolation == "cubic" or (placed.gain, placed.offset) != (1.0, 0.0) or (placed.box & cell) != cell:
-        return None
-    raw = raw_places(placed, cell)
-    bounds = _bounds(placed.to_tile, cell) if raw is None else _bounds_of(raw)
+    if interpolation == "cubic" or (placed.box & part) != part:
+        return False
+    raw = raw_places(placed, part)
+    bounds = _bounds(placed.to_tile, part) if raw is None else _bounds_of(raw)
     if not _lies_within(bounds, placed.tile.shape) or distances[placed.tile] is not None:
-        return None
+        return False
     crop = _crop_needed(bounds, placed.tile.shape)
-    part = source.image(placed.tile)[crop.slices]
-    to_crop = _onto(placed.to_tile, cell, crop) if raw is None else _seen_in(raw, crop)
-    return _interpolate(part, to_crop, cell.shape, interpolation)
+    pixels = source.image(placed.tile)[crop.slices]
+    to_crop = _onto(placed.to_tile, part, crop) if raw is None else _seen_in(raw, crop)
+    if (placed.gain, placed.offset) == (1.0, 0.0) and pixels.dtype == out.dtype:
+        _interpolate(pixels, to_crop, part.shape, interpolation, out)
+    else:
+        values = _interpolate(pixels.astype(np.float32), to_crop, part.shape, interpolation)
+        rounded_into(values, out, placed.gain, placed.offset)
+    return True
 
 
 # --- through a lens -------------------------------------------------------------------------------------------------
@@ -345,23 +351,41 @@ def _whole_shift(to_crop: Affine) -> tuple[int, int] | None:
     return (x, y) if abs(to_crop.tx - x) < 1e-6 and abs(to_crop.ty - y) < 1e-6 else None
 
 
-def _interpolate(pixels: NDArray[Any], to_crop: Onto, shape: tuple[int, int], interpolation: str) -> NDArray[Any]:
-    """Return ``pixels`` sampled at the points that the pixels of ``shape`` map to; outside, the edge is repeated."""
+def _interpolate(
+    pixels: NDArray[Any], to_crop: Onto, shape: tuple[int, int], interpolation: str, out: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Return ``pixels`` sampled at the points that the pixels of ``shape`` map to; outside, the edge is repeated.
+
+    With ``out``, of that shape and the type of ``pixels``, they are put there.
+    """
+    found = _interpolated(pixels, to_crop, shape, interpolation, out)
+    if out is None:
+        return np.ascontiguousarray(found)
+    if found is not out:
+        out[...] = found
+    return out
+
+
+def _interpolated(
+    pixels: NDArray[Any], to_crop: Onto, shape: tuple[int, int], interpolation: str, out: NDArray[Any] | None
+) -> NDArray[Any]:
+    """Return what `_interpolate` does: ``out``, where OpenCV could draw into it, or another array."""
     if isinstance(to_crop, Places):
         if interpolation == "cubic":
             return _cubic(pixels, to_crop, shape)
         flag = _CV_FLAGS[interpolation]
-        return np.asarray(cv2.remap(pixels, to_crop.x, to_crop.y, flag, borderMode=cv2.BORDER_REPLICATE))
+        seen = cv2.remap(pixels, to_crop.x, to_crop.y, flag, dst=out, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(seen)
     shift = _whole_shift(to_crop)
     if shift is not None:
         x, y = shift
         if x >= 0 and y >= 0 and x + shape[1] <= pixels.shape[1] and y + shape[0] <= pixels.shape[0]:
-            return np.ascontiguousarray(pixels[y : y + shape[0], x : x + shape[1]])
+            return pixels[y : y + shape[0], x : x + shape[1]]
     if interpolation == "cubic":
         return _cubic(pixels, to_crop, shape)
     flags = _CV_FLAGS[interpolation] | cv2.WARP_INVERSE_MAP
     drawn = cv2.warpAffine(
-        pixels, np.array(to_crop.rows), (shape[1], shape[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        pixels, np.array(to_crop.rows), (shape[1], shape[0]), dst=out, flags=flags, borderMode=cv2.BORDER_REPLICATE
     )
     return np.asarray(drawn)
 
@@ -415,27 +439,45 @@ def border_distance(placed: Placed, box: Box, raw: RawPlaces | None = None) -> F
         rows, cols = placed.tile.shape
         beside = cols / 2 - np.abs(raw.x - (cols - 1) / 2)
         return np.minimum(beside, rows / 2 - np.abs(raw.y - (rows - 1) / 2)).astype(np.float32)
-    t, (rows, cols), (height, width) = placed.to_tile, placed.tile.shape, box.shape
-    # x and y about the tile's middle, as products of matrices: four times as fast as sums of vectors, and too small
-    # for BLAS to start threads
-    row = np.arange(height)
-    steps = np.empty((2, width), np.float32)
-    steps[0], steps[1] = 1, np.arange(width)
-    start = np.empty((height, 2), np.float32)
-    start[:, 0] = row * t.b + (t.a * box.x0 + t.b * box.y0 + t.tx - (cols - 1) / 2)
-    start[:, 1] = t.a
-    x: Float = start @ steps
-    start[:, 0] = row * t.d + (t.c * box.x0 + t.d * box.y0 + t.ty - (rows - 1) / 2)
-    start[:, 1] = t.c
-    y: Float = start @ steps
-    np.abs(x, out=x)
-    np.abs(y, out=y)
-    # the smaller of cols / 2 - |x| and rows / 2 - |y|
-    if rows != cols:
-        y += np.float32((cols - rows) / 2)
-    np.maximum(x, y, out=x)
-    np.subtract(np.float32(cols / 2), x, out=x)
-    return x
+    distance: Float | None = None
+    down, across = _steps(box.height)[:, None], _steps(box.width)
+    for start, per_col, per_row in _nearest_edges(placed, box):
+        edge: Float = np.float32(per_row) * down + (np.float32(per_col) * across + np.float32(start))
+        distance = edge if distance is None else np.minimum(distance, edge, out=distance)
+    return np.empty(box.shape, np.float32) if distance is None else distance
+
+
+@lru_cache(maxsize=1024)
+def _steps(size: int) -> Float:
+    return np.arange(size, dtype=np.float32)
+
+
+def _nearest_edges(placed: Placed, box: Box) -> list[tuple[float, float, float]]:
+    """Return the edges of a tile that are the nearest one to some pixel of a box.
+
+    The distance to an edge is a linear function of the pixel; one that is nowhere less than another at the box's
+    corners is so nowhere in it.
+
+    Returns
+    -------
+    list of (float, float, float)
+        Distance at the box's first pixel, and its change per column and per row, tile px.
+    """
+    t, (rows, cols) = placed.to_tile, placed.tile.shape
+    x, y = t.a * box.x0 + t.b * box.y0 + t.tx, t.c * box.x0 + t.d * box.y0 + t.ty
+    edges = (
+        (x + 0.5, t.a, t.b),
+        (cols - 0.5 - x, -t.a, -t.b),
+        (y + 0.5, t.c, t.d),
+        (rows - 0.5 - y, -t.c, -t.d),
+    )
+    right, bottom = box.width - 1, box.height - 1
+    corners = [(s, s + a * right, s + b * bottom, s + a * right + b * bottom) for s, a, b in edges]
+    kept: list[int] = []
+    for k in sorted(range(4), key=lambda n: min(corners[n])):
+        if not any(all(p <= q for p, q in zip(corners[n], corners[k], strict=True)) for n in kept):
+            kept.append(k)
+    return [edges[k] for k in kept]
 
 
 def edge_distance(patch: Patch, box: Box, distances: MaskDistances) -> Float:

@@ -16,6 +16,8 @@ _RANGES = {
     for t in (np.uint8, np.int8, np.uint16, np.int16)
 }
 
+_DEPTHS = {np.dtype(t).char: d for t, d in ((np.uint8, cv2.CV_8U), (np.uint16, cv2.CV_16U), (np.float32, cv2.CV_32F))}
+
 
 def area_mean(
     pixels: NDArray[Any], mask: NDArray[np.bool_] | None, factor: int
@@ -72,6 +74,15 @@ def to_dtype(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
     np.maximum(values, low, out=values)
     np.minimum(values, high, out=values)
     return values.astype(dtype)
+
+
+def rounded_into(values: NDArray[np.float32], out: NDArray[Any], gain: float = 1.0, offset: float = 0.0) -> None:
+    """Put ``gain * values + offset`` into ``out`` as `to_dtype` would round it, in one pass of OpenCV."""
+    done = cv2.addWeighted(
+        values, gain, values, 0.0, offset, dst=out, dtype=cv2.CV_MAKETYPE(_DEPTHS[out.dtype.char], 1)
+    )
+    if done is not out:
+        out[...] = done
 
 
 def stretched(values: NDArray[Any], mask: NDArray[np.bool_], low: float, high: float) -> NDArray[np.uint8]:
