@@ -28,9 +28,8 @@ from demis_ij.cli.stitching import (
 )
 from demis_ij.cli.workers import Workers_
 from demis_ij.errors import InputError
-from demis_ij.jobs.finished import reopen
 from demis_ij.jobs.redo_plan import RedoPlan, Wish
-from demis_ij.jobs.redoing import prepare
+from demis_ij.jobs.redoing import opened, prepare
 from demis_ij.jobs.redoing import redo as do_again
 from demis_ij.jobs.seam_tables import pairs_of_csv
 from demis_ij.runs import redone
@@ -70,7 +69,7 @@ def redo(
     (--worse-than, --failed, --pair, --pairs), only these are matched again, with the settings given, and the run keeps
     its own. With neither, tiles that have changed are looked for.
     """
-    before = reopen(run)[1]
+    before = opened(run)[1]
     named = {"matcher": matcher, "model": model, "solver": solver, "weights": weights, "device": device}
     found = configs(config, setting, mosaic, before=(before.config, before.render), **named)
     chosen = [_pair_of(text) for text in pair or ()] + (pairs_of_csv(pairs) if pairs else [])

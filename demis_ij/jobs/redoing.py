@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from demis_ij.config import StitchConfig
+from demis_ij.errors import InputError
 from demis_ij.formats import Document
 from demis_ij.images import TileStore
 from demis_ij.jobs.finished import reopen
@@ -51,6 +52,15 @@ class Redone:
     worse: int = 0
 
 
+def opened(run: Path) -> tuple[Document, StitchJob]:
+    """Return the layout and the settings of a run. Raises `InputError` when there is no finished run."""
+    if not (run / "run.json").is_file():
+        there = "holds no run of 'stitch'" if run.is_dir() else "is no folder"
+        msg = f"{run} {there}: name the run folder that 'stitch' made"
+        raise InputError(msg)
+    return reopen(run)
+
+
 def prepare(run: Path, wish: Wish) -> tuple[Document, StitchJob, RedoPlan]:
     """Return the run's layout, its settings to come, and what has to be done. Nothing is changed.
 
@@ -59,7 +69,7 @@ def prepare(run: Path, wish: Wish) -> tuple[Document, StitchJob, RedoPlan]:
     InputError
         When the folder holds no finished run, its layout cannot be read, or the wish does not fit.
     """
-    document, old = reopen(run)
+    document, old = opened(run)
     new = old
     if not wish.is_of_seams:
         render = wish.render or old.render
@@ -228,4 +238,4 @@ def _chain(config: StitchConfig) -> tuple[str, ...]:
     return AUTO if config.matcher == "auto" else (config.matcher,)
 
 
-__all__ = ["Redone", "prepare", "redo"]
+__all__ = ["Redone", "opened", "prepare", "redo"]
