@@ -43,14 +43,18 @@ def tile_bytes(job: StitchJob, pool: Pool, section: Layout) -> int:
         return USUAL_BYTES
     program = PROGRAM_BYTES + (NETWORK_BYTES if job.config.matcher in {"auto", "loftr"} else 0)
     pair = 2 * TIMES_HELD * _largest(section)
-    # one worker is this process itself; several are processes beside it, which holds no tile
-    processes = 1 if pool.workers == 1 else pool.workers + 1
-    free = pool.memory_bytes // processes - program
+    on_cluster = job.dask not in {None, "local"}
+    # one worker is this process itself; several are processes beside it, which holds no tile; a cluster's are elsewhere
+    processes = 1 if on_cluster or pool.workers == 1 else pool.workers + 1
+    allowed = pool.bytes_each if on_cluster else pool.memory_bytes
+    free = allowed // processes - program
     if free < pair:
         needed = processes * (program + pair)
-        who = "one process" if processes == 1 else f"{pool.workers} workers and the process that leads them"
+        who = f"{pool.workers} workers and the process that leads them need"
+        if processes == 1:
+            who = "each worker needs" if on_cluster else "one process needs"
         msg = (
-            f"--memory {said(pool.memory_bytes)} is too small: {who} need {said(needed)} to hold a pair of these tiles"
+            f"--memory {said(allowed)} is too small: {who} {said(needed)} to hold a pair of these tiles"
             f"{'' if processes == 1 else '; allow more, or take fewer workers'}"
         )
         raise InputError(msg)

@@ -10,7 +10,7 @@ after the other, the pairs of each spread over all workers. The results are the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -148,8 +148,10 @@ class _Volume:
     def task(self, name: str) -> SectionTask:
         """Return what a worker needs to do a section."""
         title = self.document.path.name
-        section = self.sections.layout(name)
-        return SectionTask(section, self.job, self.folder.path, self.settings, title, self.keep_bytes, self.truth)
+        section = _found_anywhere(self.sections.layout(name))
+        return SectionTask(
+            section, self.job, self.folder.path.absolute(), self.settings, title, self.keep_bytes, self.truth
+        )
 
     def spread(
         self, function: Callable[..., Any], tasks: Iterable[Any], count: int, what: str, *, spreads: bool = True
@@ -187,7 +189,13 @@ class _Volume:
             return self.folder.notes("mosaic")
         todo = [name for name in solved.names if not self._is_drawn(name, facts[name], targets[name], canvas)]
         jobs = (
-            DrawTask(solved[solved.names.index(name)], targets[name], self.job, canvas, self.keep_bytes)
+            DrawTask(
+                _found_anywhere(solved[solved.names.index(name)]),
+                {kind: path.absolute() for kind, path in targets[name].items()},
+                self.job,
+                canvas,
+                self.keep_bytes,
+            )
             for name in todo
         )
         for task, lines, problem in self.spread(drawn_section, jobs, len(todo), "mosaics"):
@@ -244,6 +252,16 @@ def drawn_section(task: DrawTask, *, tell: Progress | None = None, pool: Pool | 
     store = TileStore(task.keep_bytes, clip=task.job.config.clahe_clip)
     done = draw_mosaic(task.layout, task.targets, task.job.render, store, canvas=task.canvas, progress=tell, pool=pool)
     return list(done.warnings)
+
+
+def _found_anywhere(layout: Layout) -> Layout:
+    """Return a section whose images are found from any folder: workers on other machines start somewhere else."""
+    if all(t.path.is_absolute() for t in layout):
+        return layout
+    tiles = (
+        replace(t, path=t.path.absolute(), mask_path=t.mask_path.absolute() if t.mask_path else None) for t in layout
+    )
+    return replace(layout, tiles=tuple(tiles))
 
 
 def _section_of(task: SectionTask | DrawTask) -> str:

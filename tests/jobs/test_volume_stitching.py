@@ -174,7 +174,7 @@ def test_a_section_whose_file_has_gone_is_said_when_its_turn_comes(made, tmp_pat
 
 class TestMemory:
     def test_too_little_says_how_much_is_needed_before_anything_is_written(self, made, tmp_path):
-        with pytest.raises(InputError, match=r"--memory 100M is too small: one process need 351M"):
+        with pytest.raises(InputError, match=r"--memory 100M is too small: one process needs 351M"):
             run(made, tmp_path / "run", memory_bytes=100 << 20)
         assert not (tmp_path / "run").exists()
 
