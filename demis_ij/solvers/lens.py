@@ -32,7 +32,7 @@ from demis_ij.solvers.lens_equations import (
     solve_lenses,
 )
 
-MOST_PAIRS = 1200
+MOST_PAIRS = 800
 """Of a larger section whole patches of tiles with about so many pairs are looked at: a lens has 36 numbers at most."""
 PATCHES = 6
 FOLDS = 5
