@@ -75,7 +75,7 @@ def lens_picture(lens: Lens) -> Html:
         "svg",
         el("title", f"{lens}, drawn {times:g} times as large"),
         el("path", d="".join(raw), fill="none", stroke="#b9c0c8", stroke_width=1),
-        el("path", d="".join(bent), fill="none", stroke="#1f4e79", stroke_width=1.4),
+        el("path", d="".join(bent), fill="none", stroke="#3b82c4", stroke_width=1.4),
         viewBox=f"0 0 {width:.0f} {height:.0f}",
         width=f"{width:.0f}",
         height=f"{height:.0f}",

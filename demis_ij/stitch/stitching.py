@@ -88,7 +88,7 @@ def stitch(
     placed = _placed_by(solution, outcomes)
     warnings += _warnings(layout, solution, outcomes, placed)
     if lens is not None:
-        warnings.append(f"{'shared' if lens.used else 'no shared'} lens: {lens.reason}")
+        warnings.append(f"{'tiles share a lens, corrected' if lens.used else 'no lens is used'}: {lens.reason}")
     return StitchResult(layout, solution, tuple(outcomes), placed, tuple(warnings), timings, config, lens=lens)
 
 
