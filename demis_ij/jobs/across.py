@@ -193,8 +193,8 @@ def _told(outcome: Outcome, fixed: Layout, moving: Layout) -> AcrossPair:
     common = outcome.fixed, outcome.moving
     if isinstance(outcome, Rejected):
         return AcrossPair(*common, (), outcome.matcher, outcome.reason, outcome.matches, outcome.inliers, None)
-    shapes = fixed[outcome.fixed].shape, moving[outcome.moving].shape
-    sums = sums_of_points(outcome.fixed_xy, outcome.moving_xy, *shapes)
+    one, two = fixed[outcome.fixed], moving[outcome.moving]
+    sums = sums_of_points(one.straight(outcome.fixed_xy), two.straight(outcome.moving_xy), one.shape, two.shape)
     return AcrossPair(
         *common, tuple(sums.tolist()), outcome.matcher, "", outcome.matches, outcome.inliers, float(outcome.residual_px)
     )
