@@ -22,6 +22,7 @@ from demis_ij.jobs.sections import SectionDone, placed_beside_neighbours
 from demis_ij.records import OVERRULED_WEIGHT, Affine, Layout, PairMatch, Solution
 from demis_ij.runs import slug
 from demis_ij.solvers.columns import solve_columns
+from demis_ij.solvers.lens import straightened
 from demis_ij.solvers.measurements import moved_places, places_of
 from demis_ij.solvers.settings import SolveSettings
 from demis_ij.solvers.sums import pair_table_of_sums, sums_of_points, tile_table_of_arrays
@@ -62,7 +63,7 @@ class PlaneSection:
     def of(cls, done: SectionDone) -> PlaneSection:
         """Return the columns of a stitched section."""
         before, after = done.result.layout, done.result.solution.layout
-        matches = [p for p in done.result.pairs if isinstance(p, PairMatch)]
+        matches = straightened(after, [p for p in done.result.pairs if isinstance(p, PairMatch)])
         sums = [sums_of_points(m.fixed_xy, m.moving_xy, before[m.fixed].shape, before[m.moving].shape) for m in matches]
         return cls(
             before.ids,

@@ -193,7 +193,8 @@ def _seam(outcome: Outcome, fixed: Tile, moving: Tile) -> SeamNow:
     if isinstance(outcome, Rejected):
         return SeamNow(pair, outcome.matcher, outcome.reason, None, float("nan"))
     match: PairMatch = outcome
-    sums = sums_of_points(match.fixed_xy, match.moving_xy, fixed.shape, moving.shape)
+    seen = fixed.straight(match.fixed_xy), moving.straight(match.moving_xy)
+    sums = sums_of_points(*seen, fixed.shape, moving.shape)
     return SeamNow(pair, match.matcher, "", sums, float(match.residual_px))
 
 
