@@ -29,9 +29,9 @@ _LEAST_FIELDS = 8
 def held_out_gain(levels: Sequence[Level], shape: tuple[int, int], settings: ElasticSettings) -> float:
     """Return how far from chance it is that the fields that did not steer have become more alike; 0 for too few.
 
-    Standard deviations of the signed ranks of the fields' gains (Wilcoxon 1945, doi:10.2307/3001968). Of 61
-    strangers one reached 3.2, the others at most 3.1; pairs registered well had 5.7 or more, and 3.2 where most is black. Nor does
-    it tell everything: pairs of unlike greys that were bent wrongly everywhere reached 5.8 (docs/howto/elastic.md).
+    Standard deviations of the signed ranks of the fields' gains (Wilcoxon 1945, doi:10.2307/3001968). Of 61 strangers
+    one reached 3.2, the others at most 3.1; pairs registered well had 5.7 or more, and 3.2 where most is black. Nor
+    does it tell everything: pairs of unlike greys that were bent wrongly reached 5.8 (docs/howto/elastic.md).
 
     Parameters
     ----------
