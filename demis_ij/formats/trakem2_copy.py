@@ -21,6 +21,8 @@ from demis_ij.formats.trakem2_matrix import format_matrix, parse_matrix, to_corn
 from demis_ij.formats.trakem2_project import Patch, Project
 from demis_ij.records import Affine, Layout, Lens, Tile
 
+LENS_MARK = b"<!--demis_ij lens-->"
+"""Stands behind a coordinate transform that a solved copy has and the user's file has not."""
 EMPTY = re.compile(rb"/\s*>\Z")
 LENS = rb'\n\t\t\t\t<ict_transform class="[^"]*" data="[^"]*"/><!--demis_ij lens-->'
 LENS_OF_EMPTY = re.compile(rb">" + LENS + rb"</[^>]*><!--demis_ij lens-->")

@@ -18,7 +18,7 @@ from demis_ij.formats import Document
 from demis_ij.formats.files import ImageFinder, read_raw, unpack
 from demis_ij.formats.solutions import SolutionFile
 from demis_ij.formats.text_list import split_slice
-from demis_ij.formats.trakem2_copy import new_matrices
+from demis_ij.formats.trakem2_copy import LENS_MARK, new_matrices
 from demis_ij.formats.trakem2_matrix import parse_matrix, to_corner_frame
 from demis_ij.formats.trakem2_open import Moves, OpenProject, SolvedTile, match_tiles, open_project, six, work_out_moves
 from demis_ij.formats.trakem2_project import Patch, Project, parse_project
@@ -146,6 +146,7 @@ def _has_transform(patch: Patch) -> bool:
 def _from_project(path: Path) -> Solved:
     """Return what a solved project says; where its tiles were, the project beside it that it is a copy of."""
     project = _project(path)
+    _refuse_lens(path, unpack(path, read_raw(path)).count(LENS_MARK))
     before, warnings = _original(path, project)
     finder = ImageFinder(path.absolute().parent)
     tiles = []
@@ -158,6 +159,16 @@ def _from_project(path: Path) -> Solved:
     if not tiles:
         raise FormatError(path, "holds no tile: a t2_patch in a t2_layer was needed")
     return Solved(project.attributes.get("unuid", ""), tuple(tiles), warnings)
+
+
+def _refuse_lens(path: Path, tiles: int) -> None:
+    """Refuse a solution with a lens that the open project lacks: a move of the tiles alone would put them wrong."""
+    if tiles:
+        msg = (
+            f"{path}: {tiles} tile(s) were solved behind a lens, which an open project cannot be given: open the solved"
+            " project of the run (.demis.xml) in TrakEM2 instead"
+        )
+        raise InputError(msg)
 
 
 def _original(path: Path, solved: Project) -> tuple[dict[str, Affine], tuple[str, ...]]:
@@ -184,6 +195,9 @@ def _from_run(folder: Path, named: Path) -> Solved:
     to_world = Affine.translation(*origin)
     layouts = [m.moved({t.id: to_world @ t.to_world for t in m}) for m in mosaics]
     document, warnings = _solved_layout(folder)
+    came_with = {t.id for s in document.layouts for t in s if t.lens is not None} if document else set()
+    bent = [t.id for m in layouts for t in m if t.lens is not None and t.id.rpartition("/")[2] not in came_with]
+    _refuse_lens(named, len(bent))
     if document is None:
         stage = _stage(named, to_world)
         tiles = [
