@@ -30,6 +30,8 @@ SEAM_COLOURS = (*GRADE_COLOURS, NOT_MATCHED)
 SIDE = 1100
 """Longest side of the picture, px."""
 RIM = 10
+SMOOTH_PX = 40
+"""Lines of smaller tiles are drawn without soft rims, which would make the file larger."""
 TINY_PX, BAD_GRADE = 18, 2
 """Of tiles that are drawn smaller only seams from this class on are drawn, and those that failed."""
 REFRESH_S = 3
@@ -199,7 +201,7 @@ def _draw_seams(picture: NDArray[np.uint8], plan: LivePlan, middles: NDArray[np.
             continue
         one, two = middles[plan.ends[number, 0]], middles[plan.ends[number, 1]]
         start, end = (tuple(int(v) for v in np.rint(one + (two - one) * part)) for part in (0.3, 0.7))
-        cv2.line(picture, start, end, colours[code], width, cv2.LINE_AA)
+        cv2.line(picture, start, end, colours[code], width, cv2.LINE_AA if size >= SMOOTH_PX else cv2.LINE_8)
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:
