@@ -182,38 +182,50 @@ def conjugate_gradients(
     It has settled when the preconditioned residual, an estimate of the error in the unknowns themselves, is below
     ``accuracy`` of the solution, or below `ENOUGH` units.
     """
-    x = np.zeros_like(right)
-    residual = right
+    x, residual = np.zeros_like(right), right.copy()
     z = preconditioned(residual)
-    direction, rho = z, float(residual @ z)
+    direction, rho = z.copy(), _dot(residual, z)
     for _ in range(most):
         if rho == 0:
             return x, True
         through = product(direction)
-        curvature = float(direction @ through)
+        curvature = _dot(direction, through)
         if not curvature > 0:
             return x, False
         alpha = rho / curvature
-        x = x + alpha * direction
-        residual = residual - alpha * through
+        x += alpha * direction
+        through *= alpha
+        residual -= through
         z = preconditioned(residual)
-        if float(np.abs(z).max()) <= max(accuracy * float(np.abs(x).max()), ENOUGH):
+        if _largest(z) <= max(accuracy * _largest(x), ENOUGH):
             return x, True
-        rho, before = float(residual @ z), rho
-        direction = z + (rho / before) * direction
+        rho, before = _dot(residual, z), rho
+        direction *= rho / before
+        direction += z
     return x, False
+
+
+def _dot(left: Array, right: Array) -> float:
+    """Return the inner product, in this thread alone: vectors are too short for a linear algebra library's threads."""
+    return float(np.einsum("i,i->", left, right))
+
+
+def _largest(values: Array) -> float:
+    return max(float(values.max()), -float(values.min()))
 
 
 def many_gradients(product: Callable[[Array], Array], right: Array, preconditioned: Callable[[Array], Array]) -> Array:
     """Return solutions (unknowns, k) of conjugate gradients for several right sides at once.
 
-    They have settled when the energy of the error has fallen to `SAMPLE_ACCURACY` squared of what it was.
+    They have settled when the preconditioned residual, an estimate of the error in the unknowns themselves, is below
+    `SAMPLE_ACCURACY` of the solution (root mean square of each); the energy would look away from the soft motions that
+    the spread consists of.
     """
     x = np.zeros_like(right)
     residual = right.copy()
     z = preconditioned(residual)
     direction = z.copy()
-    rho = first = np.einsum("nk,nk->k", residual, z)
+    rho = np.einsum("nk,nk->k", residual, z)
     for _ in range(MOST):
         through = product(direction)
         alpha = rho / np.maximum(np.einsum("nk,nk->k", direction, through), 1e-300)
@@ -222,8 +234,13 @@ def many_gradients(product: Callable[[Array], Array], right: Array, precondition
         del through
         z = preconditioned(residual)
         rho, before = np.einsum("nk,nk->k", residual, z), rho
-        if (rho <= SAMPLE_ACCURACY**2 * first).all():
+        if (_norms(z) <= SAMPLE_ACCURACY * _norms(x)).all():
             return x
         direction *= rho / np.maximum(before, 1e-300)
         direction += z
     return x
+
+
+def _norms(values: Array) -> Array:
+    """Return the length of each column."""
+    return np.asarray(np.sqrt(np.einsum("nk,nk->k", values, values)))

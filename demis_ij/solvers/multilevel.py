@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import bsr_matrix, coo_matrix, csc_matrix
+from scipy.sparse import bsr_matrix, coo_matrix, csc_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import SuperLU, splu
 
@@ -87,12 +87,12 @@ class Multilevel:
             diagonal, most = _diagonal(current)
             tentative = _carry(nodes, coarse, group, model)
             up = _smoothed(current, tentative, diagonal, most)
-            down = up.T.tobsr((size, size))
+            down = up.T
             level = _Level(
-                Striped(current.astype(np.float32).tocsr(), threads),
+                Striped(_single(current), threads),
                 (diagonal * (4 / 3 / most)).astype(np.float32),
-                Striped(down.astype(np.float32).tocsr(), threads),
-                Striped(up.astype(np.float32).tocsr(), threads),
+                Striped(_single(down), threads),
+                Striped(_single(up), threads),
             )
             self.levels.append(level)
             current = (down @ (current @ up)).tobsr((size, size))
@@ -114,6 +114,11 @@ class Multilevel:
         return x
 
 
+def _single(matrix: bsr_matrix) -> csr_matrix:
+    """Return the matrix row by row, in single precision; `astype` would look for duplicates, row by row in Python."""
+    return bsr_matrix((matrix.data.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape).tocsr()
+
+
 def _blockwise(blocks: NDArray[F], values: NDArray[F]) -> NDArray[F]:
     """Return block-diagonal blocks (n, d, d) times (n * d,) or (n * d, k) values."""
     n, d = blocks.shape[:2]
@@ -131,8 +136,8 @@ def _diagonal(matrix: bsr_matrix) -> tuple[Array, float]:
     x = np.random.default_rng(0).standard_normal(n * d)
     most = 1.0
     for _ in range(8):
-        x = _blockwise(inverse, matrix @ (x / np.linalg.norm(x)))
-        most = float(np.linalg.norm(x))
+        x = _blockwise(inverse, matrix @ (x / np.sqrt(np.einsum("i,i->", x, x))))
+        most = float(np.sqrt(np.einsum("i,i->", x, x)))
     return inverse, 1.1 * most
 
 
@@ -184,10 +189,13 @@ def _carry(nodes: Nodes, coarse: Nodes, group: Rows, model: str) -> bsr_matrix:
 
 
 def _smoothed(matrix: bsr_matrix, tentative: bsr_matrix, diagonal: Array, most: float) -> bsr_matrix:
-    """Return ``(1 - w diagonal^-1 matrix) tentative``."""
-    n, d = len(diagonal), diagonal.shape[1]
-    own = bsr_matrix((diagonal * (4 / 3 / most), np.arange(n), np.arange(n + 1)), shape=(n * d, n * d))
-    return (tentative - own @ (matrix @ tentative)).tobsr((d, d))
+    """Return ``(1 - w diagonal^-1 matrix) tentative``; the carrier has one block a row."""
+    out = matrix @ tentative
+    row = np.repeat(np.arange(len(diagonal)), np.diff(out.indptr))
+    data = (diagonal * (-4 / 3 / most))[row] @ out.data
+    own = out.indices == tentative.indices[row]
+    data[own] += tentative.data[row[own]]
+    return bsr_matrix((data, out.indices, out.indptr), shape=out.shape)
 
 
 def _factor(matrix: bsr_matrix) -> SuperLU:

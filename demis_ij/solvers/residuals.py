@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demis_ij.solvers.tables import Array, PairTable, Rows, TileTable
+from demis_ij.solvers.tables import Array, PairTable, Rows, TileTable, moments_of_sums
 from demis_ij.solvers.threads import ALONE, Threads
 
 PAIRS_AT_ONCE = 16_384  # the matrices of so many pairs stay in the processor's cache
@@ -24,7 +24,7 @@ class Worth:
     precision : ndarray of shape (m,)
         What a pair's sum of squares is multiplied by: its weight over the variance of a match.
     stage : ndarray of shape (2,)
-        What a match of the stage's (`stage_moments`) is multiplied by, for each class of pairs; 0 where the stage has
+        What a match of the stage's (`stage_sums`) is multiplied by, for each class of pairs; 0 where the stage has
         no say.
     """
 
@@ -35,10 +35,10 @@ class Worth:
     def moments(self, pairs: PairTable, tiles: TileTable, part: slice) -> Array:
         """Return (k, 6, 6) moments of some pairs times what they are worth, the stage's opinion included."""
         some = pairs if part == slice(0, len(pairs)) else pairs.only(part)
-        out = self.precision[part, None, None] * some.moments
-        if not self.stage.any():
-            return np.asarray(out)
-        return np.asarray(out + self.stage[some.kind][:, None, None] * stage_moments(some, tiles))
+        out = self.precision[part, None] * some.sums
+        if self.stage.any():
+            out += self.stage[some.kind][:, None] * stage_sums(some, tiles)
+        return moments_of_sums(out)
 
 
 def parts_of(count: int) -> Iterator[slice]:
@@ -82,22 +82,17 @@ def add_rows(total: Array, index: Rows, values: Array) -> None:
     total[index[first]] += np.add.reduceat(values[order], first, axis=0)
 
 
-def stage_moments(pairs: PairTable, tiles: TileTable) -> Array:
-    """Return (m, 6, 6) moments of one made-up match a pair that says "the stage was right".
+def stage_sums(pairs: PairTable, tiles: TileTable) -> Array:
+    """Return (m, 15) sums of one made-up match a pair that says "the stage was right".
 
     It sits midway between the tiles and is spread as far as half a tile, so that it speaks of the turn, too. Any
     motion common to both tiles leaves it content: it holds tiles to their neighbours, not to the world.
     """
-    middle = (tiles.centre[pairs.moving] - tiles.centre[pairs.fixed]) / 2
-    spread = np.minimum(tiles.half[pairs.fixed], tiles.half[pairs.moving]) / 2
-    z = np.concatenate([middle, np.ones((len(pairs), 1)), middle, -np.ones((len(pairs), 1))], axis=1)
-    out = z[:, :, None] * z[:, None, :]
-    for a in (0, 1):
-        out[:, a, a] += spread**2
-        out[:, a + 3, a + 3] += spread**2
-        out[:, a, a + 3] -= spread**2
-        out[:, a + 3, a] -= spread**2
-    return np.asarray(out)
+    x, y = ((tiles.centre[pairs.moving] - tiles.centre[pairs.fixed]) / 2).T
+    spread = (np.minimum(tiles.half[pairs.fixed], tiles.half[pairs.moving]) / 2) ** 2
+    xx, xy, yy = x * x, x * y, y * y
+    square = (xx + spread, xy, yy + spread)
+    return np.stack([np.ones(len(x)), x, y, -x, -y, *square, *square, spread - xx, -xy, -xy, spread - yy], axis=1)
 
 
 def joined(motion: Array, pairs: PairTable, tiles: TileTable) -> Array:
