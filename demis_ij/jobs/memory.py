@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from demis_ij import images
 from demis_ij.errors import InputError
 from demis_ij.jobs.plans import StitchJob
@@ -14,12 +12,14 @@ from demis_ij.records import Layout
 
 USUAL_BYTES = 1 << 29
 """What one process keeps of tiles when nobody says anything."""
-PROGRAM_BYTES = 350 << 20
+PROGRAM_BYTES = 180 << 20
 """What one process takes before it has read a tile."""
-NETWORK_BYTES = 900 << 20
+NETWORK_BYTES = 600 << 20
 """What LoFTR takes besides: PyTorch, its weights, and what it holds of a few pairs."""
-TIMES_HELD = 6
-"""Pixels of a pair are held so many times over at the most: as read, as a mask, normalised, in windows, as floats."""
+MATCHING_BYTES = 80
+"""For each pixel of a tile: what a matcher (SIFT's octaves) holds of a pair's strips, and the report of close-ups."""
+KEPT_BYTES = 4
+"""For each pixel of a tile that is kept: as read (at most 16 bit), its mask, normalised."""
 
 
 def tile_bytes(job: StitchJob, pool: Pool, section: Layout) -> int:
@@ -42,7 +42,8 @@ def tile_bytes(job: StitchJob, pool: Pool, section: Layout) -> int:
     if pool.bytes_each is None or pool.memory_bytes is None:
         return USUAL_BYTES
     program = PROGRAM_BYTES + (NETWORK_BYTES if job.config.matcher in {"auto", "loftr"} else 0)
-    pair = 2 * TIMES_HELD * _largest(section)
+    pixels = _largest(section)
+    pair = (MATCHING_BYTES + 2 * KEPT_BYTES) * pixels
     on_cluster = job.dask not in {None, "local"}
     # one worker is this process itself; several are processes beside it, which holds no tile; a cluster's are elsewhere
     processes = 1 if on_cluster or pool.workers == 1 else pool.workers + 1
@@ -58,17 +59,17 @@ def tile_bytes(job: StitchJob, pool: Pool, section: Layout) -> int:
             f"{'' if processes == 1 else '; allow more, or take fewer workers'}"
         )
         raise InputError(msg)
-    return min(4 * USUAL_BYTES, free - pair // 2)
+    return min(4 * USUAL_BYTES, free - MATCHING_BYTES * pixels)
 
 
 def _largest(section: Layout) -> int:
-    """Return the bytes of a section's first readable tile, as read."""
+    """Return the number of pixels of a section's first readable tile."""
     for tile in section:
         try:
-            shape, dtype = images.header(tile.path, tile.page)
+            shape, _ = images.header(tile.path, tile.page)
         except InputError:
             continue  # named where tiles are read
-        return math.prod(shape) * np.dtype(dtype).itemsize
+        return math.prod(shape)
     return 0
 
 

@@ -90,8 +90,9 @@ def solved_together(
         return lost, {}
     planes = {name: PlaneSection.read(PlaneSection.file(folder.path, name)) for name in names}
     task = make_task(names[0])
-    pairs = section_pairs(names, task.job.config.across_z)
-    across = dict(_compared(list(pairs), planes, sections, make_task, spread))
+    pairs = list(section_pairs(names, task.job.config.across_z))
+    compared = dict(_compared(pairs, planes, sections, make_task, spread))
+    across = {names: compared[names] for names in pairs}  # whoever was done first
     tell("solve the volume", 0, 1)
     solved, told = solve_volume(planes, across, task.job.config)
     tell("solve the volume", 1, 1)

@@ -174,13 +174,13 @@ def test_a_section_whose_file_has_gone_is_said_when_its_turn_comes(made, tmp_pat
 
 class TestMemory:
     def test_too_little_says_how_much_is_needed_before_anything_is_written(self, made, tmp_path):
-        with pytest.raises(InputError, match=r"--memory 100M is too small: one process needs 351M"):
+        with pytest.raises(InputError, match=r"--memory 100M is too small: one process needs 183M"):
             run(made, tmp_path / "run", memory_bytes=100 << 20)
         assert not (tmp_path / "run").exists()
 
     def test_of_several_workers_is_theirs_together(self, made, tmp_path):
-        with pytest.raises(InputError, match=r"2 workers and the process that leads them need 1\.1G"):
-            run(made, tmp_path / "run", memory_bytes=800 << 20, workers=2)
+        with pytest.raises(InputError, match=r"2 workers and the process that leads them need 547M"):
+            run(made, tmp_path / "run", memory_bytes=400 << 20, workers=2)
 
     def test_that_is_enough_changes_nothing(self, made, done, tmp_path):
         run(made, tmp_path / "run", memory_bytes=2 << 30, mosaic=())
