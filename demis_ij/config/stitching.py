@@ -105,6 +105,9 @@ class StitchConfig:
         in_range("across_z", self.across_z, 0, 10)
         in_range("clahe_clip", self.clahe_clip, 0, 100)
         one_of("lens", self.lens, LENS_CHOICES)
+        if self.across_z and self.lens != "none":
+            msg = f"across_z = {self.across_z} and lens = {self.lens!r}: a lens is looked for in sections kept apart"
+            raise InputError(msg)
         if self.fast and not self.refine:
             msg = "fast leaves it to the refinement to make points exact, which is switched off: drop one of the two"
             raise InputError(msg)
