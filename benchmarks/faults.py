@@ -48,6 +48,7 @@ from demis_ij.stitch import asking
 from demis_ij.synth import GridSpec
 
 SECONDS = re.compile(rb"\d+(\.\d+)? s\b")
+OF_ORDER = re.compile(r"\.project\.done|\.brightness.*|\.mosaic.*\.drawn")
 UNUID = re.compile(rb"\d{13}\.\d+\.\d+")
 """What makes a TrakEM2 project unlike any other: the date, and a number by chance."""
 KILLS_A_RUN = 5
@@ -94,16 +95,24 @@ def words(layout: Path, run: Path, workers: int, more: Sequence[str] = ()) -> li
 
 
 def log_what_is_asked(path: Path) -> None:
-    """From now on write a line for each batch of pairs that is handed out, and for each stage of the work."""
+    """From now on write a line for each batch of pairs that is handed out, and one when the work begins."""
     log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    made = asking.Batch.__init__
+    match, ask, made = asking.Asker.match, asking.Asker._ask, asking.Batch.__init__
+    stage = [""]
 
-    def init(self: asking.Batch, *given: Any, **named: Any) -> None:
+    def begun(self: asking.Asker, *given: Any, **named: Any) -> Any:
+        os.write(log, b"[]\n")
+        return match(self, *given, **named)
+
+    def asked(self: asking.Asker, layout: Any, pairs: Any, known: Any, name: str, of: str, *more: Any) -> Any:
+        stage[0] = f"{of}-{name}"
+        return ask(self, layout, pairs, known, name, of, *more)
+
+    def handed_out(self: asking.Batch, *given: Any, **named: Any) -> None:
         made(self, *given, **named)
-        wide = self.stage_error_frac > self.config.stage_error_frac
-        os.write(log, (json.dumps([self.matcher, wide, self.pairs]) + "\n").encode())
+        os.write(log, (json.dumps([stage[0], self.pairs]) + "\n").encode())
 
-    asking.Batch.__init__ = init  # type: ignore[method-assign]
+    asking.Asker.match, asking.Asker._ask, asking.Batch.__init__ = begun, asked, handed_out  # type: ignore[method-assign]
 
 
 def started(command: Sequence[str], log: Path) -> int:
@@ -140,13 +149,23 @@ def waited(pid: int, seconds: float | None = None) -> int | None:
         time.sleep(0.002)
 
 
+def until_begun(pid: int, log: Path) -> int | None:
+    """Wait until a process looks for pairs; return its exit code where it has ended before."""
+    while not (log.exists() and log.stat().st_size):
+        code = waited(pid, 0.01)
+        if code is not None:
+            return code
+    return None
+
+
 def digests(run: Path) -> dict[str, str]:
     """Return the digest of every file of a run, the seconds and dates that it tells left out.
 
-    Left out, too, is the mark of the solved layout, which holds the digest of a file with a date.
+    Left out, too, is what only the next run looks at: the mark of the solved layout, which holds the digest of a file
+    with a date, and what is remembered of regions, in the order in which they were drawn.
     """
     out = {}
-    for path in sorted(p for p in run.rglob("*") if p.is_file() and p.name != ".project.done"):
+    for path in sorted(p for p in run.rglob("*") if p.is_file() and not OF_ORDER.match(p.relative_to(run).parts[0])):
         raw = path.read_bytes()
         if path.suffix == ".html":
             raw = SECONDS.sub(b"", raw)
@@ -169,19 +188,18 @@ def state_of(run: Path) -> str:
     return "starting"
 
 
-def stored(run: Path) -> set[tuple[bool, str, str]]:
-    """Return the pairs whose answers are stored: whether of a wider search, fixed, moving."""
+def stored(run: Path) -> set[tuple[str, ...]]:
+    """Return the keys of what is stored: stage, fixed, moving."""
     table = MatchStore(run / "matches" / "0").columns(("stage", "fixed", "moving"))
-    rows = zip(*(table.column(name).to_pylist() for name in ("stage", "fixed", "moving")), strict=True)
-    return {(not stage.startswith("first"), fixed, moving) for stage, fixed, moving in rows}
+    return set(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
-def asked_in(log: Path) -> list[tuple[bool, str, str]]:
-    """Return the pairs of first looks and of wider searches that were handed out."""
+def asked_in(log: Path) -> list[tuple[str, ...]]:
+    """Return stage, fixed, moving of the pairs that were handed out."""
     if not log.exists():
         return []
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("]")]
-    return [(wide, *pair) for _, wide, pairs in lines for pair in pairs]
+    return [(line[0], *pair) for line in lines if line for pair in line[1]]
 
 
 def killed_and_resumed(layout: Path, folder: Path, workers: int, times: Sequence[float], log: Path) -> Trial:
@@ -193,7 +211,9 @@ def killed_and_resumed(layout: Path, folder: Path, workers: int, times: Sequence
         known = stored(run)
         mine = log.with_name(f"{log.name}.{number}")
         pid = started(words(layout, run, workers), mine)
-        code = waited(pid, None if at is None else at - before)
+        code = until_begun(pid, mine) if number else None  # the clock runs on where it stopped
+        if code is None:
+            code = waited(pid, None if at is None else at - before)
         if code is None:
             os.kill(pid, signal.SIGKILL)
             waited(pid)
@@ -203,7 +223,7 @@ def killed_and_resumed(layout: Path, folder: Path, workers: int, times: Sequence
         before = before if at is None else at
         asked = asked_in(mine)
         trial.asked += len(asked)
-        trial.twice += len({key for key in asked if not key[0]} & known)
+        trial.twice += len(set(asked) & known)
     return trial
 
 
@@ -251,7 +271,7 @@ def on_full_disk(layout: Path, size_kb: int, whole: dict[str, str], log: Path) -
         if code:
             raise SystemExit(f"after a full disk: exit code {code}: {again.with_suffix('.out').read_text()}")
         trial.asked = len(asked_in(log)) + len(asked_in(again))
-        trial.twice = len({key for key in asked_in(again) if not key[0]} & known)
+        trial.twice = len(set(asked_in(again)) & known)
         compared(trial, run, whole)
         return said, trial
 

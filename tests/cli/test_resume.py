@@ -4,24 +4,26 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 
+import pyarrow.parquet as pq
 import pytest
 from cli_words import SMALL, bytes_of, demis, made, scene, solution_of  # noqa: F401 - fixtures
 
 from demis_ij import synth
-from demis_ij.runs import DiskMemory
+from demis_ij.runs import MatchStore
 
 FAST = ("--matcher", "sift", "--quiet")
 
 
-def lines_of(run):
-    return [json.loads(line) for p in (run / "matches").iterdir() for line in p.read_text().splitlines()]
+def kept_of(run):
+    """Return what the files of the match store hold, those that are there twice as well."""
+    tables = [pq.read_table(p) for p in sorted((run / "matches" / "0").glob("*.parquet"))]
+    return [tuple(row.values()) for t in tables for row in t.select(["stage", "fixed", "moving"]).to_pylist()]
 
 
 def stamps(folder):
@@ -34,7 +36,7 @@ import {module} as there
 real = there.{name}
 def slow(*a, **k):
     if {wait}:
-        time.sleep(60)
+        time.sleep({seconds})
     return real(*a, **k)
 there.{name} = slow
 from demis_ij.cli import main
@@ -43,9 +45,9 @@ main()
 """
 
 
-def interrupted(words, ready, *, module, name, wait="True"):
+def interrupted(words, ready, *, module, name, wait="True", seconds=60):
     """Start a command that sleeps in one function, press Ctrl-C when ``ready``, and return exit code and its lines."""
-    code = SLOW.format(module=module, name=name, wait=wait, words=[str(w) for w in words])
+    code = SLOW.format(module=module, name=name, wait=wait, seconds=seconds, words=[str(w) for w in words])
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 60
     while not ready() and process.poll() is None and time.monotonic() < until:
@@ -72,26 +74,30 @@ def test_ctrl_c_while_matching_is_one_line_and_the_same_command_goes_on(demis, m
     user = bytes_of(many)
 
     code, out, err = interrupted(
-        words, lambda: list(run.glob("matches/*.jsonl")), module="demis_ij.stitch", name="match_pairs", wait=calls
+        words,
+        lambda: list(run.glob("matches/0/*.parquet")),
+        module="demis_ij.stitch.asking",
+        name="match_pairs",
+        wait=calls,
     )
 
     assert (code, out, len(err)) == (130, "", 1), err
     assert err[0].startswith("demis-ij: interrupted")
-    assert len(lines_of(run)) == 16
+    assert len(kept_of(run)) == 8  # a batch
     assert not (run / "solution.json").exists()
     assert bytes_of(many) == user
 
     said = demis(*words, "--json")
     assert said.code == 0
     assert said.json["resumed"] is True
-    kept = lines_of(run)
-    assert len({(e["stage"], e["fixed"], e["moving"]) for e in kept}) == len(kept)  # none twice
+    kept = kept_of(run)
+    assert len(set(kept)) == len(kept)  # none twice
 
     assert demis("stitch", many / "project.xml", "--out", whole, "--stage-axes", "+x+y", *FAST).code == 0
     assert solution_of(run) == solution_of(whole)
     for name in ("mosaic.ome.tif", "mosaic.png", "seams.csv"):
         assert (run / name).read_bytes() == (whole / name).read_bytes() or name.endswith(".tif")
-    assert len(lines_of(whole)) == len(kept)
+    assert len(kept_of(whole)) == len(kept)
 
 
 def test_ctrl_c_while_drawing_leaves_no_mosaic_and_what_was_matched(demis, scene):
@@ -99,16 +105,19 @@ def test_ctrl_c_while_drawing_leaves_no_mosaic_and_what_was_matched(demis, scene
     words = ["stitch", scene / "project.xml", "--out", run, *FAST]
 
     code, _, err = interrupted(
-        words, lambda: list(run.glob(".mosaic.ome.tif.*")), module="demis_ij.sinks.pyramid", name="chunks"
+        words,
+        lambda: list(run.glob(".mosaic.ome.tif.*")),
+        module="demis_ij.sinks.parts",
+        name="write_new",
+        seconds=2,  # threads end what they are at
     )
 
     assert (code, len(err)) == (130, 1), err
     assert (run / "solution.json").is_file()
-    assert not list(run.glob("*mosaic*"))  # nothing that looks whole, and no scratch
-    assert not [p for p in run.iterdir() if p.name.startswith(".mosaic.")]
-    matched = len(lines_of(run))
+    assert not list(run.glob("mosaic*"))  # nothing that looks whole
+    matched = len(kept_of(run))
     assert demis(*words).code == 0
-    assert len(lines_of(run)) == matched
+    assert len(kept_of(run)) == matched
     assert (run / "mosaic.ome.tif").is_file()
 
 
@@ -158,7 +167,7 @@ def test_what_was_lost_is_made_again_and_the_rest_is_kept(demis, scene):
     again = bytes_of(run)
     assert set(again) == set(whole)
     assert again["solution.json"] == whole["solution.json"]
-    assert again["matches/0.jsonl"] == whole["matches/0.jsonl"]
+    assert again["matches/0/all.parquet"] == whole["matches/0/all.parquet"]
 
 
 @pytest.mark.parametrize("where", ["matches", "run.json", "mosaic", "project", "report"])
@@ -170,8 +179,8 @@ def test_a_disk_that_fills_up_is_one_line_and_what_was_there_goes_on(demis, scen
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run / where))
 
     target = {
-        "matches": (DiskMemory, "put"),
-        "run.json": ("demis_ij.runs.write_text",),
+        "matches": (MatchStore, "put"),
+        "run.json": ("demis_ij.runs.files.write_text",),
         "mosaic": ("demis_ij.sinks.parts.write_new",),
         "project": ("demis_ij.formats.files.os.fsync",),
         "report": ("demis_ij.jobs.stitching.write_report",),

@@ -23,8 +23,8 @@ VERBS = [info.name or info.callback.__name__ for info in app.registered_commands
 
 
 def test_the_commands_are_those_of_the_documentation():
-    told = "stitch compare render report convert align register demo doctor compare-align compare-register restyle"
-    assert sorted(VERBS) == sorted(told.split())
+    told = "stitch seams redo watch compare render report convert align register demo doctor"
+    assert sorted(VERBS) == sorted([*told.split(), "compare-align", "compare-register", "restyle"])
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -358,7 +358,7 @@ def test_the_demo_goes_on_where_it_stopped_and_can_be_looked_at_again(demis, tmp
         patch.setattr("demis_ij.demo.write_report", stop)  # the last step: both matchers are done
         said = demis("demo", "--out", out, "--quiet")
         assert (said.code, len(said.lines)) == (130, 1)
-    matched = {p: p.stat().st_mtime_ns for p in out.rglob("*.jsonl")}
+    matched = {p: p.stat().st_mtime_ns for p in out.rglob("all.parquet")}
     assert len(matched) == 2
 
     said = demis("demo", "--out", out, "--json")
@@ -371,7 +371,7 @@ def test_the_demo_goes_on_where_it_stopped_and_can_be_looked_at_again(demis, tmp
         assert table[name]["error max px"] < 1 < table["stage"]["error max px"]
     for path in said.json["files"].values():
         assert (out.parent / path).exists()
-    assert {p: p.stat().st_mtime_ns for p in out.rglob("*.jsonl")} == matched  # nothing was matched again
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("all.parquet")} == matched  # nothing was matched again
     assert formats.read(out / "loftr" / "project.loftr.xml").sections == ("0",)
     again = demis("demo", "--out", out, "--json")
     assert [r["error max px"] for r in again.json["table"]] == [r["error max px"] for r in said.json["table"]]
