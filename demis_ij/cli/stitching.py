@@ -39,6 +39,7 @@ from demis_ij.config import (
 from demis_ij.errors import InputError
 from demis_ij.formats import Document
 from demis_ij.geometry import MODELS, Box
+from demis_ij.jobs.live_run import LiveRun
 from demis_ij.pools import open_pool
 from demis_ij.records import Layout
 from demis_ij.runs import read_solution
@@ -222,7 +223,8 @@ def _run(document: Document, out: Path, job: jobs.StitchJob, bars: Bars, truth: 
     def begin(name: str) -> None:
         bars.prefix = f"section {name}: " if many and name else ""
 
-    return jobs.run_stitch(document, out, job, progress=bars, on_section=begin, truth=truth)
+    with LiveRun(out, document, bars) as live:
+        return jobs.run_stitch(document, out, job, progress=live, on_section=begin, truth=truth)
 
 
 def _say_plan(facts: dict[str, Any], as_json: bool) -> None:
