@@ -82,22 +82,6 @@ def fill_pattern(pattern: Pattern, diagonal: Array, off: Array) -> csc_matrix:
 
 
 @dataclass(frozen=True, eq=False)
-class Equations:
-    """The normal equations at some motions: ``matrix @ step = -gradient``, in the order of the pattern."""
-
-    matrix: csc_matrix
-    gradient: Array
-    pattern: Pattern
-
-    def spread(self, step: Array) -> Array:
-        """Return a step (unknowns * d,) as (n, d), zero for locked tiles."""
-        out = np.zeros((len(self.pattern.free), self.pattern.size))
-        inside = self.pattern.free >= 0
-        out[inside] = step.reshape(-1, self.pattern.size)[self.pattern.free[inside]]
-        return out
-
-
-@dataclass(frozen=True, eq=False)
 class Blocks:
     """The normal equations tile by tile, before they are put in any order.
 
@@ -166,23 +150,6 @@ def build_blocks(
     typical = np.median(np.einsum("ndd->nd", diagonal), axis=0)
     diagonal += DAMPING * np.diag(np.maximum(typical, 1e-30))
     return Blocks(gradient, diagonal, off)
-
-
-def build_equations(
-    pattern: Pattern,
-    pairs: PairTable,
-    tiles: TileTable,
-    motion: Array,
-    worth: Worth,
-    model: str,
-    strain_weight: float,
-) -> Equations:
-    """Return the normal equations (`build_blocks`) in the order of a pattern."""
-    blocks = build_blocks(pairs, tiles, motion, worth, model, strain_weight)
-    inside = pattern.free >= 0
-    flat = np.empty((pattern.unknowns, pattern.size))
-    flat[pattern.free[inside]] = blocks.gradient[inside]
-    return Equations(fill_pattern(pattern, blocks.diagonal, blocks.off[pattern.both]), flat.ravel(), pattern)
 
 
 def _product(left: Array, moments: Array, right: Array) -> Array:
