@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from demis_ij.jobs.across import AcrossPair
 from demis_ij.jobs.section_files import FOLDER
 from demis_ij.jobs.sections import SectionDone, placed_beside_neighbours
 from demis_ij.records import OVERRULED_WEIGHT, Affine, Layout, PairMatch, Solution
-from demis_ij.runs import slug
+from demis_ij.runs import slug, write_text
 from demis_ij.solvers.columns import solve_columns
 from demis_ij.solvers.lens import straightened
 from demis_ij.solvers.measurements import moved_places, places_of
@@ -275,16 +276,12 @@ ACROSS_COLUMNS = (
 
 
 def write_across_csv(path: Path, told: Sequence[AcrossSolved]) -> None:
-    """Write one line a pair across z, believed or not, as CSV, all or nothing."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("w", encoding="utf-8", errors="replace", newline="") as file:
-            out = csv.writer(file)
-            out.writerow(ACROSS_COLUMNS)
-            out.writerows(_line(one) for one in told)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write one line a pair across z, believed or not, as CSV (RFC 4180); a file that is the same is not touched."""
+    text = io.StringIO()
+    out = csv.writer(text)
+    out.writerow(ACROSS_COLUMNS)
+    out.writerows(_line(one) for one in told)
+    write_text(path, text.getvalue())
 
 
 def _line(one: AcrossSolved) -> list[str]:

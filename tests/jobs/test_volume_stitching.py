@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -117,6 +118,37 @@ def test_a_run_goes_on_section_by_section(made, done, tmp_path, monkeypatch):
     assert result.resumed
     for name in ("solution.json", "mosaic_1.png", "sections/1.json"):
         assert (out / name).read_bytes() == (done / name).read_bytes(), name
+
+
+def test_a_finished_run_changes_nothing_when_it_is_run_again(made, done, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    shutil.copytree(done, out)
+    before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in out.rglob("*") if p.is_file()}
+
+    def never(*_args, **_options):
+        raise AssertionError
+
+    for name in ("section_files.work_on", "volume_stitching.draw_mosaic", "section_files.write_report"):
+        monkeypatch.setattr(f"demis_ij.jobs.{name}", never)
+    assert run(made, out).resumed
+    assert {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_a_disk_that_fills_up_stops_the_run_and_what_was_there_goes_on(made, tmp_path, monkeypatch):
+    real = jobs.section_files.write_report
+
+    def full(path, *args, **options):
+        if path.name == "1.html":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(path, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("demis_ij.jobs.section_files.write_report", full)
+        with pytest.raises(OSError, match="No space left"):
+            run(made, tmp_path / "run", mosaic=())
+    assert not (tmp_path / "run" / "solution.json").exists()
+    assert run(made, tmp_path / "run", mosaic=()).resumed
+    assert [s.section for s in read_solution(tmp_path / "run")[0]] == ["0", "1", "2"]
 
 
 def test_a_section_that_cannot_be_done_is_named_and_the_others_are(made, tmp_path, monkeypatch):
