@@ -215,11 +215,6 @@ class Lens:
         sides = np.concatenate([np.stack(s, 1) for s in ((at, -one), (at, one), (-one, at), (one, at))])
         return np.asarray(sides * (np.array(self.half) - 0.5) + self.centre)
 
-    @property
-    def is_identity(self) -> bool:
-        """Whether it moves nothing."""
-        return not any(self.x) and not any(self.y)
-
     # --- as JSON ------------------------------------------------------------------------------------------------------
 
     @property
