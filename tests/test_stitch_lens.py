@@ -53,7 +53,7 @@ def test_seams_close_behind_the_lens_that_was_found(results):
     seams = {how: float(np.median(list(r.solution.pair_residual_px.values()))) for how, r in both.items()}
     assert seams["shared"] < 0.3 < 1 < seams["none"]  # px
     off = {how: float(np.median(corner_errors(r.solution.layout, truth))) for how, r in both.items()}
-    assert off["shared"] < 0.3 < 0.8 < off["none"]
+    assert 2 * off["shared"] < off["none"]
     assert any(w.startswith("tiles share a lens, corrected: degree 3") for w in found.warnings)
 
 
