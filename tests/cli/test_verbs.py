@@ -138,7 +138,7 @@ class TestStitch:
         assert said.code == 0
         assert [line for line in said.warnings if "stage axes -x+y are used" in line]
         assert {t["placed_by"] for t in solution_of(scene.parent / "run")["tiles"].values()} == {"sift"}
-        monkeypatch.setattr("demis_ij.jobs.stitching.find_axes", None)  # not asked again
+        monkeypatch.setattr("demis_ij.jobs.sections.find_axes", None)  # not asked again
         assert demis(*flipped).warnings == said.warnings
 
     def test_a_config_file_counts_less_than_set_and_set_less_than_options(self, demis, scene):
