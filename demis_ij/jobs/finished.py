@@ -14,8 +14,11 @@ from demis_ij.jobs.plans import StitchJob, chosen_sections, ready_sections, sett
 from demis_ij.jobs.reading import read_layout
 from demis_ij.jobs.section_files import FOLDER, known_facts
 from demis_ij.jobs.sections import report_name, work_on
+from demis_ij.jobs.volume_across import kept_volume
+from demis_ij.jobs.volume_solving import VolumeSection, in_volume
 from demis_ij.records import Layout
 from demis_ij.report import write_report
+from demis_ij.report.section_facts import SectionFacts
 from demis_ij.report.volume import write_volume_report
 from demis_ij.runs import RunFolder, read_json, slug
 
@@ -76,23 +79,29 @@ def rebuild_report(run: Path, page: Path) -> Path:
         return page
     beside = page.parent / (FOLDER if page.absolute() == (run / "report.html").absolute() else f"{page.stem}_{FOLDER}")
     beside.mkdir(exist_ok=True)
+    names = [section.section for section in sections]
+    solved = kept_volume(folder, names, job.config) if job.config.across_z else {}
     facts, links = [], {}
     for section in sections:
-        known = known_facts(folder, section.section)
+        name = section.section
+        known = known_facts(folder, name, solved[name].state if name in solved else "")
         if known is None:
-            msg = f"{run}: section {section.section} is not finished: run the same 'stitch' command again"
-            raise InputError(msg)
-        own = beside / f"{slug(section.section)}.html"
-        _write_page(own, section, job, folder, f"{title}, section {section.section}")
+            facts.append(SectionFacts(section=name, problem="was not stitched; its warning says why"))
+            continue
+        own = beside / f"{slug(name)}.html"
+        _write_page(own, section, job, folder, f"{title}, section {name}", solved.get(name))
         facts.append(known)
-        links[section.section] = f"{beside.name}/{own.name}"
+        links[name] = f"{beside.name}/{own.name}"
     write_volume_report(page, facts, links, title=title, warnings=[line for f in facts for line in f.warnings])
     return page
 
 
-def _write_page(page: Path, section: Layout, job: StitchJob, folder: RunFolder, title: str) -> None:
-    """Write the report of one section."""
+def _write_page(
+    page: Path, section: Layout, job: StitchJob, folder: RunFolder, title: str, solved: VolumeSection | None = None
+) -> None:
+    """Write the report of one section, where it was solved by itself or, if given, where the volume has it."""
     store = TileStore(clip=job.config.clahe_clip)
-    result = work_on(section, job, folder, store).result
+    done = work_on(section, job, folder, store)
+    result = (done if solved is None else in_volume(done, solved)).result
     name = report_name(result, [result])
     write_report(page, {name: result}, previews={name: make_preview(result, store)}, store=store, title=title)

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from demis_ij.errors import DemisError, WeightsError
+from demis_ij.config import StitchConfig
+from demis_ij.errors import DemisError, InputError, WeightsError
 from demis_ij.images import TileStore
-from demis_ij.jobs.across import AcrossPair, AcrossTask, compared_sections
+from demis_ij.jobs.across import AcrossPair, AcrossTask, compared_sections, known_pairs
 from demis_ij.jobs.section_files import SectionTask, known_facts, write_section
 from demis_ij.jobs.sections import SectionDone, work_on
 from demis_ij.jobs.volume_files import SectionsByName
@@ -99,6 +100,28 @@ def solved_together(
     write_across_csv(folder.path / CSV, told)
     facts = _finished(names, solved, told, folder, make_task, spread)
     return {name: lost.get(name) or facts[name] for name in sections}, solved
+
+
+def kept_volume(folder: RunFolder, names: Sequence[str], config: StitchConfig) -> dict[str, VolumeSection]:
+    """Return where a finished run has put the tiles of its sections, from what it remembers; no pair is matched.
+
+    Sections that could not be done are not among them.
+
+    Raises
+    ------
+    InputError
+        When sections were not compared yet.
+    """
+    files = {name: PlaneSection.file(folder.path, name) for name in names}
+    planes = {n: PlaneSection.read(f) for n, f in files.items() if folder.is_done(_plane_mark(n), "", [f])}
+    across = {}
+    for pair in section_pairs(list(planes), config.across_z):
+        known = known_pairs(folder, pair)
+        if known is None:
+            msg = f"{folder.path}: sections {' and '.join(pair)} were not compared yet: run the same command again"
+            raise InputError(msg)
+        across[pair] = known
+    return solve_volume(planes, across, config)[0] if planes else {}
 
 
 def plane_section(task: SectionTask, *, tell: Progress | None = None, pool: Pool | None = None) -> str:
