@@ -249,27 +249,27 @@ def raw_places(placed: Placed, box: Box) -> RawPlaces | None:
     lens = placed.tile.lens
     if lens is None:
         return None
-    t, (height, width) = placed.to_tile, box.shape
-    cols, rows = np.arange(box.x0, box.x1, dtype=np.float64), np.arange(box.y0, box.y1, dtype=np.float64)[:, None]
-    x, y = (t.a * cols + t.tx) + t.b * rows, (t.c * cols + t.ty) + t.d * rows
-    if not _within_reach(lens, x, y):
-        raw = lens.inverse(np.stack([x.ravel(), y.ravel()], axis=1))
-        return RawPlaces(raw[:, 0].reshape(x.shape), raw[:, 1].reshape(x.shape))
+    height, width = box.shape
     across, down = _nodes(width), _nodes(height)
-    at_x, at_y = np.meshgrid(across + box.x0, down + box.y0)
-    corrected = t(np.stack([at_x.ravel(), at_y.ravel()], axis=1))
-    bent = (lens.inverse(corrected) - corrected).T.reshape(2, len(down), len(across))
-    x += _between(height) @ bent[0] @ _between(width).T
-    y += _between(height) @ bent[1] @ _between(width).T
-    return RawPlaces(x, y)
+    corrected = _placed_at(placed.to_tile, across + box.x0, down + box.y0)
+    if _within_reach(lens, corrected):
+        at = lens.inverse(corrected.reshape(-1, 2)).reshape(corrected.shape)
+        x, y = (_between(height) @ at[..., k] @ _between(width).T for k in (0, 1))
+        return RawPlaces(x, y)
+    every = _placed_at(placed.to_tile, np.arange(box.x0, box.x1), np.arange(box.y0, box.y1))
+    raw = lens.inverse(every.reshape(-1, 2)).reshape(every.shape)
+    return RawPlaces(raw[..., 0], raw[..., 1])
 
 
-def _within_reach(lens: Lens, x: NDArray[np.float64], y: NDArray[np.float64]) -> bool:
-    """Return whether a lens is one polynomial over all of these places: none is beyond its `REACH`."""
-    corners = np.ix_((0, -1), (0, -1))
-    far_x = np.abs(x[corners] - lens.centre[0]).max() / lens.half[0]
-    far_y = np.abs(y[corners] - lens.centre[1]).max() / lens.half[1]
-    return bool(max(far_x, far_y) < REACH * (1 - lens.largest_px / min(lens.half)))
+def _placed_at(to_tile: Affine, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
+    """Return (len(y), len(x), 2): where a map takes a lattice of points."""
+    return np.asarray(to_tile(np.stack(np.meshgrid(x, y), axis=-1)))
+
+
+def _within_reach(lens: Lens, corrected: NDArray[np.float64]) -> bool:
+    """Return whether a lens is one polynomial over all of a box, (rows, cols, 2): none of it is beyond its `REACH`."""
+    far = np.abs((corrected[[0, 0, -1, -1], [0, -1, 0, -1]] - lens.centre) / lens.half).max()
+    return bool(far < REACH * (1 - lens.largest_px / min(lens.half)))
 
 
 @lru_cache(maxsize=1024)
