@@ -1,0 +1,328 @@
+"""What a mosaic on disk costs: beside what has to be done at the least, by more workers, in memory, and as it grows.
+
+    python benchmarks/render_files.py rates    [--tiles 36] [--side 2048] [--runs 3]
+    python benchmarks/render_files.py workers  [--tiles 64]
+    python benchmarks/render_files.py growth   [--counts 100 1000 10000] [--plot docs/images/render-growth.svg]
+    python benchmarks/render_files.py plan     [--counts 10000 100000 1000000]
+
+``rates``: one thread, tiles in memory, OME-Zarr raw and lightly compressed. At the least, every pixel of every tile
+goes through one ``cv2.remap`` (its maps given) and every block into the file: each is timed alone, and their sum over
+our time is the share that is printed. The writer alone takes blocks that are ready and makes all levels of them.
+``workers``: tiles in files, one worker and two, the pool already open; the share that a second worker adds.
+``growth``: tiles of 512 px in files, brightness solved, two workers, ``--memory`` given: time, and the most memory that
+all processes had at one time, by their proportional set sizes (Linux).
+``plan``: what the process that leads does for a layout of so many tiles: which region needs which tiles, and its key.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+
+from demis_ij.images import TileStore
+from demis_ij.pools import Pool, open_pool
+from demis_ij.records import Affine, Layout, Tile
+from demis_ij.render import Canvas, render
+from demis_ij.render.blending import Style
+from demis_ij.render.regions import Plan, Regions
+from demis_ij.sinks.frame import Frame
+from demis_ij.sinks.ome_tiff import OmeTiffSink
+from demis_ij.sinks.ome_zarr import OmeZarrSink
+from demis_ij.sinks.regional import RegionSink, make_regions
+from demis_ij.testing.drawn_tiles import MemoryStore
+
+OVERLAP_FRAC = 0.1
+FILES = 9
+
+
+def grid(count: int, side: int, folder: Path) -> Layout:
+    """Return a nearly square grid of tiles, each a little shifted and turned, on a few image files in turn."""
+    rng = np.random.default_rng(7)
+    columns = int(np.ceil(np.sqrt(count)))
+    step = side * (1 - OVERLAP_FRAC)
+    shifts, turns = rng.uniform(-5, 5, (count, 2)), rng.uniform(-0.004, 0.004, count)
+    return Layout(
+        tuple(
+            Tile(
+                str(k),
+                folder / f"{k % FILES}.tif",
+                (side, side),
+                Affine.translation(k % columns * step + shifts[k, 0], k // columns * step + shifts[k, 1])
+                @ Affine.rigid(turns[k]),
+            )
+            for k in range(count)
+        )
+    )
+
+
+def pictures(side: int) -> list[np.ndarray]:
+    """Return textured 8-bit images with the noise of a camera."""
+    rng = np.random.default_rng(3)
+    out = []
+    for _ in range(FILES):
+        smooth = cv2.GaussianBlur(rng.normal(0, 1, (side, side)).astype(np.float32), (0, 0), 3)
+        out.append(np.clip(128 + 400 * smooth + rng.normal(0, 5, (side, side)), 1, 254).astype(np.uint8))
+    return out
+
+
+@contextmanager
+def tiles_in_files(side: int) -> Iterator[Path]:
+    """Yield a folder with the images, and remove it."""
+    folder = Path(tempfile.mkdtemp(prefix="render"))
+    try:
+        for k, picture in enumerate(pictures(side)):
+            tifffile.imwrite(folder / f"{k}.tif", picture)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def timed(task: Callable[[], object]) -> float:
+    """Return seconds that passed."""
+    start = time.perf_counter()
+    task()
+    return time.perf_counter() - start
+
+
+# --- beside what must be done at the least ----------------------------------------------------------------------------
+
+
+def remap_all(images: list[np.ndarray], count: int) -> float:
+    """Return the seconds that it takes to send every pixel of ``count`` tiles through one remap."""
+    rows, cols = images[0].shape
+    y, x = np.mgrid[0:rows, 0:cols].astype(np.float32)
+    map_x, map_y = x * np.float32(0.9999) + y * np.float32(0.004), y * np.float32(0.9999)
+    return sum(timed(lambda k=k: cv2.remap(images[k % FILES], map_x, map_y, cv2.INTER_LINEAR)) for k in range(count))
+
+
+def write_ready(sink: RegionSink, path: Path, frame: Frame, ready: np.ndarray) -> float:
+    """Return the seconds that a sink takes for blocks that are ready, all levels and its metadata included."""
+
+    def work() -> None:
+        sink.start(path, frame, None, fresh=True)
+        found = []
+        for region in frame.regions(0):
+            box = frame.box(region)
+            found.append((region, ready[: box.height, : box.width], None))
+        make_regions(sink.part, found)
+        sink.close()
+
+    return timed(work)
+
+
+def measure_rates(count: int, side: int, runs: int) -> None:
+    """Print what is reached of what remap and the writer allow together."""
+    cv2.setNumThreads(1)
+    images = pictures(side)
+    layout = grid(count, side, Path())
+    store = MemoryStore({t.id: images[int(t.id) % FILES] for t in layout})
+    full = np.ones((side, side), bool)
+    store.mask = lambda _tile: full  # type: ignore[method-assign]
+    canvas = Canvas.of(layout)
+    frame = Frame(canvas.shape, "uint8", 512)
+    size = canvas.shape[0] * canvas.shape[1] / 1e6
+    noise = images[0]
+    ready = np.tile(noise, (-(-frame.region_px // side), -(-frame.region_px // side)))
+    ready = np.ascontiguousarray(ready[: frame.region_px, : frame.region_px])
+    print(f"{count} tiles of {side} px, mosaic of {size:.0f} Mpx, OpenCV {cv2.__version__}, one thread; seconds")
+    print(f"{'file':28} {'remap':>7} {'writer':>7} {'sum':>7} {'ours':>7} {'share':>6}   ours with gains")
+    gains = {t.id: (1.03, -2.5) for t in layout}
+    for name, version, compression in (
+        ("OME-Zarr 0.4, raw", "0.4", "none"),
+        ("OME-Zarr 0.4, light", "0.4", "light"),
+        ("OME-Zarr 0.5, raw", "0.5", "none"),
+        ("OME-Zarr 0.5, light", "0.5", "light"),
+    ):
+        best = dict.fromkeys(("remap", "writer", "ours", "gains"), np.inf)
+        for _ in range(runs):
+            with tempfile.TemporaryDirectory() as folder:
+                best["remap"] = min(best["remap"], remap_all(images, count))
+                sink = OmeZarrSink(version, compression)
+                best["writer"] = min(best["writer"], write_ready(sink, Path(folder) / "a.ome.zarr", frame, ready))
+                for key, known in (("ours", {}), ("gains", gains)):
+                    out = [(OmeZarrSink(version, compression), Path(folder) / f"{key}.ome.zarr")]
+                    took = timed(
+                        lambda out=out, known=known: render(layout, store, out, intensity=known, dtype=np.uint8)
+                    )
+                    best[key] = min(best[key], took)
+        least = best["remap"] + best["writer"]
+        print(
+            f"{name:28} {best['remap']:7.2f} {best['writer']:7.2f} {least:7.2f} {best['ours']:7.2f} "
+            f"{least / best['ours']:6.0%}   {best['gains']:.2f} ({least / best['gains']:.0%})",
+            flush=True,
+        )
+
+
+# --- more workers -----------------------------------------------------------------------------------------------------
+
+
+def draw(layout: Layout, out: Path, kind: str, pool: Pool | None, threads: int = 1) -> float:
+    """Return the seconds that a mosaic takes from tiles in files."""
+    sink = OmeTiffSink() if kind == "tiff" else OmeZarrSink("0.5" if kind == "zarr5" else "0.4", "light")
+    return timed(lambda: render(layout, TileStore(), [(sink, out)], dtype=np.uint8, pool=pool, threads=threads))
+
+
+def measure_workers(count: int, side: int, runs: int) -> None:
+    """Print the time by one worker and by two."""
+    print(f"{count} tiles of {side} px in files, brightness solved, {os.cpu_count()} cores; seconds")
+    print(f"{'file':22} {'1 worker':>9} {'2 workers':>10} {'times':>6} {'2 threads':>10} {'times':>6}")
+    with tiles_in_files(side) as folder, open_pool(2) as pool:
+        layout = grid(count, side, folder)
+        draw(grid(4, side, folder), folder / "warm.ome.zarr", "zarr", pool)  # the workers have their libraries
+        for name, kind in (("OME-Zarr 0.4, light", "zarr"), ("OME-Zarr 0.5, light", "zarr5"), ("OME-TIFF", "tiff")):
+            best = [np.inf] * 3
+            for run in range(runs):
+                for k, (who, threads) in enumerate(((None, 1), (pool, 1), (None, 2))):
+                    out = folder / f"{kind}{run}{k}.ome.{'tif' if kind == 'tiff' else 'zarr'}"
+                    best[k] = min(best[k], draw(layout, out, kind, who, threads))
+                    shutil.rmtree(out) if out.is_dir() else out.unlink()
+            one, two, threaded = best
+            print(
+                f"{name:22} {one:9.2f} {two:10.2f} {one / two:6.2f} {threaded:10.2f} {one / threaded:6.2f}", flush=True
+            )
+
+
+# --- as it grows ------------------------------------------------------------------------------------------------------
+
+
+class Watch(threading.Thread):
+    """Looks at the memory of this process and of those that it started."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.most = 0
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        """Look until told to stop."""
+        import psutil
+
+        while not self.done.wait(0.05):
+            total = 0
+            for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+                try:
+                    total += process.memory_full_info().pss
+                except psutil.Error:
+                    continue  # it has ended since
+            self.most = max(self.most, total)
+
+
+def grow(count: int, side: int, memory: int) -> None:
+    """Print, as JSON, time and memory of one mosaic (run as a process of its own)."""
+    cv2.setNumThreads(1)
+    with tiles_in_files(side) as folder, open_pool(2, memory_bytes=memory) as pool:
+        layout = grid(count, side, folder)
+        size = np.prod([float(n) for n in Canvas.of(layout).shape]) / 1e6
+        watch = Watch()
+        watch.start()
+        took = draw(layout, folder / "m.ome.zarr", "zarr5", pool)
+        watch.done.set()
+        watch.join()
+    print(json.dumps({"tiles": count, "mpix": size, "seconds": took, "mib": watch.most / 2**20}))
+
+
+def measure_growth(counts: list[int], side: int, memory: int, plot: Path | None) -> None:
+    """Print time and memory against the number of tiles."""
+    print(f"tiles of {side} px in files, brightness solved, OME-Zarr 0.5, two workers, --memory {memory >> 20}M")
+    print(f"{'tiles':>8} {'Mpx':>9} {'seconds':>9} {'us a tile':>10} {'Mpx/s':>7} {'MiB':>6}")
+    rows = []
+    for count in counts:
+        command = [sys.executable, __file__, "grow", "--counts", str(count), "--side", str(side)]
+        command += ["--memory", str(memory >> 20)]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        r = json.loads(said.splitlines()[-1])
+        rows.append((r["tiles"], r["seconds"]))
+        print(
+            f"{r['tiles']:8d} {r['mpix']:9.0f} {r['seconds']:9.1f} {r['seconds'] / r['tiles'] * 1e6:10.0f} "
+            f"{r['mpix'] / r['seconds']:7.0f} {r['mib']:6.0f}",
+            flush=True,
+        )
+    if plot is not None:
+        plot.write_text(log_log(rows, "tiles", "seconds"), encoding="utf-8")
+
+
+def measure_plan(counts: list[int]) -> None:
+    """Print what planning costs."""
+    print(f"{'tiles':>8} {'regions':>8} {'seconds':>8} {'us a tile':>10}")
+    for count in counts:
+        layout = grid(count, 2048, Path("absent"))
+        canvas = Canvas.of(layout)
+        plan = Plan(canvas, Frame(canvas.shape, "uint8"), Style("linear", "feather", None), 1 << 29)
+        start = time.perf_counter()
+        made = Regions(plan, layout, {})
+        tasks = sum(1 for stage in range(plan.frame.stages) for task in made.tasks(stage) if task.key)
+        took = time.perf_counter() - start
+        print(f"{count:8d} {tasks:8d} {took:8.1f} {took / count * 1e6:10.0f}", flush=True)
+
+
+def log_log(rows: list[tuple[int, float]], across: str, up: str) -> str:
+    """Return an SVG of one line, both axes logarithmic."""
+    width, height, left, bottom = 560, 380, 70, 50
+    x, y = (np.log10([max(r[k], 1e-3) for r in rows]) for k in (0, 1))
+    (x0, x1), (y0, y1) = (np.floor(x.min()), np.ceil(x.max())), (np.floor(y.min()), np.ceil(y.max()))
+
+    def at(a: float, b: float) -> tuple[float, float]:
+        right = left + (a - x0) / max(x1 - x0, 1) * (width - left - 30)
+        return float(right), float(height - bottom - (b - y0) / max(y1 - y0, 1) * (height - bottom - 20))
+
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">']
+    out.append(f'<rect width="{width}" height="{height}" fill="white"/>')
+    for k in range(int(x0), int(x1) + 1):
+        px = at(k, y0)[0]
+        out.append(f'<line x1="{px:.1f}" y1="20" x2="{px:.1f}" y2="{height - bottom}" stroke="#ddd"/>')
+        out.append(
+            f'<text x="{px:.1f}" y="{height - bottom + 18}" font-size="12" text-anchor="middle">{10**k:,}</text>'
+        )
+    for k in range(int(y0), int(y1) + 1):
+        py = at(x0, k)[1]
+        out.append(f'<line x1="{left}" y1="{py:.1f}" x2="{width - 30}" y2="{py:.1f}" stroke="#ddd"/>')
+        out.append(f'<text x="{left - 6}" y="{py + 4:.1f}" font-size="12" text-anchor="end">{10.0**k:g}</text>')
+    points = [at(a, b) for a, b in zip(x, y, strict=True)]
+    path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
+    out.append(f'<polyline points="{path}" fill="none" stroke="#1b6ca8" stroke-width="2"/>')
+    out += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" fill="#1b6ca8"/>' for a, b in points]
+    out.append(f'<text x="{width / 2}" y="{height - 10}" font-size="13" text-anchor="middle">{across}</text>')
+    middle = height / 2
+    out.append(f'<text transform="translate(16 {middle}) rotate(-90)" font-size="13" text-anchor="middle">{up}</text>')
+    return "\n".join([*out, "</svg>"]) + "\n"
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["rates", "workers", "growth", "plan", "grow"])
+    parser.add_argument("--tiles", type=int, default=36)
+    parser.add_argument("--side", type=int)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--counts", type=int, nargs="+")
+    parser.add_argument("--memory", type=int, default=1400, help="MiB for all workers together")
+    parser.add_argument("--plot", type=Path)
+    given = parser.parse_args()
+    if given.what == "rates":
+        measure_rates(given.tiles, given.side or 2048, given.runs)
+    elif given.what == "workers":
+        measure_workers(given.tiles, given.side or 2048, given.runs)
+    elif given.what == "growth":
+        measure_growth(given.counts or [100, 1000, 10_000], given.side or 512, given.memory << 20, given.plot)
+    elif given.what == "grow":
+        grow(given.counts[0], given.side or 512, given.memory << 20)
+    else:
+        measure_plan(given.counts or [10_000, 100_000, 1_000_000])
+
+
+if __name__ == "__main__":
+    main()
