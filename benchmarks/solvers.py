@@ -12,7 +12,7 @@ solve's alone; memory is the most that the process held, data included.
     python benchmarks/solvers.py --tiles 100000 --methods columns sparse factor_graph
     python benchmarks/solvers.py --tiles 100000 --methods columns --model affine
     python benchmarks/solvers.py --volume 100 --tiles 10000       # 100 sections of 10 000 tiles, whole sections moved
-    python benchmarks/solvers.py --plot docs/images/solve-cost.svg
+    python benchmarks/solvers.py --tiles 1000000 --methods columns --rows rows.json --plot docs/images/solve-cost.svg
 """
 
 from __future__ import annotations
@@ -135,6 +135,14 @@ def compare(options: argparse.Namespace) -> list[dict[str, float | str]]:
     return rows
 
 
+def kept_rows(path: Path, rows: list[dict[str, float | str]]) -> list[dict[str, float | str]]:
+    """Return the rows of a file and new ones, which replace those of the same method and size; write them back."""
+    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    every = {(row["method"], row["tiles"]): row for row in [*old, *rows]}
+    path.write_text(json.dumps(list(every.values()), indent=1), encoding="utf-8")
+    return list(every.values())
+
+
 def plot(rows: list[dict[str, float | str]]) -> str:
     """Return SVG: processor seconds against tiles, both logarithmic, a line a method."""
     width, height, left, bottom = 640, 420, 70, 50
@@ -187,6 +195,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="threads; 0: one a core")
     parser.add_argument("--timeout-s", type=float, default=3600.0)
     parser.add_argument("--plot", type=Path, help="SVG of cost against size")
+    parser.add_argument("--rows", type=Path, help="JSON of rows: earlier runs' are plotted, too, and this run's added")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -205,6 +214,8 @@ def main() -> None:
     if options.volume:
         options.methods = ["columns"]
     rows = compare(options)
+    if options.rows:
+        rows = kept_rows(options.rows, rows)
     if options.plot:
         options.plot.parent.mkdir(parents=True, exist_ok=True)
         options.plot.write_text(plot(rows), encoding="utf-8")
