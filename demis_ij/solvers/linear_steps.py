@@ -35,6 +35,8 @@ class DirectSteps:
         Unknowns a tile.
     """
 
+    tolerated = 0.0  # share of the pairs whose weight may have turned for the old factor to be of use
+
     def __init__(self, tiles: TileTable, pairs: PairTable, size: int) -> None:
         self.pattern = make_pattern(tiles, pairs, size)
         self.factor: SuperLU | None = None
@@ -83,6 +85,8 @@ class MultilevelSteps:
     threads : Threads
         Who multiplies.
     """
+
+    tolerated = 2e-4  # share of the pairs whose weight may have turned for the old preconditioner to be of use
 
     def __init__(self, tiles: TileTable, pairs: PairTable, model: str, threads: Threads = ALONE) -> None:
         self.tiles = tiles

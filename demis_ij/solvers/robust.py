@@ -61,6 +61,7 @@ class RobustSolve:
         self.misfit = np.zeros(2)  # squared, by class: what right pairs are off by, beyond their noise
         self.factored_misfit = np.zeros(2)
         self.weight_change = 0.0
+        self.turned = 0.0  # share of the pairs whose weight changed by half or more
 
     def run(self) -> Array:
         """Return the motions (n, 2, 3); the final weights stay in ``weight``."""
@@ -76,8 +77,8 @@ class RobustSolve:
             other = reconsider(self.tiles, self.pairs, self.beliefs, self.motion, self.weight, limit, heard)
             if other is None:
                 break
-            self.weight_change = 1.0
-            self.weight = other
+            before, self.weight = self.weight, other
+            self._compare(before)
             for _ in range(2):  # the tile has to get there before its pairs are judged
                 self._step()
             self._settle(1.0)
@@ -92,10 +93,16 @@ class RobustSolve:
             before = self.weight
             if self.robust:
                 self._reweigh(width)
-            self.weight_change = float(np.abs(self.weight - before).max(initial=0))
+            self._compare(before)
             if width == 1.0 and moved * self.tiles.unit_px < SETTLED_PX and self.weight_change < 1e-2:
                 break
             width = max(1.0, width / 2)
+
+    def _compare(self, before: Array) -> None:
+        """Note how much the weights have changed."""
+        change = np.abs(self.weight - before)
+        self.weight_change = float(change.max(initial=0))
+        self.turned = float((change >= 0.5).mean()) if len(change) else 0.0
 
     def worth(self) -> Worth:
         """Return what the pairs are worth now."""
@@ -108,7 +115,7 @@ class RobustSolve:
         blocks = build_blocks(self.pairs, self.tiles, self.motion, worth, self.model, self.strain_weight, self.threads)
         # what was made for another matrix is of use only while weights and misfit are much the same
         change = (self.misfit + 1e-12) / (self.factored_misfit + 1e-12)
-        alike = self.weight_change < 0.5 and bool(((change > 0.7) & (change < 1.4)).all())
+        alike = self.turned <= self.linear.tolerated and bool(((change > 0.7) & (change < 1.4)).all())
         step, renewed = self.linear.solve(blocks, self.motion, alike=alike)
         if renewed:
             self.factored_misfit = self.misfit.copy()
