@@ -13,6 +13,7 @@ import numpy as np
 from demis_ij import formats, images
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats.files import heights, slug, z_of
+from demis_ij.formats.lenses import lens_losses
 from demis_ij.formats.solutions import SolutionFile
 from demis_ij.formats.stacks_files import Found, section_numbers
 from demis_ij.records import Affine, Layout, Points, Tile
@@ -39,7 +40,9 @@ def of_layout(path: Path, relink: Path | None) -> Found:
     names = [t.id for t in tiles]
     if len(set(names)) < len(names):
         tiles = tuple(replace(t, id=f"{t.section}/{t.id}") for t in tiles)
-    return Found(tiles, numbers, placed=True, pixel_size=size, thickness=thick, notes=document.warnings)
+    notes = (*document.warnings, *(f"the stack leaves out {lost}" for lost in lens_losses(layouts)))
+    tiles = tuple(replace(t, lens=None) for t in tiles)
+    return Found(tiles, numbers, placed=True, pixel_size=size, thickness=thick, notes=notes)
 
 
 def _seen_tiles(layout: Layout) -> Layout:

@@ -15,6 +15,7 @@ from demis_ij import formats
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats.lenses import LENS_CLASS, behind_lens, lens_spec
 from demis_ij.formats.solutions import lenses_in
+from demis_ij.formats.stacks_solved import of_layout
 from demis_ij.formats.trakem2 import is_solved_copy
 from demis_ij.formats.trakem2_ct import parse_transforms
 from demis_ij.records import Affine, Layout, Tile
@@ -145,3 +146,11 @@ def test_a_solution_holds_each_lens_once(tmp_path):
         read_solution(path)
     with pytest.raises(FormatError):
         lenses_in(path)
+
+
+def test_a_stack_of_sections_says_that_it_leaves_the_lens_out(tmp_path):
+    one = replace(tiles(tmp_path), tiles=tiles(tmp_path).tiles[:1])
+    two = replace(one, section="1", tiles=tuple(replace(t, id="200", section="1") for t in one))
+    found = of_layout(formats.write(tmp_path / "s.xml", [one, two]), None)
+    assert all(t.lens is None for t in found.tiles)
+    assert any("leaves out the lens of 2 tile(s)" in note for note in found.notes)
