@@ -2,9 +2,11 @@
 
 ``reading``         `read_layout`: a file or a folder of tiles; `convert_layout`
 ``plans``           what a job is, and all that is checked before anything is written
-``stitching``       the story: `run_stitch`; ``sections`` is one section of it, ``volume_stitching`` a stack, whose
-                    sections lie on disk as ``section_files`` has them; ``faulty`` names tiles that are not what they
-                    should be, ``memory`` says what may be kept of tiles, ``totals`` what it all came to
+``stitching``       the story: `run_stitch`; ``sections`` is one section of it, ``faulty`` names tiles that are not what
+                    they should be, ``memory`` says what may be kept of tiles, ``totals`` what it all came to
+``volume_stitching``  a stack, a section at a time; its sections on disk (``section_files``), what they share
+                    (``volume_files``), neighbours compared (``across``), all of them solved together
+                    (``volume_across``, ``volume_solving``)
 ``solved_layouts``  solved copies of the user's layouts, which never replace what a user has made
 ``mosaics``         mosaics of runs and of layouts
 ``pictures``        those that plain ImageJ opens, with what lies over them
