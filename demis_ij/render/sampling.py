@@ -6,9 +6,7 @@ dark leaks in, at the price of up to a pixel (linear) or two (cubic) of rim alon
 cubic stencil continues the image by a parabola. A no-data pixel that would enter with less than a ten-thousandth of the
 weight (float32 rounding of whole-pixel shifts) does not count.
 
-**Lenses.** A tile with a lens is sampled once, through its map and the lens: mosaic px to corrected tile px to the raw
-px that are seen there. The way back through a lens is worked out exactly at a few points of a cell, and between them by
-the polynomial through these, which a lens is smooth enough for to a millionth of a pixel.
+**Lenses.** A tile with a lens is sampled once, through its map and the lens (`demis_ij.render.through_lens`).
 """
 
 from __future__ import annotations
@@ -27,9 +25,9 @@ from numpy.typing import NDArray
 from demis_ij.errors import InputError
 from demis_ij.geometry import Box
 from demis_ij.images.resampling import catmull_rom
-from demis_ij.records import Affine, Lens, Tile
-from demis_ij.records.lens import REACH
+from demis_ij.records import Affine, Tile
 from demis_ij.render.canvas import EDGE_PX
+from demis_ij.render.through_lens import RawPlaces, raw_places
 from demis_ij.sinks.reduction import rounded_into
 
 Float = NDArray[np.float32]
@@ -38,7 +36,6 @@ Mask = NDArray[np.bool_]
 _CV_FLAGS = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR}
 _COARSE = 8  # px of the tile per sample of the kept distances
 _LEAK_FRAC = 1e-4
-_NODES = 9  # an axis: where the way back through a lens is worked out
 
 
 class TileSource(Protocol):
@@ -185,7 +182,7 @@ def sample(
     box = placed.box & within
     if box.x0 >= box.x1 or box.y0 >= box.y1:
         return None
-    raw = raw_places(placed, box)
+    raw = _raw(placed, box)
     bounds = _bounds(placed.to_tile, box) if raw is None else _bounds_of(raw)
     crop = _crop_needed(bounds, placed.tile.shape)
     if crop.is_empty:
@@ -218,7 +215,7 @@ def sample_whole(
     """
     if interpolation == "cubic" or (placed.box & part) != part:
         return False
-    raw = raw_places(placed, part)
+    raw = _raw(placed, part)
     bounds = _bounds(placed.to_tile, part) if raw is None else _bounds_of(raw)
     if not _lies_within(bounds, placed.tile.shape) or distances[placed.tile] is not None:
         return False
@@ -236,65 +233,9 @@ def sample_whole(
 # --- through a lens -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class RawPlaces:
-    """Where each pixel of a box is seen in a tile behind a lens: raw tile px, (rows, cols), float64."""
-
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-
-
-def raw_places(placed: Placed, box: Box) -> RawPlaces | None:
+def _raw(placed: Placed, box: Box) -> RawPlaces | None:
     """Return where each pixel of ``box`` is seen in the tile, None where the tile has no lens."""
-    lens = placed.tile.lens
-    if lens is None:
-        return None
-    height, width = box.shape
-    across, down = _nodes(width), _nodes(height)
-    corrected = _placed_at(placed.to_tile, across + box.x0, down + box.y0)
-    if _within_reach(lens, corrected):
-        at = lens.inverse(corrected.reshape(-1, 2)).reshape(corrected.shape)
-        x, y = (_between(height) @ at[..., k] @ _between(width).T for k in (0, 1))
-        return RawPlaces(x, y)
-    every = _placed_at(placed.to_tile, np.arange(box.x0, box.x1), np.arange(box.y0, box.y1))
-    raw = lens.inverse(every.reshape(-1, 2)).reshape(every.shape)
-    return RawPlaces(raw[..., 0], raw[..., 1])
-
-
-def _placed_at(to_tile: Affine, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
-    """Return (len(y), len(x), 2): where a map takes a lattice of points."""
-    return np.asarray(to_tile(np.stack(np.meshgrid(x, y), axis=-1)))
-
-
-def _within_reach(lens: Lens, corrected: NDArray[np.float64]) -> bool:
-    """Return whether a lens is one polynomial over all of a box, (rows, cols, 2): none of it is beyond its `REACH`."""
-    far = np.abs((corrected[[0, 0, -1, -1], [0, -1, 0, -1]] - lens.centre) / lens.half).max()
-    return bool(far < REACH * (1 - lens.largest_px / min(lens.half)))
-
-
-@lru_cache(maxsize=1024)
-def _nodes(size: int) -> NDArray[np.float64]:
-    """Return Chebyshev's points of the second kind over 0 ... size - 1; every pixel where there are few."""
-    if size <= _NODES:
-        return np.arange(size, dtype=np.float64)
-    return (1 - np.cos(np.pi * np.arange(_NODES) / (_NODES - 1))) / 2 * (size - 1)
-
-
-@lru_cache(maxsize=1024)
-def _between(size: int) -> NDArray[np.float64]:
-    """Return (size, nodes): the polynomial through values at `_nodes`, at every pixel (barycentric form)."""
-    nodes = _nodes(size)
-    if size <= _NODES:
-        return np.eye(size)
-    weight = np.where(np.arange(_NODES) % 2, -1.0, 1.0)
-    weight[[0, -1]] /= 2
-    away = np.arange(size, dtype=np.float64)[:, None] - nodes
-    hit = np.abs(away) < 1e-9
-    away[hit] = 1
-    out = weight / away
-    on = hit.any(1)
-    out[on] = hit[on]
-    return np.asarray(out / out.sum(1, keepdims=True))
+    return None if placed.tile.lens is None else raw_places(placed.tile.lens, placed.to_tile, box)
 
 
 def _bounds_of(raw: RawPlaces) -> Bounds:
@@ -431,10 +372,10 @@ def _lies_within(bounds: Bounds, shape: tuple[int, int]) -> bool:
 def border_distance(placed: Placed, box: Box, raw: RawPlaces | None = None) -> Float:
     """Return, for each pixel of ``box``, the distance to the tile's border, half a pixel outside its outermost centres.
 
-    In (raw) tile px, negative outside. Shape (rows, cols), float32. ``raw`` is `raw_places` of the box, where it is
+    In (raw) tile px, negative outside. Shape (rows, cols), float32. ``raw`` is `_raw` of the box, where it is
     known.
     """
-    raw = raw_places(placed, box) if raw is None else raw
+    raw = _raw(placed, box) if raw is None else raw
     if raw is not None:
         rows, cols = placed.tile.shape
         beside = cols / 2 - np.abs(raw.x - (cols - 1) / 2)
@@ -497,7 +438,7 @@ def edge_distance(patch: Patch, box: Box, distances: MaskDistances) -> Float:
         return distance
     scale_y, scale_x = (n / m for n, m in zip(coarse.shape, placed.tile.shape, strict=True))
     shrink = Affine(a=scale_x, d=scale_y, tx=0.5 * scale_x - 0.5, ty=0.5 * scale_y - 0.5)
-    raw = raw_places(placed, box)
+    raw = _raw(placed, box)
     onto: Onto = shrink @ placed.to_tile @ Affine.translation(box.x0, box.y0)
     if raw is not None:
         x, y = shrink.a * raw.x + shrink.tx, shrink.d * raw.y + shrink.ty
