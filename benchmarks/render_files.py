@@ -226,6 +226,7 @@ def grow(count: int, side: int, memory: int) -> None:
     cv2.setNumThreads(1)
     with tiles_in_files(side) as folder, open_pool(2, memory_bytes=memory) as pool:
         layout = grid(count, side, folder)
+        draw(grid(4, side, folder), folder / "warm.ome.zarr", "zarr", pool)  # the workers have their libraries
         size = np.prod([float(n) for n in Canvas.of(layout).shape]) / 1e6
         watch = Watch()
         watch.start()
