@@ -137,10 +137,11 @@ class MultilevelSteps:
             )
         if not reached:
             self.preconditioner, renewed = self.prepare(matrix, motion), True
-            rest, _ = conjugate_gradients(
+            rest, settled = conjugate_gradients(
                 rows.__matmul__, right - rows @ step, self.preconditioner.solve, MOST, FINE_ACCURACY
             )
-            step = step + rest
+            stuck = not settled and not rest.any()
+            step = np.full_like(step, np.nan) if stuck else step + rest
         if not np.isfinite(step).all():
             msg = f"the normal equations of {len(right)} unknowns cannot be solved"
             raise SolveError(msg)

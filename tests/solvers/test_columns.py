@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from demis_ij.errors import InputError
+from demis_ij.errors import InputError, SolveError
 from demis_ij.solvers import columns as engine
 from demis_ij.solvers import components, contested, linear_steps, loops, multilevel, residuals, threads, uncertainty
 from demis_ij.solvers.columns import solve_columns
 from demis_ij.solvers.measurements import moved_places, pair_table, places_of, tile_table
+from demis_ij.solvers.normal_equations import Blocks
 from demis_ij.solvers.outcome import Solved
 from demis_ij.solvers.settings import SolveSettings
 from demis_ij.solvers.sums import pair_table_of_sums, sums_of_points, tile_table_of_arrays
@@ -213,6 +214,15 @@ def test_tiles_whose_pairs_have_been_heard_are_not_asked_again() -> None:
 
     assert calls, "a quarter of the pairs is wrong: some tile is contested"
     assert len(calls) < 36 * 2, "five rounds would have asked them all again and again"
+
+
+def test_equations_that_have_no_least_are_refused_rather_than_left_unsolved() -> None:
+    made = simulate_grid(2, 2, np.random.default_rng(15))
+    steps = linear_steps.MultilevelSteps(made.tiles(), made.pairs(), "rigid")
+    upside_down = Blocks(np.ones((4, 3)), np.tile(-np.eye(3), (4, 1, 1)), np.zeros((4, 3, 3)))
+
+    with pytest.raises(SolveError, match="12 unknowns cannot be solved"):
+        steps.solve(upside_down, np.tile(np.eye(2, 3), (4, 1, 1)), alike=False)
 
 
 # --- volumes --------------------------------------------------------------------------------------------------------
