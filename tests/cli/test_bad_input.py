@@ -212,7 +212,9 @@ class TestOutputFolder:
         assert demis("stitch", scene / "project.xml", "--out", run, *FAST).code == 0
         _cut(scene / "tiles" / "r00_c00.tif")
         for words in (("stitch", scene / "project.xml", "--out", run, *FAST), ("report", run)):
-            assert "the tiles have changed since" in refused(demis, scene, *words)
+            line = refused(demis, scene, *words)
+            assert "holds another run: tile 5 " in line
+            assert "'demis-ij redo " in line
 
     def test_that_is_empty_or_a_link_to_one_is_taken(self, demis, scene):
         (scene.parent / "empty").mkdir()

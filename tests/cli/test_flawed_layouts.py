@@ -206,10 +206,10 @@ def test_a_cut_png_or_jpeg_is_one_line_and_no_library_speaks_for_itself(scene, s
 
 
 def test_auto_without_loftr_goes_on_and_says_so(demis, scene, monkeypatch):
-    from demis_ij import stitch
     from demis_ij.errors import WeightsError
+    from demis_ij.stitch import asking
 
-    real = stitch.make_matcher
+    real = asking.make_matcher
 
     def broken(name, config):
         if name == "loftr":
@@ -217,7 +217,7 @@ def test_auto_without_loftr_goes_on_and_says_so(demis, scene, monkeypatch):
             raise WeightsError(msg)
         return real(name, config)
 
-    monkeypatch.setattr(stitch, "make_matcher", broken)
+    monkeypatch.setattr(asking, "make_matcher", broken)
     run = scene.parent / "run"
 
     said = demis("stitch", scene / "project.xml", "--out", run, "--quiet")
