@@ -124,6 +124,7 @@ def started(command: Sequence[str], log: Path) -> int:
     out = os.open(log.with_suffix(".out"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)
     os.dup2(out, 2)
+    sys.stdout = sys.stderr = os.fdopen(out, "w", buffering=1, closefd=False)
     log_what_is_asked(log)
     sys.argv = ["demis-ij", *command]
     code = 1
