@@ -219,6 +219,13 @@ def test_the_code_of_the_how_to_pages_runs(page: Path, workplace: Path, monkeypa
         run_code(code, page, names)
 
 
+@pytest.mark.parametrize("page", [p for p in RUN if blocks(p, "py")], ids=name_of)
+def test_the_programs_of_the_how_to_pages_that_need_more_are_python(page: Path) -> None:
+    """Recipes for other people's packages are marked ``py``: they are not run, but they must be programs."""
+    for code in blocks(page, "py"):
+        compile(code, name_of(page), "exec")
+
+
 def run_code(code: str, page: Path, names: dict[str, Any]) -> None:
     exec(compile(code, name_of(page), "exec"), names)
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def totals(result: JobResult) -> dict[str, Any]:
     """Return tiles, pairs, residuals, parts and seconds of all sections together, as JSON types."""
-    return _of_volume(result) if result.sections else _of_section(result.results[0])
+    if result.sections or not result.results:
+        return _of_volume(result)
+    return _of_section(result.results[0])
 
 
 def _of_section(result: StitchResult) -> dict[str, Any]:
