@@ -37,15 +37,15 @@ def whole(program, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_several_times_ends_as_one_that_was_left_alone(program, whole):
+def test_a_run_killed_three_times_ends_as_one_that_was_left_alone(program, whole):
     layout, home, digests, length = whole
     (home / "killed").mkdir()
 
-    times = [share * length for share in (0.2, 0.35, 0.5)]
+    times = [share * length for share in (0.2, 0.22, 0.24)]  # long before a resumed run can be done
     trial = program.killed_and_resumed(layout, home / "killed", 1, times, home / "killed.log")
     program.compared(trial, home / "killed" / "run", digests)
 
-    assert trial.kills  # a resumed run may be done before its time
+    assert len(trial.kills) == 3
     assert trial.twice == 0
     assert trial.differs == []
     assert {"solution.json", "seams.csv", "mosaic.ome.tif", "report.html", "matches/0/all.parquet"} <= set(digests)
