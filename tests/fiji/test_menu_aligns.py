@@ -17,12 +17,21 @@ SIDE = 128
 @pytest.fixture
 def sections(tmp_path: Path) -> Path:
     """Return a folder, of a hostile name, of five sections of one texture, each shifted by a few pixels."""
-    folder = tmp_path / HOSTILE
+    return stack_of(tmp_path / HOSTILE, [(8, 8), (10, 7), (7, 9), (9, 9), (8, 7)])
+
+
+@pytest.fixture
+def many_sections(tmp_path: Path) -> Path:
+    """Return a stack whose alignment takes seconds: progress is shown a few times a second, and stop is pressed on one."""
+    return stack_of(tmp_path / HOSTILE, [(8 + i % 3, 8 - i % 2) for i in range(40)])
+
+
+def stack_of(folder: Path, shifts: list[tuple[int, int]]) -> Path:
     folder.mkdir()
     noise = np.random.default_rng(5).normal(0, 1, (SIDE + 16, SIDE + 16)).astype(np.float32)
     texture = cv2.GaussianBlur(noise, (0, 0), 2)
     grey = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
-    for i, (dx, dy) in enumerate([(8, 8), (10, 7), (7, 9), (9, 9), (8, 7)]):
+    for i, (dx, dy) in enumerate(shifts):
         tifffile.imwrite(folder / f"s{i:02}.tif", grey[dy : dy + SIDE, dx : dx + SIDE])
     return folder
 
@@ -75,15 +84,15 @@ def test_an_empty_folder_and_one_section_are_one_sentence_each(menu: Menu, secti
         assert not stack.with_name(f"{stack.name}.aligned").exists()
 
 
-def test_a_command_that_was_stopped_goes_on_where_it_was(menu: Menu, sections: Path, tmp_path: Path) -> None:
+def test_a_command_that_was_stopped_goes_on_where_it_was(menu: Menu, many_sections: Path, tmp_path: Path) -> None:
     out = tmp_path / "ausgerichtet"
 
-    stopped = menu.run("Align_Sections", stack=sections, out=out, cancel_at=2)
+    stopped = menu.run("Align_Sections", stack=many_sections, out=out, cancel_at=2)
 
     assert stopped.canceled
     assert stopped.outputs["picture"] is None
     assert not (out / "volume.tif").exists()
     assert not (out / "report.html").exists()
-    done = menu.run("Align_Sections", stack=sections, out=out)
-    assert done.result.startswith("5 sections aligned by joint"), done.logged
-    assert done.outputs["picture"]["slices"] == 5
+    done = menu.run("Align_Sections", stack=many_sections, out=out)
+    assert done.result.startswith("40 sections aligned by joint"), done.logged
+    assert done.outputs["picture"]["slices"] == 40
