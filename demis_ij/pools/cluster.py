@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -15,6 +16,8 @@ from demis_ij.pools.tasks import MOST_DEATHS, Done, Pool, Task, Value, given_up
 LOCAL = "local"
 ANSWER_WITHIN_S = 8
 WORKERS_WITHIN_S = 60
+COUNT_EVERY_S = 1.0
+"""Between two looks at how many workers there are: a job's come one after the other."""
 
 
 def _package_version() -> str:
@@ -73,9 +76,16 @@ class DaskPool(Pool):
         except BaseException:
             self._resources.close()
             raise
+        self._counted = time.monotonic()
+        self._each = memory_bytes if address != LOCAL else None
         self.memory_bytes = memory_bytes
-        if memory_bytes is not None and address != LOCAL:
-            self.memory_bytes = memory_bytes * self.workers
+        if self._each is not None:
+            self.memory_bytes = self._each * self.workers
+
+    @property
+    def bytes_each(self) -> int | None:
+        """What one worker may keep, None when nobody said; on a cluster the same however many there are."""
+        return super().bytes_each if self._each is None else self._each
 
     def _local(self, workers: int) -> Any:
         import os
@@ -126,7 +136,17 @@ class DaskPool(Pool):
             if version != own:
                 there = f"demis_ij {version}" if version else "no demis_ij"
                 raise InputError(_mismatch(f"worker {name}", there, f"demis_ij {own}"))
+        return self._threads()
+
+    def _threads(self) -> int:
+        """Return the number of threads of all workers that there are now."""
         return max(1, sum(int(n) for n in self._client.nthreads().values()))
+
+    def _recount(self) -> None:
+        """Take note of workers that came or went."""
+        if time.monotonic() - self._counted >= COUNT_EVERY_S:
+            self.workers = self._threads()
+            self._counted = time.monotonic()
 
     def unordered(self, function: Callable[[Task], Value], tasks: Iterable[Task]) -> Iterator[Done[Task, Value]]:
         """Yield tasks as they are done; two for each worker are on their way."""
@@ -136,6 +156,9 @@ class DaskPool(Pool):
         version = _package_version()
 
         def submit() -> None:
+            self._recount()
+            if len(running) >= 2 * self.workers:
+                return
             for task in fresh:
                 future = self._client.submit(_do, function, task, version, pure=False)
                 running[future.key] = (future, task)

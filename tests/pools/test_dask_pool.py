@@ -88,3 +88,28 @@ def test_a_scheduler_without_workers_is_one_line(monkeypatch):
         pytest.raises(InputError, match="has no worker after 1 s: start some"),
     ):
         open_pool(dask=empty.scheduler_address)
+
+
+def test_workers_that_join_later_get_their_share(monkeypatch):
+    import distributed
+
+    monkeypatch.setattr(cluster, "COUNT_EVERY_S", 0.0)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0", silence_logs=50
+    ) as growing:
+        with open_pool(dask=growing.scheduler_address, memory_bytes=1 << 30) as pool:
+            assert pool.workers == 1
+            growing.scale(3)
+            growing.wait_for_workers(3)
+            drawn = []
+
+            def tasks():
+                for n in range(100):
+                    drawn.append(n)
+                    yield n
+
+            loop = pool.unordered(pool_tasks.squared, tasks())
+            next(loop)
+            assert len(drawn) >= 2 * 3  # before, one worker's two were on their way at a time
+            assert (pool.workers, pool.bytes_each) == (3, 1 << 30)  # of each worker, however many there are
+            loop.close()
