@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_matrix
 
 from demis_ij.solvers.direct import nested_dissection
-from demis_ij.solvers.residuals import Worth, add_rows, joined, parts_of
+from demis_ij.solvers.residuals import Worth, add_rows, joined, mean_linear, parts_of
+from demis_ij.solvers.strain import STRETCHED, strain_changes, strains
 from demis_ij.solvers.tables import Array, PairTable, Rows, TileTable
 from demis_ij.solvers.tangents import tangents
 from demis_ij.solvers.threads import ALONE, Threads
 
 DAMPING = 1e-10  # of the typical diagonal: holds the free shift and turn of a whole component, and biases nothing
+_BOTH_LINEAR = np.array([[1.0, 0], [0, 1], [0, 0], [1, 0], [0, 1], [0, 0]])  # e to (e, 0, e, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,13 +111,16 @@ def build_blocks(
 ) -> Blocks:
     """Return the normal equations of the pairs, tile by tile.
 
-    A similarity or affine tile is held to its own shape with ``strain_weight`` on |G^T G - 1|^2 / 4 (the Green
-    strain: no turn, however large, counts as one). The sum of squares itself would be smaller for a smaller mosaic;
-    residuals count relative to the pair's mean linear part, L^-1 r with dL in the gradient, which removes that pull:
-    along a common scaling (or turn) of all tiles the data term has no slope.
+    A similarity or affine tile is held to its own shape (`demis_ij.solvers.strain`). The sum of squares itself would
+    be smaller for a smaller mosaic; residuals count relative to the pair's mean linear part L, e = L^-1 r, which
+    removes that pull: a common scaling of all tiles, or a turn, changes nothing. As r = C z,
+
+        de = L^-1 (dG_i z_i + dG_j z_j - dL e) = L^-1 dG (z - (e / 2, 0, e / 2, 0)) = L^-1 dG (T z),
+
+    so that the moments are T S T^T, and the tangents L^-1 B.
     """
     basis = tangents(motion, model)
-    d = basis.shape[1]
+    d, stretched = basis.shape[1], model in STRETCHED
     gradient, diagonal = np.zeros((len(tiles), d)), np.zeros((len(tiles), d, d))
     off = np.empty((len(pairs), d, d))
 
@@ -123,15 +128,18 @@ def build_blocks(
         some = pairs if part == slice(0, len(pairs)) else pairs.only(part)
         moments = worth.moments(pairs, tiles, part)
         joint = joined(motion, some, tiles)
-        slope = joint @ moments
         bi, bj = basis[some.fixed], basis[some.moving]
+        if stretched:
+            size = np.linalg.inv(mean_linear(joint))
+            joint = size @ joint
+            bi, bj = size[:, None] @ bi, size[:, None] @ bj
+            relative = np.eye(6) - _BOTH_LINEAR @ joint / 2
+            slope = joint @ moments @ relative.transpose(0, 2, 1)
+            moments = relative @ moments @ relative.transpose(0, 2, 1)
+        else:
+            slope = joint @ moments
         gi = (bi.reshape(-1, d, 6) @ slope[:, :, :3].reshape(-1, 6, 1))[..., 0]
         gj = (bj.reshape(-1, d, 6) @ slope[:, :, 3:].reshape(-1, 6, 1))[..., 0]
-        if model in {"similarity", "affine"}:
-            between = (motion[some.fixed, :, :2] + motion[some.moving, :, :2]) / 2
-            scatter = (slope @ joint.transpose(0, 2, 1) @ np.linalg.inv(between).transpose(0, 2, 1)).reshape(-1, 4, 1)
-            gi = gi - (bi[..., :2].reshape(-1, d, 4) @ scatter)[..., 0] / 2
-            gj = gj - (bj[..., :2].reshape(-1, d, 4) @ scatter)[..., 0] / 2
         off[part] = _product(bi, moments[:, :3, 3:], bj)
         ends = ((some.fixed, bi, gi, slice(0, 3)), (some.moving, bj, gj, slice(3, 6)))
         return [(index, g, _product(b, moments[:, block, block], b)) for index, b, g, block in ends]
@@ -140,12 +148,9 @@ def build_blocks(
         for index, g, square in ends:
             add_rows(gradient, index, g)
             add_rows(diagonal, index, square)
-    if model in {"similarity", "affine"}:
-        linear = motion[:, :, :2]
-        strain = (linear.transpose(0, 2, 1) @ linear - np.eye(2)) / 2
-        change = linear.transpose(0, 2, 1)[:, None] @ basis[..., :2]
-        change = ((change + change.transpose(0, 1, 3, 2)) / 2).reshape(len(tiles), d, 4)
-        gradient += strain_weight * np.einsum("nda,na->nd", change, strain.reshape(-1, 4))
+    if stretched:
+        change = strain_changes(motion, basis)
+        gradient += strain_weight * np.einsum("nda,na->nd", change, strains(motion))
         diagonal += strain_weight * change @ change.transpose(0, 2, 1)
     typical = np.median(np.einsum("ndd->nd", diagonal), axis=0)
     diagonal += DAMPING * np.diag(np.maximum(typical, 1e-30))

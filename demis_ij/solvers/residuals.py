@@ -61,13 +61,20 @@ def squares_of(motion: Array, pairs: PairTable, tiles: TileTable, threads: Threa
 
 
 def weighted_squares(
-    motion: Array, pairs: PairTable, tiles: TileTable, worth: Worth, threads: Threads = ALONE
+    motion: Array, pairs: PairTable, tiles: TileTable, worth: Worth, threads: Threads = ALONE, *, by_size: bool = False
 ) -> float:
-    """Return the sum over all pairs of squared residuals times what they are worth."""
+    """Return the sum over all pairs of squared residuals times what they are worth.
+
+    With ``by_size`` residuals count relative to the pair's mean linear part (`mean_linear`), as they do where tiles
+    may be stretched.
+    """
 
     def in_part(part: slice) -> float:
         some = pairs if part == slice(0, len(pairs)) else pairs.only(part)
-        return float(squares(joined(motion, some, tiles), worth.moments(pairs, tiles, part)).sum())
+        joint = joined(motion, some, tiles)
+        if by_size:
+            joint = np.linalg.inv(mean_linear(joint)) @ joint
+        return float(squares(joint, worth.moments(pairs, tiles, part)).sum())
 
     return sum(threads.ordered(in_part, parts_of(len(pairs))))
 
@@ -100,6 +107,11 @@ def joined(motion: Array, pairs: PairTable, tiles: TileTable) -> Array:
     left = motion[pairs.fixed].copy()
     left[:, :, 2] += tiles.centre[pairs.fixed] - tiles.centre[pairs.moving]
     return np.concatenate([left, motion[pairs.moving]], axis=2)
+
+
+def mean_linear(joint: Array) -> Array:
+    """Return (m, 2, 2): the mean of the linear parts of a pair's two tiles."""
+    return np.asarray((joint[:, :, 0:2] + joint[:, :, 3:5]) / 2)
 
 
 def squares(joint: Array, moments: Array) -> Array:

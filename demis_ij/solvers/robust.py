@@ -19,6 +19,7 @@ from demis_ij.solvers.linear_steps import linear_steps
 from demis_ij.solvers.normal_equations import build_blocks
 from demis_ij.solvers.residuals import Worth, squares_of, weighted_squares
 from demis_ij.solvers.settings import SolveSettings
+from demis_ij.solvers.strain import STRETCHED, strain_squares
 from demis_ij.solvers.tables import ACROSS, IN_PLANE, Array, PairTable, TileTable
 from demis_ij.solvers.tangents import stepped, tangents
 from demis_ij.solvers.threads import ALONE, Threads
@@ -131,17 +132,25 @@ class RobustSolve:
     def _descended(self, step: Array, worth: Worth) -> Array:
         """Return the motions after a step, shortened until the sum of squares does not grow."""
         basis = tangents(self.motion, self.model)
-        now = weighted_squares(self.motion, self.pairs, self.tiles, worth, self.threads)
         after = stepped(self.motion, basis, step, self.model)
-        if self.model != "rigid":  # linear in the unknowns but for the strain: the full step is the minimum
+        if self.model == "translation":  # linear in the unknowns: the full step is the minimum
             return after
+        now = self.cost(self.motion, worth)
         for _ in range(MAX_HALVINGS):
-            then = weighted_squares(after, self.pairs, self.tiles, worth, self.threads)
-            if then <= now * (1 + 1e-9) + 1e-12:
+            if self.cost(after, worth) <= now * (1 + 1e-9) + 1e-12:
                 return after
             step = step / 2
             after = stepped(self.motion, basis, step, self.model)
         return after
+
+    def cost(self, motion: Array, worth: Worth) -> float:
+        """Return the sum of squares that a step makes smaller; infinite where a tile is folded."""
+        if self.model not in STRETCHED:
+            return weighted_squares(motion, self.pairs, self.tiles, worth, self.threads)
+        if not (np.linalg.det(motion[:, :, :2]) > 0).all():
+            return float("inf")
+        strain = self.strain_weight * strain_squares(motion)
+        return strain + weighted_squares(motion, self.pairs, self.tiles, worth, self.threads, by_size=True)
 
     def _limit(self, width: float) -> tuple[Array, Array]:
         """Return the kernel's squared width for each pair, and how far off each seam is, squared."""

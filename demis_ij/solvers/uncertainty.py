@@ -19,6 +19,7 @@ from demis_ij.solvers.components import label_components
 from demis_ij.solvers.linear_steps import linear_steps
 from demis_ij.solvers.normal_equations import Pattern, as_free, build_blocks, fill_pattern, make_pattern
 from demis_ij.solvers.residuals import Worth, add_rows, parts_of
+from demis_ij.solvers.strain import strain_changes
 from demis_ij.solvers.tables import Array, P, PairTable, Q, Rows, TileTable
 from demis_ij.solvers.tangents import common_motions, tangents
 from demis_ij.solvers.threads import ALONE, Threads
@@ -165,8 +166,7 @@ def draw_pushes(
             add_rows(push, tile, values)
     if d > 3:  # similarity, affine: the stiffness is a measurement, too
         rng = np.random.default_rng([start, len(pairs), 1])
-        change = motion[:, None, :, :2].transpose(0, 1, 3, 2) @ basis[..., :2]
-        change = ((change + change.transpose(0, 1, 3, 2)) / 2).reshape(n, d, 4)
+        change = strain_changes(motion, basis)
         push += np.sqrt(strain_weight) * (change @ rng.standard_normal((n, 4, many)))
     return push
 
