@@ -142,8 +142,9 @@ def draw_mosaic(
     progress: Progress | None = None,
     pool: Pool | None = None,
     remember: Path | None = None,
+    threads: int = 0,
 ) -> Rendered:
-    """Draw one section into files, by the kind of sink; by workers, where there is a pool of them."""
+    """Draw one section into files, by the kind of sink; by workers, where there is a pool of them, else in threads."""
     tell = progress or (lambda _what, _done, _all: None)
     dtype, _ = common_dtype(layout)  # a tile of another type is named where tiles are read
     return render(
@@ -156,7 +157,7 @@ def draw_mosaic(
         blend=config.blend,
         canvas=canvas,
         dtype=dtype,
-        threads=0,
+        threads=threads,
         pool=pool,
         remember=remember,
         progress=lambda done, total: tell("render", done, total),

@@ -250,7 +250,11 @@ class DrawTask:
 def drawn_section(task: DrawTask, *, tell: Progress | None = None, pool: Pool | None = None) -> list[str]:
     """Draw a section's mosaic and return what there is to say of it."""
     store = TileStore(task.keep_bytes, clip=task.job.config.clahe_clip)
-    done = draw_mosaic(task.layout, task.targets, task.job.render, store, canvas=task.canvas, progress=tell, pool=pool)
+    threads = 1 if pool is None and task.job.memory_bytes is not None else 0  # each draws a region, beside what is kept
+    done = draw_mosaic(
+        task.layout, task.targets, task.job.render, store,
+        canvas=task.canvas, progress=tell, pool=pool, threads=threads,
+    )  # fmt: skip
     return list(done.warnings)
 
 

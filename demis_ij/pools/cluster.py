@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 from demis_ij.errors import DemisError, InputError, MissingPart
+from demis_ij.pools.cores import cores, take_share
 from demis_ij.pools.serving import portable
 from demis_ij.pools.tasks import MOST_DEATHS, Done, Pool, Task, Value, given_up
 
@@ -29,11 +32,19 @@ def _versions() -> tuple[str, str]:
     return ".".join(map(str, sys.version_info[:2])), _package_version()
 
 
+@cache
+def _heed_share() -> None:
+    """Use no more threads than dask gives a worker: one, unless its environment says otherwise."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    take_share(int(said) if said.isdecimal() and int(said) else 1)
+
+
 def _do(function: Callable[[Any], Any], task: Any, version: str) -> tuple[Any, Exception | None]:
     """Do a task on a worker; its exception is a value, so that it is not taken for the cluster's own."""
     try:
         if _package_version() != version:  # a worker that joined later
             return None, InputError(_mismatch("a worker", _package_version(), version))
+        _heed_share()
         return function(task), None
     except Exception as error:  # noqa: BLE001 - it is raised again in the caller
         return None, portable(error)
@@ -88,9 +99,7 @@ class DaskPool(Pool):
         return super().bytes_each if self._each is None else self._each
 
     def _local(self, workers: int) -> Any:
-        import os
-
-        threads = max(1, (os.cpu_count() or 1) // workers)
+        threads = max(1, cores() // workers)
         dask: Any = importlib.import_module("dask")
         start = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
         settings = {

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from demis_ij.errors import InputError
 from demis_ij.pools.cluster import DaskPool
+from demis_ij.pools.cores import cores
 from demis_ij.pools.processes import ProcessPool
 from demis_ij.pools.tasks import Pool, SerialPool
 
@@ -37,11 +36,3 @@ def open_pool(workers: int = 1, dask: str | None = None, *, memory_bytes: int | 
     if dask is not None:
         return DaskPool(dask, number, memory_bytes)
     return ProcessPool(number, memory_bytes) if number > 1 else SerialPool(memory_bytes)
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # no such call on macOS and Windows
-        return os.cpu_count() or 1

@@ -18,6 +18,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from demis_ij.errors import DemisError
+from demis_ij.pools.cores import cores
 from demis_ij.pools.serving import serve
 from demis_ij.pools.tasks import MOST_DEATHS, Done, Pool, Task, Value, given_up
 
@@ -158,7 +159,7 @@ class ProcessPool(Pool):
     def __init__(self, workers: int, memory_bytes: int | None = None, *, threads: int | None = None) -> None:
         self.workers = workers
         self.memory_bytes = memory_bytes
-        self._threads = threads or max(1, (os.cpu_count() or 1) // workers)
+        self._threads = threads or max(1, cores() // workers)
         self._crew: list[_Worker] = []
         self._failed_starts = 0
         self._next_ticket = 0

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from demis_ij.errors import DemisError
+from demis_ij.pools.cores import take_share
 
 
 def serve(pipe: Connection, threads: int) -> None:
@@ -20,9 +21,7 @@ def serve(pipe: Connection, threads: int) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import cv2  # the one library that heeds no OMP_NUM_THREADS
-
-    cv2.setNumThreads(threads)
+    take_share(threads)
     pipe.send("ready")
     while True:
         try:

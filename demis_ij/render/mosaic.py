@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from demis_ij.config import RenderConfig
 from demis_ij.geometry import Box
+from demis_ij.pools import cores
 from demis_ij.records import Layout
 from demis_ij.render.blending import CELL_PX, Style
 from demis_ij.render.canvas import Canvas
@@ -90,7 +90,7 @@ def blocks(
     style = checked_style(Style(interpolation, blend, feather_px), np.dtype(dtype), block_px)
     drawing = prepared(layout, store, canvas, style, intensity or {}, np.dtype(dtype), on_unreadable)
     todo = [box for box in canvas.blocks(block_px) if drawing.touching(box)]
-    return _drawn(drawing, todo, threads or os.cpu_count() or 1, progress)
+    return _drawn(drawing, todo, threads or cores(), progress)
 
 
 def _drawn(drawing: Drawing, todo: Sequence[Box], threads: int, progress: Progress | None) -> Iterator[Block]:

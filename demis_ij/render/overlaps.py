@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from demis_ij import __version__
 from demis_ij.errors import DemisError, InputError
 from demis_ij.images import TileStore
-from demis_ij.pools import Kept, Pool
+from demis_ij.pools import Kept, Pool, cores
 from demis_ij.pools.tasks import SerialPool
 from demis_ij.records import Layout, PairMatch, Tile
 from demis_ij.render.reduced import ReducedStore, reduced
@@ -146,7 +145,7 @@ def _done(
             yield done.task, done.value
         return
     function = partial(measure_group_from, source=store)
-    many = min(threads or os.cpu_count() or 1, len(tasks))
+    many = min(threads or cores(), len(tasks))
     if many <= 1:
         yield from ((task, function(task)) for task in tasks)
         return

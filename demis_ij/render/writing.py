@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +16,7 @@ import numpy as np
 from demis_ij.config import RenderConfig
 from demis_ij.errors import DemisError, InputError
 from demis_ij.images import TileStore, header
-from demis_ij.pools import Done, Pool
+from demis_ij.pools import Done, Pool, cores
 from demis_ij.pools.tasks import SerialPool
 from demis_ij.protocols import Sink
 from demis_ij.records import Layout, PairMatch, Tile
@@ -240,7 +239,7 @@ class _Making:
         self.left_out: dict[str, str] = {}
         self.drawn = self.kept = 0
         self.plan, self.layout, self.intensity, self.source = plan, layout, intensity, source
-        self.threads = threads or os.cpu_count() or 1
+        self.threads = threads or cores()
         self._pool = None if isinstance(pool, SerialPool) else pool
         if isinstance(pool, SerialPool) and pool.memory_bytes is not None:
             self.source = TileStore(plan.store_bytes)

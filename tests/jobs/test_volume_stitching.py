@@ -15,6 +15,8 @@ from demis_ij.config import RenderConfig, StitchConfig
 from demis_ij.errors import InputError
 from demis_ij.formats.solutions import SolutionFile
 from demis_ij.formats.stacks import read_stack
+from demis_ij.jobs import volume_stitching
+from demis_ij.render import Canvas
 from demis_ij.runs import read_solution
 from demis_ij.testing.made_stacks import MadeStack, noise_picture, picture_shape, volume_errors, write_stack
 
@@ -218,3 +220,21 @@ class TestMemory:
         run(made, tmp_path / "run", memory_bytes=2 << 30, mosaic=())
         found, wanted = (read_solution(path)[0] for path in (tmp_path / "run", done))
         assert [t.to_world for s in found for t in s] == [t.to_world for s in wanted for t in s]
+
+    def test_of_workers_that_draw_side_by_side_holds_for_each_one_region_at_a_time(self, done, tmp_path, monkeypatch):
+        seen = []
+        real = volume_stitching.draw_mosaic
+
+        def drawn(*words, **options):
+            seen.append(options["threads"])
+            return real(*words, **options)
+
+        monkeypatch.setattr(volume_stitching, "draw_mosaic", drawn)
+        layout = read_solution(done)[0][0]
+        for number, limit in enumerate((None, 2 << 30)):
+            task = volume_stitching.DrawTask(
+                layout, {"png": tmp_path / f"{number}.png"}, job(memory_bytes=limit), Canvas.of(layout), 1 << 26
+            )
+            volume_stitching.drawn_section(task)
+        assert seen == [0, 1]  # 0 is the worker's share of the cores
+        assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from demis_ij.errors import FormatError
-from demis_ij.pools import Kept
+from demis_ij.pools import Kept, cores
 
 _KEPT: Kept[list[int]] = Kept(most=2)
 
@@ -60,10 +60,10 @@ def slow_zero(task: int) -> int:
     return task
 
 
-def threads(task: int) -> tuple[str, int]:
+def threads(task: int) -> tuple[str, int, int]:
     import cv2
 
-    return os.environ["OMP_NUM_THREADS"], cv2.getNumThreads()
+    return os.environ["OMP_NUM_THREADS"], cv2.getNumThreads(), cores()
 
 
 def keeps(task: int) -> tuple[int, int]:

@@ -123,7 +123,7 @@ def test_two_loops_at_a_time_are_refused(two):
 
 def test_cores_are_shared_out():
     with ProcessPool(2, threads=1) as pool:
-        assert [d.value for d in pool.unordered(pool_tasks.threads, [0])] == [("1", 1)]
+        assert [d.value for d in pool.unordered(pool_tasks.threads, [0])] == [("1", 1, 1)]
 
 
 def test_a_worker_keeps_what_is_dear_from_task_to_task(two):
