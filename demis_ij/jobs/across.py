@@ -120,7 +120,8 @@ def compared_sections(task: AcrossTask) -> list[AcrossPair]:
     own = [_told(outcome, one, two) for outcome in found]
     if sum(1 for pair in own if pair.sums) < LEAST_PAIRS:
         own = _with_blocks(own, placed, one, two)
-    pairs = [replace(p, fixed=_own_name(p.fixed), moving=_own_name(p.moving)) for p in own]
+    heads = [f"{name}/" for name in task.names]  # a section's name may hold a slash, too
+    pairs = [replace(p, fixed=p.fixed.removeprefix(heads[0]), moving=p.moving.removeprefix(heads[1])) for p in own]
     write_json(_file(folder.path, task.names), {"pairs": [list(_columns(p)) for p in pairs]})
     folder.mark_done(_mark(task.names), "")
     return pairs
@@ -156,10 +157,6 @@ def _mark(names: tuple[str, str]) -> str:
 def _named(layout: Layout) -> Layout:
     """Return a section whose tiles' ids say which section they are of."""
     return replace(layout, tiles=tuple(replace(t, id=f"{layout.section}/{t.id}") for t in layout))
-
-
-def _own_name(name: str) -> str:
-    return name.partition("/")[2]
 
 
 def _matched(fixed: Layout, moving: Layout, store: TileStore, task: AcrossTask, error_frac: float) -> list[Outcome]:

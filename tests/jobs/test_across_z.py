@@ -135,6 +135,23 @@ def test_a_section_is_put_on_another_however_it_is_turned(tmp_path):
         assert np.abs(placed.motion(seen) - should).max() < 10  # px, with the tiles' own 2 px a side among them
 
 
+def test_sections_are_called_by_folder_and_file_where_both_differ(tmp_path):
+    picture = noise_picture(picture_shape(1, 2, 160, 0.3), np.random.default_rng(0))
+    folder = tmp_path / "stack"
+    write_stack(folder, iter([picture, picture]), np.random.default_rng(0), rows=1, cols=2, tile_px=160, overlap=0.3)
+    for n, name in enumerate(("a/first.txt", "b/second.txt")):
+        path = folder / "layouts" / name
+        path.parent.mkdir()
+        path.write_text((folder / "layouts" / f"{n:04d}.txt").read_text().replace("../", "../../"))
+    job = jobs.StitchJob(
+        config=StitchConfig(matcher="sift", across_z=1), stage_axes="+x+y", write_mosaic=False,
+        read_options={"each": "*/*.txt"},
+    )  # fmt: skip
+    result = jobs.run_stitch(jobs.read_layout(folder / "layouts", each="*/*.txt"), tmp_path / "run", job)
+    assert [f.section for f in result.sections] == ["a/first", "b/second"]
+    assert all(a.believed for f in result.sections for a in f.across)
+
+
 def test_each_tile_is_compared_with_those_that_cover_it_most():
     def grid(dx: float, section: str) -> Layout:
         return Layout(
