@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,7 +91,7 @@ def watch(
         read_options=options,
     )
     watching = Watch(plan, folder, out, WatchJob(job=job, worse_than=worse_than, once=once, idle_s=idle))
-    with Bars(not (quiet or as_json)) as bars:
+    with closing(watching), Bars(not (quiet or as_json)) as bars:
         try:
             for event in watching.loop():
                 _say(event, as_json, bars)

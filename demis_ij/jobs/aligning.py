@@ -39,7 +39,7 @@ from demis_ij.jobs.shown import aligned_card
 from demis_ij.jobs.volumes import ENDINGS, check_companion, digest_of, draw_volume, told_of_stack
 from demis_ij.records import Stack
 from demis_ij.report import write_alignment
-from demis_ij.runs import RunFolder, check_folder, fingerprint, make_folder, slug, write_json
+from demis_ij.runs import RunFolder, check_folder, fingerprint, make_folder, occupied, slug, write_json
 from demis_ij.sinks.pyramid import discard
 
 Progress = Callable[[str, int, int], None]
@@ -214,10 +214,16 @@ def run_align(stack: Stack, out: Path, job: AlignJob, *, progress: Progress | No
     """
     tell = progress or (lambda _what, _done, _all: None)
     _check_companions(stack, job)
-    was_there = out.exists()
-    folder = RunFolder(out, align_settings(stack, job))
+    settings = align_settings(stack, job)
+    check_folder(out, settings)
+    with occupied(out):
+        return _aligned(stack, RunFolder(out, settings), job, tell)
+
+
+def _aligned(stack: Stack, folder: RunFolder, job: AlignJob, tell: Progress) -> AlignJobResult:
+    """Align a stack into a folder that nobody else works in."""
     memory = DiskMemory(folder.path / "stages")
-    with _nothing_left_of_refused(folder, was_there), _scratch(folder.path / ".scratch") as scratch:
+    with _nothing_left_of_refused(folder), _scratch(folder.path / ".scratch") as scratch:
         paper = job.ssemnet
         if job.config.method == "ssemnet":
             paper = with_own_weights(stack, folder.path, paper, tell)
@@ -245,7 +251,7 @@ def run_align(stack: Stack, out: Path, job: AlignJob, *, progress: Progress | No
 
 
 @contextmanager
-def _nothing_left_of_refused(folder: RunFolder, was_there: bool) -> Iterator[None]:
+def _nothing_left_of_refused(folder: RunFolder) -> Iterator[None]:
     """Leave a new folder as it was when its stack or settings are refused: the next try may have others."""
     try:
         yield
@@ -253,8 +259,6 @@ def _nothing_left_of_refused(folder: RunFolder, was_there: bool) -> Iterator[Non
         if not folder.resumed:
             discard(folder.path / "stages")
             (folder.path / "run.json").unlink(missing_ok=True)
-            if not was_there:
-                folder.path.rmdir()
         raise
 
 

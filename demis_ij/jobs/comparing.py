@@ -20,7 +20,7 @@ from demis_ij.jobs.sections import oriented
 from demis_ij.records import Layout, PairMatch, Solution
 from demis_ij.render import Canvas
 from demis_ij.report import write_report
-from demis_ij.runs import RunFolder, check_folder, fingerprint, slug
+from demis_ij.runs import RunFolder, check_folder, fingerprint, occupied, slug
 from demis_ij.stitch import Progress, StitchResult, stitch, usable
 
 AS_IT_WAS = "project"
@@ -99,34 +99,35 @@ def run_compare(
     if not check_folder(out, settings):
         for job in free:
             check_parts(job.config)
-    folder = RunFolder(out, settings)
-    warnings = [*document.warnings, *warnings]
-    many = len(document.layouts) > 1
-    sections = []
-    for layout in ready:
-        section, found = _in_all_versions(layout, free, many, folder, store, tell, say)
-        sections.append(section)
-        warnings += found
-    say("")
-    tell("report", 0, 1)
-    results = {_run_name(name, s.name, many): r for s in sections for name, r in s.runs.items()}
-    previews = {name: make_preview(r, store) for name, r in results.items()}
-    page = out / "report.html"
-    write_report(page, results, previews=previews, store=store, truth=truth, title=document.path.name)
-    table = [row for s in sections for row in _rows(s, many, store)]
-    tell("report", 1, 1)
-    pictures: list[Picture] = []
-    for s in sections if draw else ():
-        shown, said = _pictures(s, many, folder, free[0], store, tell, say)
-        pictures += shown
-        warnings += [line for line in said if line not in warnings]
-    return {
-        "table": table,
-        "pictures": [p.told for p in pictures],
-        "report": str(page),
-        "warnings": warnings,
-        "resumed": folder.resumed,
-    }
+    with occupied(out):
+        folder = RunFolder(out, settings)
+        warnings = [*document.warnings, *warnings]
+        many = len(document.layouts) > 1
+        sections = []
+        for layout in ready:
+            section, found = _in_all_versions(layout, free, many, folder, store, tell, say)
+            sections.append(section)
+            warnings += found
+        say("")
+        tell("report", 0, 1)
+        results = {_run_name(name, s.name, many): r for s in sections for name, r in s.runs.items()}
+        previews = {name: make_preview(r, store) for name, r in results.items()}
+        page = out / "report.html"
+        write_report(page, results, previews=previews, store=store, truth=truth, title=document.path.name)
+        table = [row for s in sections for row in _rows(s, many, store)]
+        tell("report", 1, 1)
+        pictures: list[Picture] = []
+        for s in sections if draw else ():
+            shown, said = _pictures(s, many, folder, free[0], store, tell, say)
+            pictures += shown
+            warnings += [line for line in said if line not in warnings]
+        return {
+            "table": table,
+            "pictures": [p.told for p in pictures],
+            "report": str(page),
+            "warnings": warnings,
+            "resumed": folder.resumed,
+        }
 
 
 def as_compared(job: StitchJob) -> StitchJob:

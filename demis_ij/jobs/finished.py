@@ -20,7 +20,7 @@ from demis_ij.records import Layout
 from demis_ij.report import write_report
 from demis_ij.report.section_facts import SectionFacts
 from demis_ij.report.volume import write_volume_report
-from demis_ij.runs import RunFolder, read_json, slug
+from demis_ij.runs import RunFolder, occupied, read_json, slug
 
 
 def reopen(run: Path) -> tuple[Document, StitchJob]:
@@ -69,6 +69,12 @@ def rebuild_report(run: Path, page: Path) -> Path:
         When the folder holds no finished run of ``stitch``, or the layout or a tile has changed since.
     """
     document, job = reopen(run)
+    with occupied(run):
+        return _rebuilt(document, job, run, page)
+
+
+def _rebuilt(document: Document, job: StitchJob, run: Path, page: Path) -> Path:
+    """Write the report of a run that nobody else works in."""
     folder = RunFolder(
         run, settings_of(document, job), sections=chosen_sections(document, job)
     )  # refused where layout or tiles have changed

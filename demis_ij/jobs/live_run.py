@@ -58,6 +58,7 @@ class LiveRun:
         self._paces: dict[str, Pace] = {}
         self._next = clock() + FIRST_S
         self._pairs: list[Pair] = []
+        self._is_mine = False
 
     def __enter__(self) -> LiveRun:
         return self
@@ -69,7 +70,7 @@ class LiveRun:
         with suppress(OSError):  # the page is only to look at, what went wrong with the run is said elsewhere
             if kind is None:
                 page.unlink(missing_ok=True)
-            elif page.exists():
+            elif self._is_mine:  # else it is that of another process, whose run this one was refused to take part in
                 self._write("interrupted", is_over=True)
 
     def __call__(self, what: str, done: int, total: int) -> None:
@@ -95,6 +96,7 @@ class LiveRun:
             stages=[(name, p.done, p.total, p.said(seconds)) for name, p in self._paces.items()],
         )
         write_text(self._path / PAGE, live_page(self._plan(), facts))
+        self._is_mine = True
 
     def _plan(self) -> LivePlan:
         """Return tiles and seams by what the run folder knows of them so far."""

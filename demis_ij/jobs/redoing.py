@@ -24,7 +24,7 @@ from demis_ij.jobs.redo_plan import From, RedoPlan, Wish, plan_redo
 from demis_ij.jobs.seams import RunSeams, SeamChoice, SeamRow
 from demis_ij.jobs.stitching import run_stitch
 from demis_ij.records import Layout, PairMatch, Rejected, Tile
-from demis_ij.runs import MatchStore, RunFolder, fingerprint, redone, slug
+from demis_ij.runs import MatchStore, RunFolder, fingerprint, occupied, redone, slug
 from demis_ij.stitch import AUTO, Outcome, Pair, Progress, match_first
 
 AGAIN = "redo"
@@ -113,6 +113,13 @@ def redo(
     InputError
         When the folder holds no finished run, or the wish does not fit; nothing was changed then.
     """
+    opened(run)  # refused before anything is written
+    with occupied(run):
+        return _redone(run, wish, progress, workers, memory_bytes)
+
+
+def _redone(run: Path, wish: Wish, progress: Progress | None, workers: int, memory_bytes: int | None) -> Redone:
+    """Do anew what has to be, in a folder that nobody else works in."""
     document, job, plan = prepare(run, wish)
     job = replace(job, workers=workers, memory_bytes=memory_bytes)
     if plan.is_empty and not redone.is_open(run):

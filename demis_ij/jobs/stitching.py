@@ -19,7 +19,7 @@ from demis_ij.jobs.volume_stitching import run_volume
 from demis_ij.pools import Pool, open_pool
 from demis_ij.records import Layout
 from demis_ij.report import write_csv, write_report
-from demis_ij.runs import RunFolder, check_folder, fingerprint, solution_json, write_json
+from demis_ij.runs import RunFolder, check_folder, fingerprint, occupied, solution_json, write_json
 from demis_ij.stitch import Progress, StitchResult
 
 CHECKING_BYTES = 1 << 26
@@ -67,15 +67,16 @@ def run_stitch(
         check_parts(job.config)
     with open_pool(job.workers, job.dask, memory_bytes=job.memory_bytes) as pool:
         keep = tile_bytes(job, pool, sections[0])
-        folder = RunFolder(out, settings, sections=chosen)
-        if len(sections) > 1:
-            return run_volume(
-                document, sections, notes, folder, job, settings,
-                pool=pool, keep_bytes=keep, tell=tell, on_section=begin, truth=truth,
-            )  # fmt: skip
-        begin(sections[0].section)
-        store = TileStore(keep, clip=job.config.clahe_clip)
-        return _run_section(document, sections[0], notes, folder, job, store, pool, tell, begin, truth)
+        with occupied(out):
+            folder = RunFolder(out, settings, sections=chosen)
+            if len(sections) > 1:
+                return run_volume(
+                    document, sections, notes, folder, job, settings,
+                    pool=pool, keep_bytes=keep, tell=tell, on_section=begin, truth=truth,
+                )  # fmt: skip
+            begin(sections[0].section)
+            store = TileStore(keep, clip=job.config.clahe_clip)
+            return _run_section(document, sections[0], notes, folder, job, store, pool, tell, begin, truth)
 
 
 def _run_section(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 from demis_ij import __version__
@@ -12,7 +13,7 @@ from demis_ij.errors import FormatError, InputError
 from demis_ij.formats import Document
 from demis_ij.jobs.plans import StitchJob, chosen_sections, settings_of
 from demis_ij.jobs.watch_files import Stamp
-from demis_ij.runs import MatchStore, RunFolder, check_folder, make_folder, read_json, write_json
+from demis_ij.runs import MatchStore, RunFolder, check_folder, make_folder, occupied, read_json, write_json
 from demis_ij.stitch import Pair
 
 ARRIVED = "arrived.jsonl"
@@ -20,7 +21,7 @@ ARRIVED = "arrived.jsonl"
 
 
 class WatchedRun:
-    """A run folder whose tiles come one by one.
+    """A run folder whose tiles come one by one; nobody else works in it until it is closed.
 
     Parameters
     ----------
@@ -31,7 +32,7 @@ class WatchedRun:
     Raises
     ------
     InputError
-        When it holds something else, or a run with other settings.
+        When it holds something else, or a run with other settings, or somebody else works there.
     FormatError
         When what it holds cannot be read.
     """
@@ -39,8 +40,11 @@ class WatchedRun:
     def __init__(self, path: Path, job: StitchJob) -> None:
         self.path, self._job = path, job
         self._settings = {"stitch": to_dict(job.config), "stage_axes": job.stage_axes}
-        self.resumed = self._check()
+        self._alone = ExitStack()
+        self._check()
         make_folder(path)
+        self._alone.enter_context(occupied(path))
+        self.resumed = self._check()  # once more: somebody may have been at work there until now
         if not self.resumed:
             write_json(path / "run.json", {"demis_ij": __version__, **self._settings})
         self._arrived = self._read_arrived()
@@ -113,6 +117,10 @@ class WatchedRun:
             RunFolder.adopted(
                 self.path, settings_of(document, self._job), sections=chosen_sections(document, self._job)
             )
+
+    def close(self) -> None:
+        """Let others work in the folder."""
+        self._alone.close()
 
     def abandon(self) -> None:
         """Take back what was made for a run that never got a tile."""

@@ -89,7 +89,7 @@ class Watch:
     """Tiles taken as they come, until somebody stops.
 
     `loop` yields what happens and ends by itself when all tiles are there and matched; `ending`, to be called in any
-    case, writes what is known.
+    case, writes what is known; `close` lets others work in the run folder.
 
     Parameters
     ----------
@@ -344,6 +344,10 @@ class Watch:
         self._write_page(is_over=True)
         counts = self.counts()
         yield self._event("end", self._now(), {**counts, "stitch": self.stitch_command()})
+
+    def close(self) -> None:
+        """Let others work in the run folder."""
+        self.run.close()
 
     def counts(self) -> dict[str, int]:
         """Return how many tiles and seams there are, by their state."""

@@ -8,6 +8,7 @@
     solution.json    where every tile lies, and every pair with its reason
     mosaic.ome.tif   (mosaic.ome.zarr, preview.png)
     report.html      seams.csv
+    .lock            who works in it now
 
 A stage is skipped only when the hash of what it depends on agrees.
 """
@@ -15,12 +16,13 @@ A stage is skipped only when the hash of what it depends on agrees.
 from demis_ij.formats.files import slug
 from demis_ij.runs.files import BROKEN_DISK, fingerprint, make_folder, read_json, write_json, write_text
 from demis_ij.runs.folder import RunFolder, check_folder
+from demis_ij.runs.lock import occupant, occupied
 from demis_ij.runs.matches import MatchStore
 from demis_ij.runs.solutions import FORMAT_VERSION, read_sections, read_solution, solution_json
 from demis_ij.runs.tiles import changed_tiles, remember_tiles, stamp_of
 
 __all__ = [
     "BROKEN_DISK", "FORMAT_VERSION", "MatchStore", "RunFolder", "changed_tiles", "check_folder", "fingerprint",
-    "make_folder", "read_json", "read_sections", "read_solution", "remember_tiles", "slug", "solution_json", "stamp_of",
-    "write_json", "write_text",
+    "make_folder", "occupant", "occupied", "read_json", "read_sections", "read_solution", "remember_tiles", "slug",
+    "solution_json", "stamp_of", "write_json", "write_text",
 ]  # fmt: skip
