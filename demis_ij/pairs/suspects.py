@@ -14,6 +14,7 @@ from hashlib import blake2b
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from demis_ij.config import StitchConfig
 from demis_ij.errors import InputError
@@ -80,10 +81,11 @@ def find_suspects(
     if not lonely or len(layout) < 3:
         return []
     middle = np.array([t.to_world(((t.shape[1] - 1) / 2, (t.shape[0] - 1) / 2)) for t in layout])
-    near = {name: _nearest(middle, layout.index(name), layout, lonely) for name in lonely}
+    alone = set(lonely)
+    near = _nearest(middle, layout, lonely)
     small = _Reduced(layout, store)
     found: dict[str, Suspect] = {}
-    usual = small.usual_contrast([name for group in near.values() for name in group if name not in set(lonely)])
+    usual = small.usual_contrast([name for group in near.values() for name in group if name not in alone])
     for name in lonely:
         if suspect := _blank(name, small, usual):
             found[name] = suspect
@@ -91,21 +93,30 @@ def find_suspects(
     copies = _copies(layout, rest, store)
     for name in rest:
         if other := copies.get(name) or _same_field(name, near[name], small, found):
-            held = "" if other in lonely else ", which its neighbours hold"
+            held = "" if other in alone else ", which its neighbours hold"
             said = f"is the image of tile {other}{held} once more; the image that belongs here is missing"
             found[name] = Suspect(name, "duplicate", said, other)
     rest = [name for name in rest if name not in found]
-    found |= _out_of_place(layout, rest, set(lonely), middle, store, matcher, config)
+    found |= _out_of_place(layout, rest, alone, middle, store, matcher, config)
     return [found[name] for name in lonely if name in found]
 
 
-def _nearest(middle: Points, row: int, layout: Layout, lonely: Sequence[str]) -> list[str]:
-    """Return the tiles nearest to a tile, and the nearest of the lonely ones."""
-    away = np.linalg.norm(middle - middle[row], axis=1)
-    away[row] = np.inf
-    around = [layout.tiles[i].id for i in np.argsort(away, kind="stable")[:NEAREST] if np.isfinite(away[i])]
-    others = sorted((name for name in lonely if name != layout.tiles[row].id), key=lambda n: away[layout.index(n)])
-    return list(dict.fromkeys([*around, *others[:NEAREST]]))
+def _nearest(middle: Points, layout: Layout, lonely: Sequence[str]) -> dict[str, list[str]]:
+    """Return, for each lonely tile, the tiles nearest to it, and the nearest of the lonely ones."""
+    rows = np.array([layout.index(name) for name in lonely])
+    around, others = _closest(middle, middle[rows]), rows[_closest(middle[rows], middle[rows])]
+    out = {}
+    for row, name, *found in zip(rows, lonely, around, others, strict=True):
+        groups = ([k for k in group if k != row][:NEAREST] for group in found)
+        out[name] = list(dict.fromkeys(layout.tiles[k].id for group in groups for k in group))
+    return out
+
+
+def _closest(places: Points, middle: Points) -> NDArray[np.intp]:
+    """Return (len(middle), k) rows of the places nearest to each, nearest first, and of equally near ones the first."""
+    away, found = cKDTree(places).query(middle, k=min(len(places), 4 * NEAREST))
+    away, found = away.reshape(len(middle), -1).round(6), found.reshape(len(middle), -1)
+    return np.asarray(np.take_along_axis(found, np.lexsort((found, away)), axis=1), np.intp)
 
 
 class _Reduced:

@@ -11,6 +11,7 @@ import tifffile
 from demis_ij import jobs
 from demis_ij.config import StitchConfig
 from demis_ij.images import TileStore
+from demis_ij.pairs import suspects
 from demis_ij.pairs.suspects import find_suspects
 from demis_ij.records import Affine, Layout, Tile
 from demis_ij.stitch import make_matcher
@@ -131,3 +132,18 @@ def test_without_lonely_tiles_nothing_is_read(tmp_path, monkeypatch):
 
     monkeypatch.setattr(TileStore, "image", never)
     assert find_suspects(layout, [], TileStore(), make_matcher("sift", SIFT), SIFT) == []
+
+
+def test_the_tiles_nearest_to_each_lonely_one_are_found_as_by_looking_at_all():
+    side, rng = 12, np.random.default_rng(3)
+    ids = [f"{r}_{c}" for r in range(side) for c in range(side)]
+    layout = Layout(tuple(Tile(name, Path("x"), (10, 10)) for name in ids))
+    grid = 9.0 * np.stack(np.divmod(np.arange(side**2), side), 1)
+    lonely = ids[: side**2 // 3]
+    for middle in (grid, grid + rng.normal(0, 1, grid.shape)):  # with ties, and without
+        found = suspects._nearest(middle, layout, lonely)
+        for name in lonely:
+            away = np.linalg.norm(middle - middle[layout.index(name)], axis=1).round(6)
+            order = sorted(set(ids) - {name}, key=lambda n: (away[layout.index(n)], layout.index(n)))
+            wanted = [*order[: suspects.NEAREST], *[n for n in order if n in lonely][: suspects.NEAREST]]
+            assert found[name] == list(dict.fromkeys(wanted))
