@@ -5,7 +5,6 @@ What comes out never depends on the number of threads: results are put together 
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+
+from demis_ij.pools import cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,11 +30,11 @@ class Threads:
     Parameters
     ----------
     workers : int
-        How many; 0 for one a core that this process may use.
+        How many; 0 for one a core that this process may use, in a worker its share of them.
     """
 
     def __init__(self, workers: int = 1) -> None:
-        self.workers = workers or usable_cores()
+        self.workers = workers or cores()
         self._pool = ThreadPoolExecutor(self.workers) if self.workers > 1 else None
 
     def __enter__(self) -> Threads:
@@ -55,11 +56,6 @@ class Threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Striped:
