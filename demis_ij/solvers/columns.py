@@ -13,9 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from demis_ij.solvers.beliefs import form_beliefs
 from demis_ij.solvers.outcome import Solved, conclude
-from demis_ij.solvers.robust import RobustSolve
+from demis_ij.solvers.robust import robust_solution
 from demis_ij.solvers.sections import composed, restage
 from demis_ij.solvers.settings import SolveSettings
 from demis_ij.solvers.tables import PairTable, TileTable
@@ -64,21 +63,13 @@ def solve_columns(
     motion = np.tile(np.eye(2, 3), (len(tiles), 1, 1))
     with Threads(workers if len(tiles) > FEWEST_FOR_THREADS else 1) as threads:
         there, moved, start = restage(tiles, pairs, turn=how.tile_model != "translation")
-        beliefs = form_beliefs(there, moved, how.tile_model, how.stage_sigma_px, robust=how.robust)
         used = np.zeros(len(tiles), bool)
         used[pairs.fixed] = used[pairs.moving] = True
         rows = np.flatnonzero(used)
-        solve = RobustSolve(
-            how,
-            there.where(rows),
-            moved.renumbered(rows),
-            beliefs,
-            threads,
-            lambda done, of: progress("steps", done, of),
+        motion[rows], worth = robust_solution(
+            there.where(rows), moved.renumbered(rows), how, threads, lambda done, of: progress("steps", done, of)
         )
-        motion[rows] = solve.run()
-        worth = solve.worth()
-        del solve, beliefs, moved
+        del moved
         return conclude(
             tiles,
             pairs,

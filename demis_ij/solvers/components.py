@@ -71,10 +71,11 @@ def align_to_stage(motion: Array, tiles: TileTable, *, turn: bool) -> Array:
     return move_together(motion, tiles, back)
 
 
-def without_drift(motion: Array, tiles: TileTable, component: Rows, model: str) -> Array:
-    """Return the motions with each component's mean shift, turn, and (similarity, affine) mean linear part undone.
+def without_drift(motion: Array, tiles: TileTable, component: Rows, *, turn: bool) -> Array:
+    """Return the motions with each component's mean shift and (if ``turn``) mean turn undone.
 
-    Pairs say nothing about these, so that rounding errors gather there. Components with a locked tile stay.
+    Pairs say nothing about these, so that rounding errors gather there. They say nothing about a stretch of the whole
+    either, but the stiffness of its tiles does. Components with a locked tile stay.
     """
     count = int(component.max(initial=-1)) + 1
     size = np.bincount(component, minlength=count)
@@ -85,11 +86,11 @@ def without_drift(motion: Array, tiles: TileTable, component: Rows, model: str) 
         return np.asarray((np.stack(sums, 1) / size[:, None]).reshape(count, *values.shape[1:]))
 
     linear = np.tile(np.eye(2), (count, 1, 1))
-    if model != "translation":
-        linear = mean(motion[:, :, :2])
-    if model == "rigid":
-        linear /= np.sqrt(np.linalg.det(linear))[:, None, None]
-    back = np.linalg.inv(linear)[component]
+    if turn:
+        z = mean(motion[:, :, :2]).reshape(-1, 4) @ (1, -1j, 1j, 1)
+        z /= np.abs(z)
+        linear = np.stack([z.real, -z.imag, z.imag, z.real], 1).reshape(-1, 2, 2)
+    back = linear.transpose(0, 2, 1)[component]
     place = motion[:, :, 2] + tiles.centre
     moved = (back @ (place - mean(place)[component])[:, :, None])[:, :, 0] + mean(tiles.centre)[component]
     out = np.concatenate([back @ motion[:, :, :2], (moved - tiles.centre)[:, :, None]], axis=2)

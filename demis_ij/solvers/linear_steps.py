@@ -92,6 +92,8 @@ class MultilevelSteps:
         self.tiles = tiles
         self.threads = threads
         self.model = model
+        # tiles that may shear need so many that making it anew would not save what begun searches are worth
+        self.most_with_old = MOST if model == "affine" else MOST_WITH_OLD
         self.unknown = np.flatnonzero(~tiles.locked)
         free = np.full(len(tiles), -1)
         free[self.unknown] = np.arange(len(self.unknown))
@@ -133,7 +135,7 @@ class MultilevelSteps:
         step, reached, renewed = np.zeros_like(right), False, False
         if self.preconditioner is not None and alike:
             step, reached = conjugate_gradients(
-                rows.__matmul__, right, self.preconditioner.solve, MOST_WITH_OLD, FINE_ACCURACY
+                rows.__matmul__, right, self.preconditioner.solve, self.most_with_old, FINE_ACCURACY
             )
         if not reached:
             self.preconditioner, renewed = self.prepare(matrix, motion), True

@@ -7,12 +7,13 @@ pairs and narrowed step by step (graduated non-convexity, Yang 2020, doi:10.1109
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from demis_ij.errors import SolveError
 from demis_ij.geometry import DEGREES_OF_FREEDOM
-from demis_ij.solvers.beliefs import Beliefs
+from demis_ij.solvers.beliefs import Beliefs, form_beliefs
 from demis_ij.solvers.components import label_components, without_drift
 from demis_ij.solvers.contested import reconsider
 from demis_ij.solvers.linear_steps import linear_steps
@@ -30,8 +31,21 @@ MAX_STEPS = 60
 USUAL_STEPS = 14  # for telling how far it is
 MAX_RECONSIDERATIONS = 4
 MAX_HALVINGS = 12  # of a step that would make things worse
-SETTLED_PX = 3e-3
 UNSETTLED = 5e-3  # units (half a tile): what the first steps may leave a right seam off by
+
+
+@dataclass(frozen=True)
+class Still:
+    """When a solve has settled: no corner moved by more than ``px``, or nothing by more than so many of its standard
+    deviations; and no weight changed by more than ``weight``.
+    """
+
+    px: float
+    sigmas: float
+    weight: float
+
+
+STILL, NEARLY_STILL = Still(3e-3, 0.03, 1e-2), Still(1.0, 0.5, 0.05)
 
 
 class RobustSolve:
@@ -63,6 +77,14 @@ class RobustSolve:
         self.factored_misfit = np.zeros(2)
         self.weight_change = 0.0
         self.turned = 0.0  # share of the pairs whose weight changed by half or more
+        self.decrement = np.inf  # of the last step: no length or turn of it was more than so many standard deviations
+        self.first_width = FIRST_WIDTH if self.robust else 1.0
+        self.still = STILL
+
+    def start_from(self, other: RobustSolve) -> None:
+        """Go on from the solution of a stiffer model: from its motions, its weights and what it believed."""
+        self.motion, self.weight, self.misfit = other.motion, other.weight.copy(), other.misfit.copy()
+        self.steps, self.first_width = other.steps, 1.0
 
     def run(self) -> Array:
         """Return the motions (n, 2, 3); the final weights stay in ``weight``."""
@@ -71,7 +93,7 @@ class RobustSolve:
                 self._reweigh(1.0)
             return self.motion
         self.linear = linear_steps(self.tiles, self.pairs, self.model, self.threads)
-        self._settle(FIRST_WIDTH if self.robust else 1.0)
+        self._settle(self.first_width)
         heard: dict[int, bytes] = {}
         for _ in range(MAX_RECONSIDERATIONS if self.robust else 0):
             limit = self._limit(1.0)[0]
@@ -95,7 +117,8 @@ class RobustSolve:
             if self.robust:
                 self._reweigh(width)
             self._compare(before)
-            if width == 1.0 and moved * self.tiles.unit_px < SETTLED_PX and self.weight_change < 1e-2:
+            still = moved * self.tiles.unit_px < self.still.px or self.decrement < self.still.sigmas
+            if width == 1.0 and still and self.weight_change < self.still.weight:
                 break
             width = max(1.0, width / 2)
 
@@ -123,9 +146,10 @@ class RobustSolve:
         if not np.isfinite(step).all():
             msg = f"the solve of {len(self.tiles)} tiles diverged"
             raise SolveError(msg)
+        self.decrement = float(np.sqrt(max(0.0, -np.einsum("nd,nd->", blocks.gradient, step))))
         before = self.motion
         after = self._descended(step, worth)
-        self.motion = without_drift(after, self.tiles, self.component, self.model)
+        self.motion = without_drift(after, self.tiles, self.component, turn=self.model != "translation")
         change = self.motion - before
         return float((np.abs(change[:, :, :2]).sum(2) * self.tiles.half[:, None] + np.abs(change[:, :, 2])).max())
 
@@ -174,3 +198,41 @@ class RobustSolve:
         """Set the weights from how far each seam lies from what its pair alone says."""
         limit, excess = self._limit(width)
         self.weight = np.where(self.beliefs.barred, 0.0, (limit / (limit + excess)) ** 2)
+
+
+def robust_solution(
+    tiles: TileTable,
+    pairs: PairTable,
+    settings: SolveSettings,
+    threads: Threads = ALONE,
+    step_done: Callable[[int, int], None] = lambda done, of: None,
+) -> tuple[Array, Worth]:
+    """Return the motions (n, 2, 3) of a layout, and what its pairs are worth at them.
+
+    Tiles that may be stretched are solved rigid first: that finds the wrong pairs, which soft tiles would give way to,
+    and the turns, so that only small steps are left.
+
+    Parameters
+    ----------
+    tiles, pairs, settings
+        The problem; every tile has a pair.
+    threads : Threads
+        Who works.
+    step_done : callable
+        Told (steps done, steps in all, which is a guess).
+    """
+
+    def prepared(how: SolveSettings) -> RobustSolve:
+        model = how.tile_model
+        beliefs = form_beliefs(tiles, pairs, model, how.stage_sigma_px, robust=how.robust)
+        return RobustSolve(how, tiles, pairs, beliefs, threads, step_done)
+
+    solve = prepared(settings)
+    if settings.tile_model in STRETCHED:
+        stiff = prepared(replace(settings, model="rigid"))
+        stiff.still = NEARLY_STILL
+        stiff.run()
+        solve.start_from(stiff)
+        del stiff
+    motion = solve.run()
+    return motion, solve.worth()
