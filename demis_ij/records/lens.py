@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from demis_ij.errors import InputError
-
-Points = NDArray[np.float64]
+from demis_ij.records.affine import Points
 
 LEAST_DEGREE, MOST_DEGREE = 2, 5
 REACH = 1.125

@@ -13,8 +13,11 @@ from demis_ij import display
 from demis_ij.display import Html
 
 if TYPE_CHECKING:
-    from demis_ij.records.nouns import Affine, Correspondences, Layout, PairMatch, Points, Rejected, Solution, Tile
+    from demis_ij.records.affine import Affine, Points
+    from demis_ij.records.matches import Correspondences, PairMatch, Rejected
+    from demis_ij.records.solution import Solution
     from demis_ij.records.stack import Stack
+    from demis_ij.records.tiles import Layout, Tile
     from demis_ij.records.warps import Field, Warp
 
 Fact = tuple[str, object]

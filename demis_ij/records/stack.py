@@ -10,7 +10,7 @@ from pathlib import Path
 
 from demis_ij.errors import InputError
 from demis_ij.records import shown
-from demis_ij.records.nouns import Tile
+from demis_ij.records.tiles import Tile
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from demis_ij.errors import InputError
 from demis_ij.records import shown
-from demis_ij.records.nouns import Affine, Points
+from demis_ij.records.affine import Affine, Points
 
 Offsets = NDArray[np.float32]
 
