@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from demis_ij.config.reading import from_dict
 from demis_ij.config.style import StyleConfig
-from demis_ij.errors import InputError
+from demis_ij.jobs.network_runs import prepare_run, settings_begun_with
 from demis_ij.jobs.style_images import read_channels
 from demis_ij.report.style_training import style_training_page
 
@@ -57,29 +54,22 @@ def run_train_style(
         When there is nothing to train on, partners do not fit, or the folder holds something else.
     """
     from demis_ij.train import style, style_outcome  # torch, only when it is needed
+    from demis_ij.train.interruptible import trained
     from demis_ij.train.style_pairs import gather_examples
 
-    if out.is_file() or (
-        out.is_dir() and any(out.iterdir()) and not any((out / n).exists() for n in (SETTINGS, _KEPT))
-    ):
-        msg = f"--out {out} is a file, or a folder that holds something else: choose another"
-        raise InputError(msg)
-    if as_it_stands and not (out / style.CHECKPOINT).is_file():
-        msg = f"{out} holds no checkpoint to make weights of: train first"
-        raise InputError(msg)
+    prepare_run(out, (SETTINGS, _KEPT), as_it_stands=as_it_stands)
     examples = gather_examples(source, target, config, read_channels, kept=out / _KEPT, progress=progress)
     for line in examples.warnings:
         warn(line)
-    if as_it_stands:
-        training = style.StyleTraining(examples, config)
-        training.resume(out / style.CHECKPOINT)
-    else:
-        training = style.train_style(out, examples, config, progress=progress, on_validated=on_validated)
-    trained = style_outcome.finish_style(training, out, command=command, progress=progress)
-    (out / PAGE).write_text(style_training_page(trained), encoding="utf-8")
-    files = {"weights": trained.weights, "card": trained.card, "losses": out / style.LOG, "report": out / PAGE}
+    training = trained(
+        style.StyleTraining(examples, config), out, as_it_stands=as_it_stands, progress=progress,
+        on_validated=on_validated,
+    )  # fmt: skip
+    outcome = style_outcome.finish_style(training, out, command=command, progress=progress)
+    (out / PAGE).write_text(style_training_page(outcome), encoding="utf-8")
+    files = {"weights": outcome.weights, "card": outcome.card, "losses": out / style.LOG, "report": out / PAGE}
     keys = ("method", "source", "target", "step", "steps", "seconds", "images", "scores")
-    return {k: trained.facts[k] for k in keys} | {"files": {name: str(path) for name, path in files.items()}}
+    return {k: outcome.facts[k] for k in keys} | {"files": {name: str(path) for name, path in files.items()}}
 
 
 def kept_style_config(out: Path, changed: dict[str, Any]) -> StyleConfig:
@@ -90,16 +80,7 @@ def kept_style_config(out: Path, changed: dict[str, Any]) -> StyleConfig:
     InputError
         When the settings of the folder cannot be read.
     """
-    path = out / SETTINGS
-    if not path.is_file():
-        return from_dict(StyleConfig, changed)
-    try:
-        before = from_dict(StyleConfig, json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be read as the settings of a training; delete it to begin anew"
-        raise InputError(msg) from error
-    from_dict(StyleConfig, changed)  # unknown names are refused with the nearest one
-    return replace(before, **changed)
+    return settings_begun_with(StyleConfig, out / SETTINGS, changed)
 
 
 __all__ = ["PAGE", "kept_style_config", "run_train_style"]

@@ -13,11 +13,6 @@ All that is random follows from the seed and the step.
 from __future__ import annotations
 
 import copy
-import io
-import json
-import math
-import pickle
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -27,27 +22,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from demis_ij.config.reading import to_dict
 from demis_ij.config.style import StyleConfig
 from demis_ij.errors import InputError
 from demis_ij.nets.style import Critic, Generator
 from demis_ij.nets.style_weights import LoadedStyle, load_style
-from demis_ij.nets.weights import UNREADABLE, write_whole
-from demis_ij.train.loftr import stop_flag
+from demis_ij.train.interruptible import CHECKPOINT, LOG, Interruptible, average_into, rate_left, trained
 from demis_ij.train.style_crops import Crops, paired_crops, single_crops, varied
+from demis_ij.train.style_earlier import Earlier
 from demis_ij.train.style_loss import difference, gradient_difference, in_register, judged, moved_edges, unlikeness
 from demis_ij.train.style_pairs import Examples
 from demis_ij.train.style_validation import COLUMNS, validate
 
-SETTINGS, LOG, CHECKPOINT = "style.json", "log.csv", "checkpoint.pt"
-_FREE = ("steps", "device", "threads", "validate_every", "licence", "validation_crops")
-_PLAIN = ("step", "seconds", "sums", "history")
-_RATE_LEFT, _WARM_STEPS = 0.01, 50
+SETTINGS = "style.json"
+_WARM_STEPS = 50
 _BETAS = {"unet": (0.9, 0.99), "gan": (0.5, 0.99), "cycle": (0.5, 0.99)}
-_LOSSES = ("loss", "adversarial", "critic")
 
 
-class StyleTraining:
+class StyleTraining(Interruptible):
     """One training: where it stands, and how it takes a step.
 
     Parameters
@@ -62,16 +53,18 @@ class StyleTraining:
         is kept.
     critics : ModuleDict
         One for what each generator makes; empty for ``unet``.
-    history : list of dict
-        The loss curve and the validations, by `COLUMNS`.
+    earlier : ModuleDict of Earlier
+        What each generator of ``cycle`` made some steps ago.
     """
 
+    config: StyleConfig
+    settings_file, columns, losses = SETTINGS, COLUMNS, ("loss", "adversarial", "critic")
+    states = ("nets", "average", "critics", "earlier", "optimiser", "critic_optimiser")
+    free = ("steps", "device", "threads", "validate_every", "licence", "validation_crops")
+
     def __init__(self, examples: Examples, config: StyleConfig) -> None:
-        if config.device == "cuda" and not torch.cuda.is_available():
-            msg = "device: there is no GPU that torch can use; choose cpu or auto"
-            raise InputError(msg)
-        self.config, self.examples = config, examples
-        self.device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+        super().__init__(config, examples.digest)
+        self.examples = examples
         forms = {"there": examples.form}
         if config.both or config.method == "cycle":
             forms["back"] = examples.form.reversed
@@ -83,6 +76,8 @@ class StyleTraining:
             shown = {k: f.target_channels + (examples.paired * f.source_channels) for k, f in forms.items()}
             critics = {} if config.method == "unet" else {k: Critic(c) for k, c in shown.items() if k != "plain"}
             self.critics = _placed(nn.ModuleDict(critics), self.device)
+        kept = {} if examples.paired else {k: Earlier(c, examples.crop_px) for k, c in shown.items()}
+        self.earlier = nn.ModuleDict(kept).to(self.device)
         if config.init:
             self._begin_with(load_style(config.init))
         self.average = copy.deepcopy(self.nets).eval().requires_grad_(False)
@@ -93,8 +88,6 @@ class StyleTraining:
         self.critic_optimiser = torch.optim.Adam(
             self.critics.parameters() if critics else [torch.zeros(1)], lr=config.critic_rate, betas=betas
         )
-        self.step, self.seconds, self.sums = 0, 0.0, [0.0] * (len(_LOSSES) + 1)
-        self.history: list[dict[str, Any]] = []
 
     def _begin_with(self, loaded: LoadedStyle) -> None:
         """Take over weights. Raises `InputError` when they are of networks of another form."""
@@ -113,10 +106,8 @@ class StyleTraining:
         return {k: m for k, m in self.average.items() if isinstance(m, Generator)}
 
     def rate(self) -> float:
-        """Return by what the learning rates of this step are multiplied: they rise, then fall as a cosine."""
-        rise = min(1.0, (self.step + 1) / _WARM_STEPS)
-        done = min(1.0, self.step / self.config.steps)
-        return rise * (_RATE_LEFT + (1 - _RATE_LEFT) * 0.5 * (1 + math.cos(math.pi * done)))
+        """Return by what the learning rates of this step are multiplied."""
+        return rate_left(self.step, self.config.steps, _WARM_STEPS)
 
     def crops(self) -> tuple[Crops, Crops]:
         """Return the crops of this step: of both instruments, in register when they are paired."""
@@ -144,9 +135,8 @@ class StyleTraining:
         self.optimiser.step()
         told = self._teach_critics(batch, made) if self.critics else 0.0
         self.step += 1
-        self._average()
-        seen = [float(loss.detach()), float(fooled.detach()), told, 1.0]
-        self.sums = [a + b for a, b in zip(self.sums, seen, strict=True)]
+        average_into(self.average, self.nets, self.config.ema_decay, self.step)
+        self._count(float(loss.detach()), float(fooled.detach()), told)
 
     def _given(self, crops: Crops) -> tuple[Tensor, Tensor]:
         looks, masks = (torch.from_numpy(x).to(self.device) for x in (crops.looks, crops.masks))
@@ -204,14 +194,24 @@ class StyleTraining:
         for way, other, name, wanted in (("there", "back", "source", "target"), ("back", "there", "target", "source")):
             images, mask = batch[name]
             output = self._made(way, images)
+            self.nets[other].eval()  # its statistics are those of images, not of what it is shown by the other one
             loss = loss + c.cycle_weight * difference(self._made(other, output * mask), images, mask)
+            self.nets[other].train()
             if c.edge_weight:
                 loss = loss + c.edge_weight * moved_edges(output, images, mask)
             if c.identity_weight and images.shape[1] == output.shape[1]:
                 loss = loss + c.identity_weight * difference(self._made(way, batch[wanted][0]), *batch[wanted])
             fooled = fooled + judged(self._judge(way, output * mask), 1.0)
-            made[way] = ((output * mask).detach(), batch[wanted][0])
+            made[way] = (self._and_earlier(way, (output * mask).detach()), batch[wanted][0])
         return made, loss + fooled, fooled
+
+    def _and_earlier(self, way: str, made: Tensor) -> Tensor:
+        """Return what a critic is shown of what a generator made, some of it earlier."""
+        earlier = self.earlier[way]
+        if not isinstance(earlier, Earlier):
+            msg = f"what was made earlier is kept by Earlier, found {type(earlier).__name__}"
+            raise TypeError(msg)
+        return earlier.exchanged(made, np.random.default_rng((self.config.seed, 3, self.step, len(way))))
 
     def _teach_critics(self, batch: dict[str, tuple[Tensor, Tensor]], made: dict[str, Any]) -> float:
         self.critics.train().requires_grad_(True)
@@ -223,72 +223,12 @@ class StyleTraining:
         self.critic_optimiser.step()
         return float(loss.detach())
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        decay = min(self.config.ema_decay, self.step / (self.step + 10))
-        for kept, new in zip(self.average.state_dict().values(), self.nets.state_dict().values(), strict=True):
-            if kept.dtype.is_floating_point:
-                kept.lerp_(new.to(kept.dtype), 1 - decay)
-            else:
-                kept.copy_(new)
-
-    def validate(self) -> dict[str, Any]:
-        """Return what the averaged generators do on held-out images; it is added to the history."""
-        count = max(self.sums[-1], 1)
-        line: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "rate": self.rate()}
-        line |= {name: self.sums[k] / count for k, name in enumerate(_LOSSES)}
-        line |= validate(self.generators, self.examples, self.config)
-        self.history.append({k: v if k == "step" else float(f"{v:.5g}") for k, v in line.items()})
-        self.sums = [0.0] * len(self.sums)
-        return self.history[-1]
-
-    # --- what is kept -------------------------------------------------------------------------------------------------
-
-    def facts(self) -> dict[str, Any]:
-        """Return what says which run this is."""
-        config = {k: v for k, v in to_dict(self.config).items() if k not in _FREE}
-        return {"config": json.loads(json.dumps(config)), "data": self.examples.digest}
-
-    def save(self, folder: Path) -> None:
-        """Write the checkpoint and the loss curve, all or nothing."""
-        content: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN} | {"facts": self.facts()}
-        content |= {name: getattr(self, name).state_dict() for name in _STATES}
-        kept = io.BytesIO()
-        torch.save(content, kept)
-        write_whole(folder / CHECKPOINT, kept.getbuffer())
-        lines = [",".join(COLUMNS), *(",".join(f"{line[c]:g}" for c in COLUMNS) for line in self.history)]
-        write_whole(folder / LOG, ("\n".join(lines) + "\n").encode())
-
-    def resume(self, path: Path) -> None:
-        """Go on from a checkpoint. Raises `InputError` when it is damaged or of another run."""
-        try:
-            content = torch.load(path, map_location=self.device, weights_only=True)
-            facts = self.facts()
-            other = _difference(content["facts"]["config"], facts["config"])
-            other = other or ("" if content["facts"]["data"] == facts["data"] else "the images are not the same")
-        except (*UNREADABLE, pickle.UnpicklingError) as error:
-            msg = f"{path} cannot be read as a checkpoint; delete it to begin anew"
-            raise InputError(msg) from error
-        if other:
-            msg = f"{path.parent} holds another training: {other}. Choose another --out, or those settings"
-            raise InputError(msg)
-        for name in _STATES:
-            getattr(self, name).load_state_dict(content[name])
-        for name in _PLAIN:
-            setattr(self, name, content[name])
-
-
-_STATES = ("nets", "average", "critics", "optimiser", "critic_optimiser")
+    def _validated(self) -> dict[str, Any]:
+        return dict(validate(self.generators, self.examples, self.config))
 
 
 def _placed(nets: nn.ModuleDict, device: torch.device) -> nn.ModuleDict:
     return nets.to(memory_format=torch.channels_last).to(device)
-
-
-def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """Return which setting differs, in words; empty when none does."""
-    names = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-    return f"{names[0]} was {before.get(names[0])!r}, now {now.get(names[0])!r}" if names else ""
 
 
 def train_style(
@@ -319,27 +259,7 @@ def train_style(
     KeyboardInterrupt
         After Ctrl-C, once the step is finished and the checkpoint is written.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    training = StyleTraining(examples, config)
-    if (out / CHECKPOINT).is_file():
-        training.resume(out / CHECKPOINT)
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / SETTINGS, (json.dumps(to_dict(config), indent=1) + "\n").encode())
-    with stop_flag() as stopped:
-        began = time.perf_counter() - training.seconds
-        while training.step < config.steps and not stopped():
-            training.take_step()
-            training.seconds = time.perf_counter() - began
-            progress("steps", training.step, config.steps)
-            if training.step % config.validate_every == 0 or training.step == config.steps:
-                training.validate()
-                training.save(out)
-                on_validated(training.history[-1])
-        if training.step < config.steps:
-            training.save(out)
-            raise KeyboardInterrupt
-    return training
+    return trained(StyleTraining(examples, config), out, progress=progress, on_validated=on_validated)
 
 
 __all__ = ["CHECKPOINT", "COLUMNS", "LOG", "SETTINGS", "StyleTraining", "train_style"]
