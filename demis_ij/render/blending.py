@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from demis_ij.geometry import Box
 from demis_ij.render.sampling import Float, Mask, MaskDistances, Patch, edge_distance
@@ -49,18 +48,21 @@ def within(box: Box, outer: Box) -> tuple[slice, slice]:
     return slice(box.y0 - outer.y0, box.y1 - outer.y0), slice(box.x0 - outer.x0, box.x1 - outer.x0)
 
 
-def merge(
-    patches: Sequence[Patch], cell: Box, distances: MaskDistances, style: Style
-) -> tuple[Float, NDArray[np.bool_]]:
-    """Return the grey values of a cell, float32 and 0 where there is no data, and where there is data."""
+def merge(patches: Sequence[Patch], cell: Box, distances: MaskDistances, style: Style) -> tuple[Float, Mask | None]:
+    """Return the grey values of a cell, float32 and 0 where there is no data, and where there is data.
+
+    None is everywhere.
+    """
     if len(patches) == 1 and patches[0].box == cell:
         only = patches[0]
-        if only.valid is None:
-            return only.values, np.ones(cell.shape, bool)
-        return only.values * only.valid, only.valid
+        return only.values if only.valid is None else only.values * only.valid, only.valid
     if style.blend == "none" or len(patches) < 2:
-        return _first_wins(patches, cell)
-    return _feathered(patches, cell, distances, style.feather_px)
+        values, mask = _first_wins(patches, cell)
+        return values, None if mask.all() else mask
+    if all(p.box == cell for p in patches):
+        return _blended(patches, cell, distances, style.feather_px)
+    values, mask = _feathered(patches, cell, distances, style.feather_px)
+    return values, None if mask.all() else mask
 
 
 def _first_wins(patches: Sequence[Patch], cell: Box) -> tuple[Float, Mask]:
@@ -97,14 +99,15 @@ def _feathered(
             else:  # a product is ten times as fast as an index
                 values[at], mask[at] = here[0].values[own] * valid[own], valid[own]
         elif here:
-            values[at], mask[at] = _blended(here, part, distances, feather_px)
+            values[at], known = _blended(here, part, distances, feather_px)
+            mask[at] = True if known is None else known
     return values, mask
 
 
 def _blended(
     patches: Sequence[Patch], part: Box, distances: MaskDistances, feather_px: float | None
-) -> tuple[Float, Mask]:
-    """Return the weighted mean of patches that all hold ``part``, and where there is any data."""
+) -> tuple[Float, Mask | None]:
+    """Return the weighted mean of patches that all hold ``part``, and where there is any data; None is everywhere."""
     weights = [_weight(patch, part, distances) for patch in patches]
     if feather_px is not None:
         weights = _narrowed(weights, np.float32(feather_px))
@@ -116,8 +119,10 @@ def _blended(
     total = weights[0]
     for weight in weights[1:]:
         total += weight
-    mask = norm > 0
-    np.maximum(norm, np.finfo(np.float32).tiny, out=norm)
+    # where a patch has data, it or one nearer to its middle weighs something
+    mask = None if any(p.valid is None for p in patches) else norm > 0
+    if mask is not None:
+        np.maximum(norm, np.finfo(np.float32).tiny, out=norm)
     np.divide(total, norm, out=total)
     return total, mask
 

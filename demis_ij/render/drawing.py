@@ -18,6 +18,7 @@ from demis_ij.render.intensity import Intensity
 from demis_ij.render.reduced import ReducedStore, reduced
 from demis_ij.render.sampling import MaskDistances, Placed, TileSource, sample, sample_whole
 from demis_ij.render.tiling import alone_in, inner_box, remaining
+from demis_ij.sinks.frame import Piece
 from demis_ij.sinks.reduction import rounded_into
 
 Block = tuple[Box, NDArray[Any], NDArray[np.bool_]]
@@ -50,41 +51,59 @@ class Drawing:
     def block(self, box: Box) -> Block:
         """Return the pixels of a block and where they are data."""
         pixels, mask = np.zeros(box.shape, self.dtype), np.zeros(box.shape, bool)
-        whole = Box.of_shape(self.canvas.shape)
-        left, top = box.x0 // CELL_PX * CELL_PX, box.y0 // CELL_PX * CELL_PX
-        # whole cells: a cell's pixels must not depend on which part of it a block asks for
-        cells = Box(left, top, -(-box.x1 // CELL_PX) * CELL_PX, -(-box.y1 // CELL_PX) * CELL_PX)
-        near = self._readable(self.touching(cells))
-        for y in range(top, box.y1, CELL_PX):
-            row = [p for p in near if p.box.y0 < y + CELL_PX and p.box.y1 > y]
-            for x in range(left, box.x1, CELL_PX):
-                cell = Box(x, y, x + CELL_PX, y + CELL_PX) & whole
-                here = [p for p in row if p.box.x0 < cell.x1 and p.box.x1 > x]
-                part = cell & box
-                at = within(part, box)
-                if part == cell:
-                    self._draw_cell(cell, here, pixels[at], mask[at])
-                elif here:
-                    drawn, inside = np.zeros(cell.shape, self.dtype), np.zeros(cell.shape, bool)
-                    self._draw_cell(cell, here, drawn, inside)
-                    pixels[at], mask[at] = drawn[within(part, cell)], inside[within(part, cell)]
+        draw = self.cells(box)
+        for y in range(box.y0 // CELL_PX * CELL_PX, box.y1, CELL_PX):
+            for x in range(box.x0 // CELL_PX * CELL_PX, box.x1, CELL_PX):
+                # a whole cell: its pixels must not depend on which part of it a block asks for
+                found = draw(Box(x, y, x + CELL_PX, y + CELL_PX))
+                if found is not None:
+                    part = found.box & box
+                    at, own = within(part, box), within(part, found.box)
+                    pixels[at] = found.pixels[own]
+                    mask[at] = True if found.mask is None else found.mask[own]
         return box, pixels, mask
 
-    def _draw_cell(self, cell: Box, here: Sequence[Placed], pixels: NDArray[Any], mask: NDArray[np.bool_]) -> None:
-        """Draw a cell: what one tile has for itself in one pass, the rest as it must be blended."""
+    def cells(self, box: Box) -> Callable[[Box], Piece | None]:
+        """Return what draws the cells that a box touches, each when asked for; None where there is no data."""
+        left, top = box.x0 // CELL_PX * CELL_PX, box.y0 // CELL_PX * CELL_PX
+        near = self._readable(
+            self.touching(Box(left, top, -(-box.x1 // CELL_PX) * CELL_PX, -(-box.y1 // CELL_PX) * CELL_PX))
+        )
+
+        def draw(cell: Box) -> Piece | None:
+            cell &= Box.of_shape(self.canvas.shape)
+            here = [p for p in near if _overlap(p.box, cell)]
+            return self._cell(cell, here) if here else None
+
+        return draw
+
+    def _cell(self, cell: Box, here: Sequence[Placed]) -> Piece | None:
+        """Return a cell: what one tile has for itself in one pass, the rest as it must be blended."""
+        pixels = np.empty(cell.shape, self.dtype)
         done: list[Box] = []
         for placed, part in alone_in(cell, [(p, self.inner[p.tile.id]) for p in here]):
             at = within(part, cell)
             if sample_whole(placed, part, self.source, self.distances, self.style.interpolation, pixels[at]):
-                mask[at] = True
                 done.append(part)
-        for part in remaining(cell, done) if here else ():
-            found = (sample(p, part, self.source, self.distances, self.style.interpolation) for p in here)
+        gaps: list[tuple[Box, NDArray[np.bool_] | bool]] = []
+        for part in remaining(cell, done):
+            near = (p for p in here if _overlap(p.box, part))
+            found = (sample(p, part, self.source, self.distances, self.style.interpolation) for p in near)
             patches = [p for p in found if p is not None]
-            if patches:
-                at = within(part, cell)
-                values, mask[at] = merge(patches, part, self.distances, self.style)
-                rounded_into(values, pixels[at])
+            if not patches:
+                pixels[within(part, cell)] = 0
+                gaps.append((part, False))
+                continue
+            values, inside = merge(patches, part, self.distances, self.style)
+            rounded_into(values, pixels[within(part, cell)])
+            if inside is not None:
+                gaps.append((part, inside))
+        if not gaps:
+            return Piece(cell, pixels, None)
+        mask = np.ones(cell.shape, bool)
+        for part, known in gaps:
+            mask[within(part, cell)] = known
+        return Piece(cell, pixels, mask) if mask.any() else None
 
     def _readable(self, near: Sequence[Placed]) -> list[Placed]:
         kept = []
@@ -98,6 +117,10 @@ class Drawing:
             else:
                 kept.append(placed)
         return kept
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a.x0 < b.x1 and a.x1 > b.x0 and a.y0 < b.y1 and a.y1 > b.y0
 
 
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:

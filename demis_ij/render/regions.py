@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,15 +13,15 @@ from demis_ij.geometry import Box
 from demis_ij.images import TileStore
 from demis_ij.pools import Kept
 from demis_ij.records import Layout, Tile
-from demis_ij.render.blending import Style
+from demis_ij.render.blending import CELL_PX, Style, within
 from demis_ij.render.canvas import Canvas
 from demis_ij.render.drawing import prepared
 from demis_ij.render.intensity import Intensity
 from demis_ij.render.sampling import TileSource
 from demis_ij.render.stamps import stamp
-from demis_ij.sinks.frame import REGION_CHUNKS, Frame, Region
+from demis_ij.sinks.frame import REGION_CHUNKS, Frame, Piece, Region
 from demis_ij.sinks.parts import Part
-from demis_ij.sinks.regional import clear_region, put_region, reduce_region
+from demis_ij.sinks.regional import put_region, stage_before
 
 LeftOut = list[tuple[str, str]]
 
@@ -92,8 +92,9 @@ def make_region(task: RegionTask) -> LeftOut:
 
 def make_region_from(task: RegionTask, source: TileSource) -> LeftOut:
     """Make a region from tiles of ``source``; `make_region` says the rest."""
+    frame = task.plan.frame
     if task.region.stage:
-        reduce_region(list(task.parts), task.region)
+        put_region(task.parts, task.region, stage_before(task.parts[0].folder, frame, task.region))
         return []
     left_out: dict[str, str] = {}
 
@@ -101,13 +102,33 @@ def make_region_from(task: RegionTask, source: TileSource) -> LeftOut:
         left_out[tile.id] = str(error)
 
     plan = task.plan
-    drawing = prepared(task.layout, source, plan.canvas, plan.style, task.intensity, plan.frame.dtype, leave_out)
-    _, pixels, mask = drawing.block(plan.frame.box(task.region))
-    if mask.any():
-        put_region(list(task.parts), task.region, pixels, None if mask.all() else mask)
-    else:
-        clear_region(task.parts, task.region)
+    drawing = prepared(task.layout, source, plan.canvas, plan.style, task.intensity, frame.dtype, leave_out)
+    cells = _Cells(drawing.cells(frame.box(task.region)))
+    put_region(task.parts, task.region, cells.chunk)
     return list(left_out.items())
+
+
+class _Cells:
+    """Gives chunks, which are whole cells or lie in one; asked for in Z order, each cell is drawn once."""
+
+    def __init__(self, draw: Callable[[Box], Piece | None]) -> None:
+        self._draw = draw
+        self._cell = Box(0, 0, 0, 0)
+        self._found: Piece | None = None
+
+    def chunk(self, box: Box) -> Piece | None:
+        x, y = box.x0 // CELL_PX * CELL_PX, box.y0 // CELL_PX * CELL_PX
+        cell = Box(x, y, x + CELL_PX, y + CELL_PX)
+        if cell != self._cell:
+            self._cell, self._found = cell, self._draw(cell)
+        found = self._found
+        if found is None or found.box == box:
+            return found
+        at = within(box, found.box)
+        mask = None if found.mask is None else found.mask[at]
+        if mask is not None and not mask.any():
+            return None
+        return Piece(box, found.pixels[at], None if mask is None or mask.all() else mask)
 
 
 class Regions:

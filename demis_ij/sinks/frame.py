@@ -1,7 +1,8 @@
 """A mosaic's levels, and the regions that it is made in.
 
 Levels are halved until one chunk holds the last. A **region** is `REGION_CHUNKS` chunks a side: whoever draws one has
-all that the next `LEVELS_A_STAGE` smaller copies of it need, so these are made from memory, and nothing is read back.
+all that the next `LEVELS_A_STAGE` smaller copies of it need, so these are made chunk by chunk from memory, and nothing
+is read back (`demis_ij.sinks.levels`).
 What is smaller still is made in further **stages**, each from the last level of the stage before, in regions again:
 
     stage 0   regions of level 0 -> levels 0, 1, 2, 3
@@ -22,19 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demis_ij.geometry import Box
-from demis_ij.sinks.reduction import area_mean, to_dtype
 
 LEVELS_A_STAGE = 3
 REGION_CHUNKS = 1 << LEVELS_A_STAGE
 
 
-class Level(NamedTuple):
-    """A region's pixels of one level.
+class Piece(NamedTuple):
+    """Pixels of a part of one level, usually a chunk.
 
     Attributes
     ----------
-    number : int
-        0 is the largest.
     box : Box
         Where they lie, px of the level.
     pixels : ndarray of shape (rows, cols)
@@ -43,7 +41,6 @@ class Level(NamedTuple):
         Where they are data; None means everywhere.
     """
 
-    number: int
     box: Box
     pixels: NDArray[Any]
     mask: NDArray[np.bool_] | None
@@ -124,6 +121,16 @@ class Frame:
         x, y = region.col * side, region.row * side
         return Box(x, y, x + side, y + side) & Box.of_shape(self.shapes[level])
 
+    def chunk(self, level: int, row: int, col: int) -> Box:
+        """Return where a chunk lies, px of its level; empty outside of the mosaic."""
+        side = self.chunk_px
+        return Box(col * side, row * side, (col + 1) * side, (row + 1) * side) & Box.of_shape(self.shapes[level])
+
+    def chunks_a_side(self, level: int) -> int:
+        """Return how many chunks a region of the stage that makes a level has along a side of it."""
+        first = 0 if level == 0 else (level - 1) // LEVELS_A_STAGE * LEVELS_A_STAGE
+        return max(1, (self.region_px >> (level - first)) // self.chunk_px)
+
     def children(self, region: Region) -> Iterator[Region]:
         """Yield the regions of the stage before that a region is made from."""
         rows, cols = self.grid(region.stage - 1)
@@ -152,45 +159,3 @@ def _z_order(rows: int, cols: int) -> Iterator[tuple[int, int]]:
             continue
         half = side // 2
         todo += [(r + half, c + half, half), (r + half, c, half), (r, c + half, half), (r, c, half)]
-
-
-def with_smaller(
-    frame: Frame, region: Region, pixels: NDArray[Any], mask: NDArray[np.bool_] | None, last: int
-) -> list[Level]:
-    """Return the levels that a region makes, up to level ``last``, from its pixels at the level that it is made of."""
-    found = Level(LEVELS_A_STAGE * region.stage, frame.box(region), pixels, mask)
-    made = [found] if region.stage == 0 else []
-    for number in frame.levels(region.stage):
-        if number > last:
-            break
-        if number > found.number:
-            found = halved(found, frame.box(region, number))
-            made.append(found)
-    return made
-
-
-def halved(level: Level, box: Box) -> Level:
-    """Return the next smaller level: the mean of the data in each 2 x 2 square, rounded to the same type."""
-    if level.mask is None and level.pixels.dtype == np.uint8 and not (level.box.height % 2 or level.box.width % 2):
-        return Level(level.number + 1, box, _halved_bytes(level.pixels), None)
-    values, inside = area_mean(level.pixels, level.mask, 2)
-    full = bool(inside.all())
-    return Level(level.number + 1, box, to_dtype(values, level.pixels.dtype), None if full else inside)
-
-
-def _halved_bytes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return what `area_mean` and rounding give for even sizes of 8 bit, all data; in whole numbers, in half the time.
-
-    With q and r the quotient and the rest of the sum of four by 4, a rest of 2 goes to the even neighbour:
-    ``(4 q + r + 1 + (q & 1)) >> 2``.
-    """
-    pairs = np.ascontiguousarray(pixels).view("<u2")
-    total = pairs & np.uint16(255)
-    total += pairs >> np.uint16(8)
-    square = total[::2] + total[1::2]
-    odd = square >> np.uint16(2)
-    odd &= np.uint16(1)
-    square += odd
-    square += np.uint16(1)
-    square >>= np.uint16(2)
-    return square.astype(np.uint8)

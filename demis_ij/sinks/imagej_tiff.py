@@ -8,7 +8,6 @@ not at how many bytes the directory claims. Where there is no data stands 0, NaN
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,8 +19,8 @@ from numpy.typing import NDArray
 from demis_ij.errors import InputError
 from demis_ij.sinks.calibration import ome_symbol
 from demis_ij.sinks.encoding import BLOSC
-from demis_ij.sinks.frame import LEVELS_A_STAGE, Level, Region
-from demis_ij.sinks.parts import ChunkPart, Part
+from demis_ij.sinks.frame import LEVELS_A_STAGE, Piece, Region
+from demis_ij.sinks.parts import ChunkPart, Filling, Part
 from demis_ij.sinks.regional import RegionSink
 from demis_ij.sinks.scratch import write_new
 
@@ -61,27 +60,48 @@ class PicturePart(ChunkPart):
         rows, cols = self.frame.shapes[self.last_level]
         return max(1, int(np.sqrt(rows * cols / SAMPLE_PX)))
 
-    def take(self, region: Region, levels: Sequence[Level]) -> None:
-        """Keep the level of a region and its sample."""
-        super().take(region, levels)
-        for _, box, pixels, mask in (level for level in levels if level.number == self.last_level):
-            at = slice(-box.y0 % self.step, None, self.step), slice(-box.x0 % self.step, None, self.step)
-            write_new(self._sample(region), (pixels[at].ravel() if mask is None else pixels[at][mask[at]]).tobytes())
+    def begin(self, region: Region) -> Filling:
+        """Return what takes the level of a region and its sample."""
+        return _Sampled(super().begin(region), self, self.sample_file(region))
 
     def clear(self, region: Region) -> None:
         """Remove what an earlier attempt may have left of a region."""
         super().clear(region)
-        self._sample(region).unlink(missing_ok=True)
+        self.sample_file(region).unlink(missing_ok=True)
 
-    def _sample(self, region: Region) -> Path:
+    def sample_file(self, region: Region) -> Path:
+        """Return the file of a region's sample."""
         return self.folder / "sample" / region.name
 
     def sample(self) -> NDArray[Any]:
         """Return the sampled greys of all regions."""
         stage = max(0, self.last_level - 1) // LEVELS_A_STAGE
-        files = [self._sample(region) for region in self.frame.regions(stage)]
+        files = [self.sample_file(region) for region in self.frame.regions(stage)]
         found = [np.frombuffer(f.read_bytes(), self.frame.dtype) for f in files if f.exists()]
         return np.concatenate([np.empty(0, self.frame.dtype), *found])
+
+
+class _Sampled:
+    """Takes a region as another filling does, and a sample of its greys."""
+
+    def __init__(self, filling: Filling, part: PicturePart, path: Path) -> None:
+        self._filling, self._part, self._path = filling, part, path
+        self._found: list[NDArray[Any]] = []
+
+    def take(self, number: int, row: int, col: int, piece: Piece | None) -> None:
+        self._filling.take(number, row, col, piece)
+        if piece is not None and number == self._part.last_level:
+            step = self._part.step
+            at = slice(-piece.box.y0 % step, None, step), slice(-piece.box.x0 % step, None, step)
+            values = piece.pixels[at]
+            self._found.append(values.ravel() if piece.mask is None else values[piece.mask[at]])
+
+    def end(self) -> None:
+        self._filling.end()
+        write_new(self._path, b"".join(found.tobytes() for found in self._found))
+
+    def leave(self) -> None:
+        self._filling.leave()
 
 
 class ImageJTiffSink(RegionSink):

@@ -85,7 +85,7 @@ class OmeZarrSink(RegionSink):
             group.attrs.update({"multiscales": [told]})
         for number, shape in enumerate(self.frame.shapes):
             side = self.frame.chunk_px
-            shard = side * self._part.chunks_a_side(number) if self.is_sharded else None
+            shard = side * self.frame.chunks_a_side(number) if self.is_sharded else None
             write_array(folder / str(number), shape, self.frame, self._encoding, shard)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,10 +10,26 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from demis_ij.geometry import Box
-from demis_ij.sinks.encoding import NOWHERE, Encoding, no_data_value, packed, packed_index
-from demis_ij.sinks.frame import LEVELS_A_STAGE, Frame, Level, Region
+from demis_ij.sinks.encoding import Bytes, Encoding, no_data_value
+from demis_ij.sinks.frame import Frame, Piece, Region
 from demis_ij.sinks.scratch import link, write_new
+from demis_ij.sinks.shards import NewShard, read_chunks
+
+
+class Filling(Protocol):
+    """A region on its way to disk."""
+
+    def take(self, number: int, row: int, col: int, piece: Piece | None) -> None:
+        """Keep a chunk of level ``number``, None where there is no data. Raises `OSError`."""
+        ...
+
+    def end(self) -> None:
+        """Finish the region's files: every chunk has been taken. Raises `OSError`."""
+        ...
+
+    def leave(self) -> None:
+        """Let go of what is open, finished or not."""
+        ...
 
 
 class Part(Protocol):
@@ -36,8 +52,8 @@ class Part(Protocol):
     @property
     def last_level(self) -> int: ...  # noqa: D102
 
-    def take(self, region: Region, levels: Sequence[Level]) -> None:
-        """Keep the levels of a region; files left by an earlier attempt are replaced. Raises `OSError`."""
+    def begin(self, region: Region) -> Filling:
+        """Return what takes the chunks of a region; files left by an earlier attempt are replaced."""
         ...
 
     def clear(self, region: Region) -> None:
@@ -74,59 +90,33 @@ class ChunkPart:
     first_level: int
     last_level: int
 
-    def take(self, region: Region, levels: Sequence[Level]) -> None:
-        """Keep the levels of a region."""
-        for level in levels:
-            if not self.first_level <= level.number <= self.last_level:
-                continue
-            if self.is_packed:
-                self._take_packed(region, level)
-                continue
-            for row, col, chunk in self._chunks(region, level):
-                path = self._chunk_file(level.number, row, col)
-                if chunk is None:
-                    path.unlink(missing_ok=True)
-                else:
-                    write_new(path, self.encoding.encode(chunk))
+    def begin(self, region: Region) -> Filling:
+        """Return what takes the chunks of a region."""
+        return _Shards(self, region) if self.is_packed else _ChunkFiles(self)
 
-    def _take_packed(self, region: Region, level: Level) -> None:
-        found = [None if c is None else self.encoding.encode(c) for _, _, c in self._chunks(region, level)]
-        path = self._shard_file(level.number, region.row, region.col)
-        if any(c is not None for c in found):
-            write_new(path, packed(found))
-        else:
-            path.unlink(missing_ok=True)
+    def encoded_chunk(self, number: int, piece: Piece | None) -> Bytes | None:
+        """Return the bytes of a chunk, None where nothing is to be kept of it."""
+        if piece is None or not self.first_level <= number <= self.last_level:
+            return None
+        return self.encoding.encode(_whole(piece, self.frame))
 
-    def _chunks(self, region: Region, level: Level) -> Iterator[tuple[int, int, NDArray[Any] | None]]:
-        """Yield row and column of each chunk of a region, those outside of the mosaic, too, and its pixels if any."""
-        side = self.frame.chunk_px
-        blank = self.frame.dtype.type(no_data_value(self.frame.dtype))
-        many = self.chunks_a_side(level.number)
-        for r in range(many):
-            for c in range(many):
-                at = slice(r * side, (r + 1) * side), slice(c * side, (c + 1) * side)
-                yield region.row * many + r, region.col * many + c, _shown(level, at, side, blank)
-
-    def chunks_a_side(self, number: int) -> int:
-        """Return how many chunks a region has along a side of a level."""
-        first = 0 if number == 0 else (number - 1) // LEVELS_A_STAGE * LEVELS_A_STAGE
-        return max(1, (self.frame.region_px >> (number - first)) // self.frame.chunk_px)
-
-    def _chunk_file(self, number: int, row: int, col: int) -> Path:
+    def chunk_file(self, number: int, row: int, col: int) -> Path:
+        """Return the file of a chunk."""
         return self.folder / "mosaic" / str(number) / str(row) / str(col)
 
-    def _shard_file(self, number: int, row: int, col: int) -> Path:
+    def shard_file(self, number: int, row: int, col: int) -> Path:
+        """Return the file of all chunks that a region has of a level."""
         return self.folder / "mosaic" / str(number) / "c" / str(row) / str(col)
 
     def _files(self, region: Region) -> Iterator[Path]:
         for number in self.frame.levels(region.stage):
             if self.is_packed:
-                yield self._shard_file(number, region.row, region.col)
+                yield self.shard_file(number, region.row, region.col)
                 continue
-            many = self.chunks_a_side(number)
+            many = self.frame.chunks_a_side(number)
             for r in range(region.row * many, (region.row + 1) * many):
                 for c in range(region.col * many, (region.col + 1) * many):
-                    yield self._chunk_file(number, r, c)
+                    yield self.chunk_file(number, r, c)
 
     def clear(self, region: Region) -> None:
         """Remove what an earlier attempt may have left of a region."""
@@ -146,33 +136,13 @@ class ChunkPart:
 
     def encoded(self, number: int) -> Iterator[bytes | None]:
         """Yield the encoded chunks of a level row by row, None where none has data. Chunks are packed."""
-        side, many = self.frame.chunk_px, self.chunks_a_side(number)
+        side, many = self.frame.chunk_px, self.frame.chunks_a_side(number)
         rows, cols = (-(-n // side) for n in self.frame.shapes[number])
         for row in range(rows):
             for shard in range(-(-cols // many)):
-                found = self._of_shard(number, row // many, shard, row % many)
-                yield from found[: min(many, cols - shard * many)]
-
-    def _of_shard(self, number: int, row: int, col: int, line: int) -> list[bytes | None]:
-        """Return one row of the chunks of a shard, read in one go."""
-        many = self.chunks_a_side(number)
-        try:
-            file = self._shard_file(number, row, col).open("rb")
-        except FileNotFoundError:
-            return [None] * many
-        with file:
-            file.seek(-(16 * many * many + 4), 2)
-            index = packed_index(file.read(), many * many)[line * many : (line + 1) * many]
-            there = index[:, 0] != NOWHERE
-            if not there.any():
-                return [None] * many
-            start, stop = int(index[there, 0].min()), int(index[there].sum(axis=1).max())
-            file.seek(start)
-            data = memoryview(file.read(stop - start))
-        return [
-            bytes(data[int(o) - start : int(o) - start + int(n)]) if known else None
-            for (o, n), known in zip(index, there, strict=True)
-        ]
+                first = row % many * many
+                places = range(first, first + min(many, cols - shard * many))
+                yield from read_chunks(self.shard_file(number, row // many, shard), many * many, places)
 
     def bands(self, number: int) -> Iterator[NDArray[Any]]:
         """Yield a level from top to bottom, ``chunk_px`` rows at a time. Chunks are packed."""
@@ -189,23 +159,58 @@ class ChunkPart:
             yield band[: min(side, rows - top), :cols]
 
 
-def _shown(level: Level, at: tuple[slice, slice], side: int, blank: Any) -> NDArray[Any] | None:
-    """Return a whole chunk of a level, filled up with no data; None when nothing of it is data."""
-    pixels = level.pixels[at]
-    if not pixels.size:
-        return None
-    mask = None if level.mask is None else level.mask[at]
-    if mask is not None and not mask.any():
-        return None
-    if mask is not None and not mask.all():
-        pixels = np.where(mask, pixels, blank)
+class _ChunkFiles:
+    """Each chunk in a file of its own."""
+
+    def __init__(self, part: ChunkPart) -> None:
+        self._part = part
+
+    def take(self, number: int, row: int, col: int, piece: Piece | None) -> None:
+        path, data = self._part.chunk_file(number, row, col), self._part.encoded_chunk(number, piece)
+        if data is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_new(path, data)
+
+    def end(self) -> None:
+        """Do nothing: every file is whole."""
+
+    def leave(self) -> None:
+        """Do nothing: no file is open."""
+
+
+class _Shards:
+    """The chunks of a region in one file a level."""
+
+    def __init__(self, part: ChunkPart, region: Region) -> None:
+        self._part = part
+        self._new: dict[int, NewShard] = {}
+        for number in part.frame.levels(region.stage):
+            count = part.frame.chunks_a_side(number) ** 2
+            self._new[number] = NewShard(part.shard_file(number, region.row, region.col), count)
+
+    def take(self, number: int, row: int, col: int, piece: Piece | None) -> None:
+        data = self._part.encoded_chunk(number, piece)
+        if data is not None:
+            many = self._part.frame.chunks_a_side(number)
+            self._new[number].append(row % many * many + col % many, data)
+
+    def end(self) -> None:
+        for shard in self._new.values():
+            shard.end()
+
+    def leave(self) -> None:
+        for shard in self._new.values():
+            shard.leave()
+
+
+def _whole(piece: Piece, frame: Frame) -> NDArray[Any]:
+    """Return a whole chunk, filled up with no data; may be the piece's own pixels."""
+    side = frame.chunk_px
+    blank = frame.dtype.type(no_data_value(frame.dtype))
+    pixels = piece.pixels if piece.mask is None else np.where(piece.mask, piece.pixels, blank)
     if pixels.shape == (side, side):
         return pixels
-    whole = np.full((side, side), blank, level.pixels.dtype)
+    whole = np.full((side, side), blank, frame.dtype)
     whole[: pixels.shape[0], : pixels.shape[1]] = pixels
     return whole
-
-
-def inside(box: Box, outer: Box) -> tuple[slice, slice]:
-    """Return the index of ``box`` in the array of ``outer``."""
-    return slice(box.y0 - outer.y0, box.y1 - outer.y0), slice(box.x0 - outer.x0, box.x1 - outer.x0)

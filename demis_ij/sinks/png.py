@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demis_ij.errors import InputError
-from demis_ij.sinks.frame import Frame, Level, Region
-from demis_ij.sinks.parts import Part
+from demis_ij.sinks.frame import Frame, Piece, Region
+from demis_ij.sinks.parts import Filling, Part
 from demis_ij.sinks.reduction import COVERAGE_FRAC, stretched
 from demis_ij.sinks.regional import PixelSize, RegionSink
 from demis_ij.sinks.scratch import link, write_new
@@ -41,27 +40,20 @@ class SumsPart:
     factor: int
     last_level: int = 0
 
-    def take(self, region: Region, levels: Sequence[Level]) -> None:
-        """Keep the sums of a region."""
-        _, box, pixels, mask = levels[0]
-        _, row_starts = _squares(box.y0, box.y1, self.factor)
-        _, col_starts = _squares(box.x0, box.x1, self.factor)
-        inside = np.ones(box.shape, bool) if mask is None else mask
-        wide = np.float64 if pixels.dtype.kind == "f" else np.uint64
-        values = pixels if mask is None else np.where(mask, pixels, pixels.dtype.type(0))
-        total = np.add.reduceat(np.add.reduceat(values, row_starts, 0, wide), col_starts, 1)
-        count = np.add.reduceat(np.add.reduceat(inside, row_starts, 0, np.uint32), col_starts, 1)
-        write_new(self._file(region), total.astype("<f8").tobytes() + count.astype("<u4").tobytes())
+    def begin(self, region: Region) -> Filling:
+        """Return what adds up a region."""
+        return _Sums(self, region)
 
     def clear(self, region: Region) -> None:
         """Remove what an earlier attempt may have left of a region."""
-        self._file(region).unlink(missing_ok=True)
+        self.file(region).unlink(missing_ok=True)
 
     def take_over(self, finished: Path, region: Region) -> None:
         """Keep the sums of a region as another folder has them."""
-        link(finished / "sums" / region.name, self._file(region))
+        link(finished / "sums" / region.name, self.file(region))
 
-    def _file(self, region: Region) -> Path:
+    def file(self, region: Region) -> Path:
+        """Return the file of a region."""
         return self.folder / "sums" / region.name
 
     def sums(self) -> tuple[NDArray[np.float64], NDArray[np.uint32]]:
@@ -69,15 +61,51 @@ class SumsPart:
         rows, cols = (-(-n // self.factor) for n in self.frame.shape)
         total, count = np.zeros((rows, cols)), np.zeros((rows, cols), np.uint32)
         for region in self.frame.regions(0):
-            if not self._file(region).exists():
+            if not self.file(region).exists():
                 continue
             box = self.frame.box(region)
             at = _squares(box.y0, box.y1, self.factor)[0], _squares(box.x0, box.x1, self.factor)[0]
-            shape, data = total[at].shape, self._file(region).read_bytes()
+            shape, data = total[at].shape, self.file(region).read_bytes()
             many = shape[0] * shape[1]
             total[at] += np.frombuffer(data, "<f8", many).reshape(shape)
             count[at] += np.frombuffer(data, "<u4", many, 8 * many).reshape(shape)
         return total, count
+
+
+class _Sums:
+    """Adds up the squares of a region, chunk by chunk."""
+
+    def __init__(self, part: SumsPart, region: Region) -> None:
+        self._part, self._path, self._box = part, part.file(region), part.frame.box(region)
+        box, wide = self._box, np.float64 if part.frame.dtype.kind == "f" else np.uint64
+        rows, cols = (_squares(n, m, part.factor)[0] for n, m in ((box.y0, box.y1), (box.x0, box.x1)))
+        self._corner = rows.start, cols.start
+        shape = rows.stop - rows.start, cols.stop - cols.start
+        self._total, self._count, self._any = np.zeros(shape, wide), np.zeros(shape, "<u4"), False
+
+    def take(self, number: int, row: int, col: int, piece: Piece | None) -> None:
+        del row, col
+        if piece is None or number:
+            return
+        self._any = True
+        box, pixels, mask = piece
+        rows, row_starts = _squares(box.y0, box.y1, self._part.factor)
+        cols, col_starts = _squares(box.x0, box.x1, self._part.factor)
+        inside = np.ones(box.shape, bool) if mask is None else mask
+        values = pixels if mask is None else np.where(mask, pixels, pixels.dtype.type(0))
+        top, left = self._corner
+        at = slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left)
+        self._total[at] += np.add.reduceat(np.add.reduceat(values, row_starts, 0, self._total.dtype), col_starts, 1)
+        self._count[at] += np.add.reduceat(np.add.reduceat(inside, row_starts, 0, np.uint32), col_starts, 1)
+
+    def end(self) -> None:
+        if self._any:
+            write_new(self._path, self._total.astype("<f8").tobytes() + self._count.tobytes())
+        else:
+            self._path.unlink(missing_ok=True)
+
+    def leave(self) -> None:
+        """Do nothing: no file is open."""
 
 
 class PngSink(RegionSink):

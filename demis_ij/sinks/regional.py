@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,10 +21,11 @@ from demis_ij import __version__
 from demis_ij.errors import InputError
 from demis_ij.geometry import Box
 from demis_ij.sinks.calibration import to_metres
-from demis_ij.sinks.frame import LEVELS_A_STAGE, Frame, Region, with_smaller
-from demis_ij.sinks.parts import Part
+from demis_ij.sinks.frame import LEVELS_A_STAGE, Frame, Piece, Region
+from demis_ij.sinks.levels import Source, make_levels
+from demis_ij.sinks.parts import Filling, Part
 from demis_ij.sinks.pyramid import chunk_side
-from demis_ij.sinks.scratch import Scratch, gathered, rest_file, write_rest
+from demis_ij.sinks.scratch import Scratch, read_rest, rest_file, write_rest
 
 PixelSize = tuple[float, str] | None
 TAKEN_NOTHING = "the sink is not open: call open() first"
@@ -112,7 +114,7 @@ class RegionSink(ABC):
         scratch = self.scratch
         if self._spool is not None:
             self._spool.close()
-            make_regions(self.part, self._spool.regions())
+            make_regions(self.part, self._spool.chunks())
         self._assemble()
         if self.keeps_drawn and self._spool is None:
             scratch.keep_drawn()
@@ -140,39 +142,52 @@ class RegionSink(ABC):
         self._spool.write(pixels, mask, box)
 
 
-def make_regions(part: Part, first: Iterable[tuple[Region, NDArray[Any], NDArray[np.bool_] | None]]) -> None:
-    """Make all levels from the regions of the first stage, one after the other."""
-    for region, pixels, mask in first:
-        put_region([part], region, pixels, mask)
-    for stage in range(1, part.frame.stages):
+def make_regions(part: Part, source: Source) -> None:
+    """Make all levels of a mosaic of which ``source`` gives the chunks of the largest, one region after the other."""
+    for stage in range(part.frame.stages):
         for region in part.frame.regions(stage):
-            reduce_region([part], region)
+            put_region([part], region, source if stage == 0 else stage_before(part.folder, part.frame, region))
 
 
-def put_region(parts: list[Part], region: Region, pixels: NDArray[Any], mask: NDArray[np.bool_] | None) -> None:
-    """Keep a region and its smaller copies in each part, and what the next stage needs of it."""
+def put_region(parts: Sequence[Part], region: Region, source: Source) -> None:
+    """Keep a region and its smaller copies in each part, and what the next stage needs of it.
+
+    Raises
+    ------
+    OSError
+        When its files cannot be written.
+    """
     frame = parts[0].frame
-    levels = with_smaller(frame, region, pixels, mask, max(p.last_level for p in parts))
-    last = LEVELS_A_STAGE * (region.stage + 1)
+    with ExitStack() as opened:
+        fillings: list[Filling] = []
+        for part in parts:
+            fillings.append(part.begin(region))
+            opened.callback(fillings[-1].leave)
+
+        def take(number: int, row: int, col: int, piece: Piece | None) -> None:
+            for filling in fillings:
+                filling.take(number, row, col, piece)
+
+        rest = make_levels(frame, region, max(p.last_level for p in parts), source, take)
+        for filling in fillings:
+            filling.end()
     for part in parts:
-        part.take(region, levels)
-        if part.last_level <= last:
+        if part.last_level <= LEVELS_A_STAGE * (region.stage + 1):
             continue
-        rest = levels[-1]
-        if rest.mask is not None and not rest.mask.any():
+        if rest is None:
             rest_file(part.folder, region).unlink(missing_ok=True)
         else:
             write_rest(part.folder, region, rest)
 
 
-def reduce_region(parts: list[Part], region: Region) -> None:
-    """Keep a region of a later stage, made of the regions of the stage before."""
-    frame = parts[0].frame
-    level = gathered(parts[0].folder, frame, region, frame.children(region))
-    if level is None:
-        clear_region(parts, region)
-    else:
-        put_region(parts, region, level.pixels, level.mask)
+def stage_before(folder: Path, frame: Frame, region: Region) -> Source:
+    """Return what gives the chunks that a region of a later stage is made of: one a region of the stage before."""
+
+    def source(box: Box) -> Piece | None:
+        child = Region(region.stage - 1, box.y0 // frame.chunk_px, box.x0 // frame.chunk_px)
+        return read_rest(folder, frame, child, box)
+
+    return source
 
 
 def clear_region(parts: Iterable[Part], region: Region) -> None:
@@ -215,12 +230,15 @@ class _Spool:
         for file in self._files:
             file.close()
 
-    def regions(self) -> Iterable[tuple[Region, NDArray[Any], NDArray[np.bool_] | None]]:
-        """Yield the regions that have data."""
+    def chunks(self) -> Source:
+        """Return what gives the chunks that have data."""
         pixels = np.memmap(self._names[0], self._frame.dtype, "r", shape=self._frame.shape)
         mask = np.memmap(self._names[1], np.bool_, "r", shape=self._frame.shape)
-        for region in self._frame.regions(0):
-            at = self._frame.box(region).slices
-            inside = np.array(mask[at])
-            if inside.any():
-                yield region, np.array(pixels[at]), None if inside.all() else inside
+
+        def source(box: Box) -> Piece | None:
+            inside = np.array(mask[box.slices])
+            if not inside.any():
+                return None
+            return Piece(box, np.array(pixels[box.slices]), None if inside.all() else inside)
+
+        return source

@@ -18,13 +18,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from demis_ij.geometry import Box
 from demis_ij.sinks.encoding import BLOSC
-from demis_ij.sinks.frame import LEVELS_A_STAGE, Frame, Level, Region
+from demis_ij.sinks.frame import Frame, Piece, Region
 
 
 class Mark:
@@ -162,8 +164,8 @@ def discard(folder: Path | None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_new(path: Path, data: bytes) -> None:
-    """Write a file that shares its bytes with no other: one that is there under the name may be a link, and is left."""
+def open_new(path: Path) -> BinaryIO:
+    """Open a file that shares its bytes with no other: one that is there under the name may be a link, and is left."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         handle = os.open(path, flags, 0o666)
@@ -173,10 +175,21 @@ def write_new(path: Path, data: bytes) -> None:
     except FileExistsError:
         path.unlink()
         handle = os.open(path, flags, 0o666)
-    with os.fdopen(handle, "wb", buffering=0) as file:
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
+    return os.fdopen(handle, "wb", buffering=0)
+
+
+def write_all(file: BinaryIO, data: bytes | memoryview) -> int:
+    """Write all of some bytes to a file without a buffer, and return how many they are."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+    return len(data)
+
+
+def write_new(path: Path, data: bytes | memoryview) -> None:
+    """Write a file as `open_new` opens it."""
+    with open_new(path) as file:
+        write_all(file, data)
 
 
 def link(source: Path, target: Path) -> None:
@@ -197,38 +210,22 @@ def rest_file(folder: Path, region: Region) -> Path:
     return folder / "rest" / region.name
 
 
-def write_rest(folder: Path, region: Region, level: Level) -> None:
+def write_rest(folder: Path, region: Region, piece: Piece) -> None:
     """Keep the last level of a region, for the next stage."""
-    mask = b"" if level.mask is None else np.packbits(level.mask).tobytes()
-    shape = np.array([*level.pixels.shape, len(mask)], "<u4").tobytes()
-    write_new(rest_file(folder, region), shape + mask + BLOSC["standard"].encode(level.pixels))
+    mask = b"" if piece.mask is None else np.packbits(piece.mask).tobytes()
+    shape = np.array([*piece.pixels.shape, len(mask)], "<u4").tobytes()
+    write_new(rest_file(folder, region), b"".join([shape, mask, BLOSC["standard"].encode(piece.pixels)]))
 
 
-def read_rest(folder: Path, frame: Frame, region: Region, into: Level) -> bool:
-    """Put the last level of a region in its place; return whether it has any data."""
+def read_rest(folder: Path, frame: Frame, region: Region, box: Box) -> Piece | None:
+    """Return the last level of a region, which lies at ``box`` of that level; None where it has no data."""
     try:
         data = rest_file(folder, region).read_bytes()
     except FileNotFoundError:
-        return False
-    rows, cols, size = (int(n) for n in np.frombuffer(data[:12], "<u4"))
-    box = frame.box(region, into.number)
-    at = (
-        slice(box.y0 - into.box.y0, box.y1 - into.box.y0),
-        slice(box.x0 - into.box.x0, box.x1 - into.box.x0),
-    )
-    into.pixels[at] = BLOSC["standard"].decode(data[12 + size :], (rows, cols), frame.dtype)
-    if into.mask is not None:
-        bits = np.frombuffer(data[12 : 12 + size], np.uint8)
-        into.mask[at] = np.unpackbits(bits, count=rows * cols).reshape(rows, cols).astype(bool) if size else True
-    return True
-
-
-def gathered(folder: Path, frame: Frame, region: Region, children: Iterable[Region]) -> Level | None:
-    """Return the level that a region of a later stage is made from, None when none of it is data."""
-    box = frame.box(region)
-    mask = np.zeros(box.shape, bool)
-    level = Level(LEVELS_A_STAGE * region.stage, box, np.zeros(box.shape, frame.dtype), mask)
-    found = [read_rest(folder, frame, child, level) for child in children]
-    if not any(found):
         return None
-    return level._replace(mask=None) if mask.all() else level
+    rows, cols, size = (int(n) for n in np.frombuffer(data[:12], "<u4"))
+    pixels, mask = BLOSC["standard"].decode(data[12 + size :], (rows, cols), frame.dtype), None
+    if size:
+        bits = np.frombuffer(data[12 : 12 + size], np.uint8)
+        mask = np.unpackbits(bits, count=rows * cols).reshape(rows, cols).astype(bool)
+    return Piece(box, pixels, mask)
