@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from demis_ij.geometry import DEGREES_OF_FREEDOM
 from demis_ij.solvers.loops import TOLERANCE, closure_errors, confirmed_pairs, find_loops, typical_error
 from demis_ij.solvers.pair_fits import own_motion, own_squares
-from demis_ij.solvers.tables import ACROSS, IN_PLANE, Array, Complex, Flags, PairTable, TileTable
+from demis_ij.solvers.tables import ACROSS, IN_PLANE, Array, Complex, Flags, PairTable, Rows, TileTable
 
 FINEST_PX = 5e-3  # no match is exact to less
 FLOOR = 1e-6  # units: no loop needs to close better
@@ -49,6 +49,11 @@ class Beliefs:
     barred: Flags
     stage_sigma: Array
     loop_sigma: Array
+
+    def only(self, rows: Rows) -> Beliefs:
+        """Return what is known of some of the pairs."""
+        columns = ("turn", "shift", "own", "noise_squared", "weight", "barred")
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
 
 def learn_noise(count: Array, own: Array, unknowns: int, unit_px: float) -> Array:

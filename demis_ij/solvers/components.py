@@ -11,7 +11,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from demis_ij.solvers.tables import Array, Flags, Rows, TileTable
+from demis_ij.solvers.tables import Array, Flags, PairTable, Rows, TileTable
 
 REACH = 5.0  # an island follows tiles whose centres are at most so many half diagonals away: two tiles and a gap
 NEIGHBOURS = 24  # and at most so many of them
@@ -30,6 +30,16 @@ def label_components(tiles: int, fixed: Rows, moving: Rows) -> Rows:
     rank = np.empty(count, np.intp)
     rank[np.lexsort((first, -size))] = np.arange(count)
     return np.asarray(rank[label])
+
+
+def surroundings(tiles: int, pairs: PairTable, which: Flags, steps: int) -> tuple[Flags, Rows]:
+    """Return the tiles that some pairs (m, bool) reach in so many steps from pair to pair, and all pairs among them."""
+    inside = np.zeros(tiles, bool)
+    inside[pairs.fixed[which]] = inside[pairs.moving[which]] = True
+    for _ in range(steps):
+        touched = inside[pairs.fixed] | inside[pairs.moving]
+        inside[pairs.fixed[touched]] = inside[pairs.moving[touched]] = True
+    return inside, np.flatnonzero(inside[pairs.fixed] & inside[pairs.moving])
 
 
 def corner_offsets(tiles: TileTable) -> Array:

@@ -43,60 +43,68 @@ class _Half:
         first = np.searchsorted(tile[order], np.arange(tiles + 1))
         return cls(tile[order], other[order], pair[order], first)
 
+    def pairs_of(self, tile: int) -> Rows:
+        """Return the pairs of a tile."""
+        return self.pair[self.first[tile] : self.first[tile + 1]]
 
-def reconsider(
-    tiles: TileTable,
-    pairs: PairTable,
-    beliefs: Beliefs,
-    motion: Array,
-    weight: Array,
-    limit: Array,
-    heard: dict[int, bytes],
-) -> Array | None:
-    """Return weights to solve with again, None when every tile is where its pairs and the stage put it best.
+
+class SecondLook:
+    """Looks again, and again, at the tiles of a layout whose pairs are contested.
 
     Parameters
     ----------
     tiles, pairs, beliefs
         The problem.
-    motion, weight
-        Its robust solution.
-    limit : ndarray of shape (m,)
-        Squared width of the robust kernel of each pair, units squared.
-    heard : dict
-        Tiles that had no better place, with which of their pairs were believed; they are looked at again only when
-        others are. Kept up to date.
     """
-    half = _Half.of(len(tiles), pairs)
-    believed = weight > 0.5
-    rejected = (weight < 0.05) & ~beliefs.barred
-    for_it = np.bincount(half.tile, weights=believed[half.pair], minlength=len(tiles))
-    against = np.bincount(half.tile, weights=rejected[half.pair], minlength=len(tiles))
-    contested = (against > 0) & (against >= for_it) & ~tiles.locked
-    if not contested.any():
-        return None
-    asked = np.flatnonzero(contested)
-    expected, spread = _stage_law(tiles, ~contested & (for_it >= 2), motion, asked)
-    readings = []
-    for tile, stage in zip(asked, expected, strict=True):
-        said = believed[half.pair[half.first[tile] : half.first[tile + 1]]].tobytes()
-        if heard.get(int(tile)) == said:
-            continue
-        found = _best_reading(int(tile), half, tiles, pairs, beliefs, motion, weight, limit, stage, spread)
-        if found is not None:
-            readings.append((found[0], int(tile), found[1]))
-        else:
-            heard[int(tile)] = said
-    out = weight.copy()
-    touched: set[int] = set()
-    for _, where, agree in sorted(readings, key=lambda r: (-r[0], r[1])):
-        part = slice(half.first[where], half.first[where + 1])
-        around: set[int] = set(half.other[part].tolist())
-        if where in touched or around & touched:
-            continue  # its neighbours change now; it is looked at again when they have settled
-        touched |= {where} | around
-        out[half.pair[part]] = np.where(agree, 1.0, DOUBTED**2)
-    return out if touched else None
+
+    def __init__(self, tiles: TileTable, pairs: PairTable, beliefs: Beliefs) -> None:
+        self.tiles, self.pairs, self.beliefs = tiles, pairs, beliefs
+        self.half = _Half.of(len(tiles), pairs)
+        # tiles that had no better place, with which of their pairs were believed: asked again only when others are
+        self.heard: dict[int, bytes] = {}
+
+    def weights(self, motion: Array, weight: Array, limit: Array) -> Array | None:
+        """Return weights to solve with again, None when every tile is where its pairs and the stage put it best.
+
+        Parameters
+        ----------
+        motion, weight
+            A robust solution.
+        limit : ndarray of shape (m,)
+            Squared width of the robust kernel of each pair, units squared.
+        """
+        half, believed = self.half, weight > 0.5
+        rejected = (weight < 0.05) & ~self.beliefs.barred
+        for_it = np.bincount(half.tile, weights=believed[half.pair], minlength=len(self.tiles))
+        against = np.bincount(half.tile, weights=rejected[half.pair], minlength=len(self.tiles))
+        contested = (against > 0) & (against >= for_it) & ~self.tiles.locked
+        said = {tile: believed[half.pairs_of(tile)].tobytes() for tile in np.flatnonzero(contested).tolist()}
+        asked = np.array([tile for tile, what in said.items() if self.heard.get(tile) != what], np.intp)
+        if len(asked) == 0:
+            return None
+        expected, spread = _stage_law(self.tiles, ~contested & (for_it >= 2), motion, asked)
+        readings = []
+        for tile, stage in zip(asked.tolist(), expected, strict=True):
+            found = _best_reading(
+                tile, half, self.tiles, self.pairs, self.beliefs, motion, weight, limit, stage, spread
+            )
+            if found is not None:
+                readings.append((found[0], tile, found[1]))
+            else:
+                self.heard[tile] = said[tile]
+        return self._with(readings, weight)
+
+    def _with(self, readings: list[tuple[float, int, Flags]], weight: Array) -> Array | None:
+        """Return the weights with the best readings followed, of neighbours only the better one's; None without any."""
+        out = weight.copy()
+        touched: set[int] = set()
+        for _, where, agree in sorted(readings, key=lambda r: (-r[0], r[1])):
+            around: set[int] = set(self.half.other[self.half.first[where] : self.half.first[where + 1]].tolist())
+            if where in touched or around & touched:
+                continue  # its neighbours change now; it is looked at again when they have settled
+            touched |= {where} | around
+            out[self.half.pairs_of(where)] = np.where(agree, 1.0, DOUBTED**2)
+        return out if touched else None
 
 
 def _place(motion: Array) -> Array:

@@ -14,8 +14,8 @@ import numpy as np
 from demis_ij.errors import SolveError
 from demis_ij.geometry import DEGREES_OF_FREEDOM
 from demis_ij.solvers.beliefs import Beliefs, form_beliefs
-from demis_ij.solvers.components import label_components, without_drift
-from demis_ij.solvers.contested import reconsider
+from demis_ij.solvers.components import label_components, surroundings, without_drift
+from demis_ij.solvers.contested import SecondLook
 from demis_ij.solvers.linear_steps import linear_steps
 from demis_ij.solvers.normal_equations import build_blocks
 from demis_ij.solvers.residuals import Worth, squares_of, weighted_squares
@@ -29,15 +29,18 @@ WIDTH = 4.0  # a pair counts little when it is off by more than so many typical 
 FIRST_WIDTH = 8.0  # times WIDTH at the first step
 MAX_STEPS = 60
 USUAL_STEPS = 14  # for telling how far it is
-MAX_RECONSIDERATIONS = 4
+MAX_RECONSIDERATIONS = 8
+HALO = 4  # tiles around those that are reconsidered that move with them at once
 MAX_HALVINGS = 12  # of a step that would make things worse
 UNSETTLED = 5e-3  # units (half a tile): what the first steps may leave a right seam off by
 
 
 @dataclass(frozen=True)
 class Still:
-    """When a solve has settled: no corner moved by more than ``px``, or nothing by more than so many of its standard
-    deviations; and no weight changed by more than ``weight``.
+    """When a solve has settled.
+
+    No corner moved by more than ``px``, or nothing by more than so many of its standard deviations; and no weight
+    changed by more than ``weight``.
     """
 
     px: float
@@ -60,6 +63,7 @@ class RobustSolve:
         threads: Threads = ALONE,
         step_done: Callable[[int, int], None] = lambda done, of: None,
     ) -> None:
+        self.settings = settings
         self.threads = threads
         self.step_done = step_done
         self.steps = 0
@@ -80,6 +84,7 @@ class RobustSolve:
         self.decrement = np.inf  # of the last step: no length or turn of it was more than so many standard deviations
         self.first_width = FIRST_WIDTH if self.robust else 1.0
         self.still = STILL
+        self.frozen: Array | None = None  # squared scale of each pair's seam, where it is not learnt here
 
     def start_from(self, other: RobustSolve) -> None:
         """Go on from the solution of a stiffer model: from its motions, its weights and what it believed."""
@@ -94,18 +99,43 @@ class RobustSolve:
             return self.motion
         self.linear = linear_steps(self.tiles, self.pairs, self.model, self.threads)
         self._settle(self.first_width)
-        heard: dict[int, bytes] = {}
-        for _ in range(MAX_RECONSIDERATIONS if self.robust else 0):
-            limit = self._limit(1.0)[0]
-            other = reconsider(self.tiles, self.pairs, self.beliefs, self.motion, self.weight, limit, heard)
-            if other is None:
-                break
-            before, self.weight = self.weight, other
-            self._compare(before)
-            for _ in range(2):  # the tile has to get there before its pairs are judged
-                self._step()
+        if self.robust and self._reconsidered():
             self._settle(1.0)
         return self.motion
+
+    def _reconsidered(self) -> bool:
+        """Look again at tiles whose pairs are contested; return whether any got another reading."""
+        second = SecondLook(self.tiles, self.pairs, self.beliefs)
+        for number in range(MAX_RECONSIDERATIONS):
+            limit = self._limit(1.0)[0]
+            other = second.weights(self.motion, self.weight, limit)
+            if other is None:
+                return number > 0
+            self._polish(other, limit)
+        return True
+
+    def _polish(self, weight: Array, limit: Array) -> None:
+        """Solve with other weights, where they are others; all that is further than `HALO` tiles away stays.
+
+        What is left of it, the smooth change that reaches further, is for steps of the whole.
+        """
+        turned = np.abs(weight - self.weight) > 1e-3
+        inside, pairs = surroundings(len(self.tiles), self.pairs, turned, HALO)
+        rows = np.flatnonzero(inside)
+        held = self.tiles.where(rows)
+        inner = surroundings(len(self.tiles), self.pairs, turned, HALO - 1)[0][rows]
+        held = replace(held, locked=held.locked | ~inner)
+        near = self.pairs.only(pairs).renumbered(rows)
+        part = RobustSolve(self.settings, held, near, self.beliefs.only(pairs), self.threads)
+        part.motion, part.weight, part.misfit = self.motion[rows], weight[pairs], self.misfit
+        part.frozen = limit[pairs] / WIDTH**2
+        part.linear = linear_steps(held, near, self.model, self.threads)
+        for _ in range(2):  # the tile has to get there before its pairs are judged
+            part._step()
+        part._settle(1.0)
+        self.motion, self.weight = self.motion.copy(), weight.copy()
+        self.motion[rows] = part.motion
+        self.weight[pairs] = part.weight
 
     def _settle(self, width: float) -> None:
         """Step and reweigh until neither motions nor weights change, the kernel narrowing to a width of one."""
@@ -180,6 +210,8 @@ class RobustSolve:
         """Return the kernel's squared width for each pair, and how far off each seam is, squared."""
         now = squares_of(self.motion, self.pairs, self.tiles, self.threads)
         excess = np.maximum(0, now - self.beliefs.own) / self.pairs.count
+        if self.frozen is not None:
+            return (WIDTH * width) ** 2 * self.frozen, excess
         expected = self.unknowns * self.beliefs.noise_squared / self.pairs.count
         scale = np.empty(len(self.pairs))
         for kind in (IN_PLANE, ACROSS):
