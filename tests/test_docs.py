@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -160,10 +161,18 @@ def test_every_command_line_parses(page: str, line: list[str]) -> None:
         configs(None, values.get("setting"), values.get("mosaic"), **{k: values.get(k) for k in NAMED})
 
 
-def check_options(*program: str, given: list[str]) -> None:
+def check_options(program: str, given: list[str]) -> None:
     """Every ``--option`` of a line is one that the program's help lists."""
+    shown = help_of(program)
+    for option in (a for a in given if a.startswith("--")):
+        assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", shown), f"{program} has no {option}"
+
+
+@cache
+def help_of(program: str) -> str:
+    """Return what a program of ours says of itself; it is run once for all lines that call it."""
     done = subprocess.run(
-        [sys.executable, *program, "--help"],
+        [sys.executable, program, "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -171,8 +180,7 @@ def check_options(*program: str, given: list[str]) -> None:
         check=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    for option in (a for a in given if a.startswith("--")):
-        assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", done.stdout), f"{program} has no {option}"
+    return done.stdout
 
 
 def write_grid(folder: Path, names: list[str], scene: synth.Scene) -> None:
