@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,12 +98,16 @@ def redo(
     more: dict[str, Any] = {"redo": plan.facts()}
     if plan.seams:
         more |= {"seams_matched": done.better, "seams_as_before": done.worse}
+    if done.again is not None:
+        more["again"] = asdict(done.again)
     if as_json:
         typer.echo(json.dumps({**jobs.summary(done.result), **more}))
     else:
         say_result(done.result, as_json=False)
         if plan.seams:
-            typer.echo(f"seams matched again: {done.better} agree now, {done.worse} stay as they were")
+            typer.echo(f"seams matched again by themselves: {done.better} agree now, {done.worse} stay as they were")
+        if done.again is not None:
+            typer.echo(done.again.said())
     return 3 if strict and done.result.warnings else 0
 
 

@@ -23,19 +23,26 @@ from demis_ij.report.volume import write_volume_report
 from demis_ij.runs import RunFolder, occupied, read_json, slug
 
 
-def reopen(run: Path) -> tuple[Document, StitchJob]:
-    """Return the layout and the job that a finished run of ``stitch`` was made by.
+def reopen(run: Path, *, may_be_unfinished: bool = False) -> tuple[Document, StitchJob]:
+    """Return the layout and the job that a run of ``stitch`` was made by.
+
+    Parameters
+    ----------
+    run : Path
+        The run folder.
+    may_be_unfinished : bool
+        Whether it need not have come to a solution.
 
     Raises
     ------
     InputError
-        When the folder holds no finished run, or its layout cannot be read any more.
+        When the folder holds no such run, or its layout cannot be read any more.
     """
     settings = read_json(run / "run.json")
     if not isinstance(settings, Mapping) or "stitch" not in settings:
         msg = f"{run} holds no run of 'stitch'"
         raise InputError(msg)
-    if not (run / "solution.json").is_file() or not (run / "matches").is_dir():
+    if not (may_be_unfinished or is_finished(run)):
         msg = f"{run} holds a run that is not finished: run the same 'stitch' command again"
         raise InputError(msg)
     try:
@@ -55,6 +62,11 @@ def reopen(run: Path) -> tuple[Document, StitchJob]:
     except (KeyError, TypeError) as error:
         raise FormatError(run / "run.json", f"holds no settings of a run: {error!r}") from error
     return read_layout(path, relink=job.relink, **options), job
+
+
+def is_finished(run: Path) -> bool:
+    """Return whether a run has come to a solution."""
+    return (run / "solution.json").is_file() and (run / "matches").is_dir()
 
 
 def rebuild_report(run: Path, page: Path) -> Path:

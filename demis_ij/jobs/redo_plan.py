@@ -29,6 +29,8 @@ class From(IntEnum):
 
 SOLVED_BY = {"solver", "largest_graph_only", "stage_search_frac", "include_hidden", "lens", "across_z"}
 """Settings of ``stitch`` that no first match depends on. Every other one does, also one that is not known here."""
+OF_THE_VOLUME = {"across_z"}
+"""Those of them on which no section by itself depends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,8 @@ class RedoPlan:
         For those, how they are matched.
     dropped : tuple of Path
         Mosaics of formats that are not asked for any more.
+    is_unfinished : bool
+        Whether the run never came to a solution; it is finished then, whatever else there is to do.
     """
 
     tiles: Mapping[str, Mapping[str, str]]
@@ -94,15 +98,21 @@ class RedoPlan:
     margin: float = 0.0
     config: StitchConfig = field(default_factory=StitchConfig)
     dropped: tuple[Path, ...] = ()
+    is_unfinished: bool = False
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not (self.tiles or self.settings or self.seams)
+        return not (self.tiles or self.settings or self.seams or self.is_unfinished)
+
+    @property
+    def moves_all(self) -> bool:
+        """Whether the tiles of every section may come to lie elsewhere in it."""
+        return self.start == From.MATCH or bool(self.settings.keys() & (SOLVED_BY - OF_THE_VOLUME))
 
     def lines(self) -> list[str]:
         """Return what will be done, one line each, in the order in which it is done."""
-        out = []
+        out = ["the run was not finished: it goes on"] if self.is_unfinished else []
         for section, tiles in self.tiles.items():
             out += [
                 f"section {section}: tile {tile} {what}: its seams are matched again" for tile, what in tiles.items()
@@ -119,10 +129,18 @@ class RedoPlan:
             who = ", ".join(AUTO) if self.config.matcher == "auto" else self.config.matcher
             out.append(f"these seams are matched by {who}, within {100 * self.margin:.0f} % of a tile of where it lies")
         if self.tiles or self.seams or self.start >= From.SOLVE:
-            out.append("the tiles are solved again, and mosaics and report made where they change")
+            out.append(f"{self._solved()} solved again, and mosaics and report made where they change")
         elif self.start == From.DRAW:
             out.append("nothing is matched or solved again; mosaics and report are made where they change")
         return out + [f"{path} is removed: its format is not asked for any more" for path in self.dropped]
+
+    def _solved(self) -> str:
+        """Return whose tiles are solved again, in words."""
+        touched = [*dict.fromkeys([*self.tiles, *(row.section for row in self.seams)])]
+        if self.start >= From.SOLVE or not touched:
+            return "the tiles are"
+        some = ", ".join(touched[:5]) + (f" and {len(touched) - 5} more" if len(touched) > 5 else "")
+        return f"the tiles of section{'' if len(touched) == 1 else 's'} {some} are"
 
     def facts(self) -> dict[str, Any]:
         """Return the same as JSON types."""
@@ -134,6 +152,7 @@ class RedoPlan:
             "seams": [[row.section, row.fixed, row.moving, row.state, row.error_px] for row in self.seams],
             "margin": self.margin if self.seams else None,
             "dropped": [str(path) for path in self.dropped],
+            "unfinished": self.is_unfinished,
         }
 
 

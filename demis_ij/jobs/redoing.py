@@ -9,7 +9,7 @@ its result the same bytes as that of a new run with these tiles and settings.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from demis_ij.config import StitchConfig
 from demis_ij.errors import InputError
 from demis_ij.formats import Document
 from demis_ij.images import TileStore
-from demis_ij.jobs.finished import reopen
+from demis_ij.jobs.finished import is_finished, reopen
 from demis_ij.jobs.mosaics import SUFFIX
 from demis_ij.jobs.plans import JobResult, StitchJob, chosen_sections, ready_sections, settings_of
+from demis_ij.jobs.redo_count import Again, Remembered
 from demis_ij.jobs.redo_plan import From, RedoPlan, Wish, plan_redo
 from demis_ij.jobs.seams import RunSeams, SeamChoice, SeamRow
 from demis_ij.jobs.stitching import run_stitch
@@ -44,21 +45,24 @@ class Redone:
     better, worse : int
         Of seams matched by themselves: those for which a match was found that was taken, and those where the old
         one stays.
+    again : Again or None
+        What was done again of the rest, and what was kept.
     """
 
     plan: RedoPlan
     result: JobResult | None
     better: int = 0
     worse: int = 0
+    again: Again | None = None
 
 
 def opened(run: Path) -> tuple[Document, StitchJob]:
-    """Return the layout and the settings of a run. Raises `InputError` when there is no finished run."""
+    """Return the layout and the settings of a run, finished or not. Raises `InputError` when there is none."""
     if not (run / "run.json").is_file():
         there = "holds no run of 'stitch'" if run.is_dir() else "is no folder"
         msg = f"{run} {there}: name the run folder that 'stitch' made"
         raise InputError(msg)
-    return reopen(run)
+    return reopen(run, may_be_unfinished=True)
 
 
 def prepare(run: Path, wish: Wish) -> tuple[Document, StitchJob, RedoPlan]:
@@ -67,7 +71,8 @@ def prepare(run: Path, wish: Wish) -> tuple[Document, StitchJob, RedoPlan]:
     Raises
     ------
     InputError
-        When the folder holds no finished run, its layout cannot be read, or the wish does not fit.
+        When the folder holds no run, its layout cannot be read, or the wish does not fit; or seams are chosen of a
+        run that is not finished.
     """
     document, old = opened(run)
     new = old
@@ -75,7 +80,7 @@ def prepare(run: Path, wish: Wish) -> tuple[Document, StitchJob, RedoPlan]:
         render = wish.render or old.render
         new = replace(old, config=wish.config or old.config, render=render)
         new = replace(new, write_mosaic=bool(render.formats) if wish.render else old.write_mosaic)
-    plan = plan_redo(run, document, old, new, wish)
+    plan = replace(plan_redo(run, document, old, new, wish), is_unfinished=not is_finished(run))
     gone = [kind for kind in old.render.formats if kind not in new.render.formats] if wish.render else []
     dropped = [path for kind in gone for path in sorted(run.glob(f"mosaic*{SUFFIX[kind]}"))]
     kept = [SUFFIX[kind] for kind in new.render.formats]
@@ -101,7 +106,7 @@ def redo(
     Parameters
     ----------
     run : Path
-        A finished run of ``stitch``, or one whose redoing was interrupted.
+        A run of ``stitch``, or one whose redoing was interrupted. One that is not finished is finished.
     wish : Wish
     progress : callable, optional
         Told how far the work is.
@@ -111,7 +116,7 @@ def redo(
     Raises
     ------
     InputError
-        When the folder holds no finished run, or the wish does not fit; nothing was changed then.
+        When the folder holds no run, or the wish does not fit; nothing was changed then.
     """
     opened(run)  # refused before anything is written
     with occupied(run):
@@ -130,57 +135,68 @@ def _redone(run: Path, wish: Wish, progress: Progress | None, workers: int, memo
     better = worse = 0
     if plan.seams:
         better, worse = _match_seams(run, job, plan, progress)
-    _forget(run, document, job, plan)
-    RunFolder.adopted(run, settings_of(document, job), sections=chosen_sections(document, job))
+    sections = chosen_sections(document, job)
+    names = [section.section for section in sections]
+    _forget(run, names, plan)
+    before = Remembered(run, names)
+    RunFolder.adopted(run, settings_of(document, job), sections=sections)
     result = run_stitch(document, run, job, progress=progress)
+    again = before.since()
     for path in plan.dropped:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     redone.note(run, "done", {"better": better, "worse": worse} if plan.seams else {})
-    return Redone(plan, result, better, worse)
+    return Redone(plan, result, better, worse, again)
 
 
 # --- what is out of date --------------------------------------------------------------------------------------------
 
 
-def _forget(run: Path, document: Document, job: StitchJob, plan: RedoPlan) -> None:
-    """Take out of a run what does not hold any more."""
-    everywhere = plan.start >= From.SOLVE
-    touched = {row.section for row in plan.seams} | set(plan.tiles)
-    names = [section.section for section in chosen_sections(document, job)]
-    for name in [*names, *(n for n in touched if n not in names)]:
-        if everywhere or name in touched:
-            _forget_section(run, name, plan, _across(name, names))
-    if plan.start > From.NOTHING:
-        _unmark(run, None)
-    elif touched:
-        _unmark(run, {slug(name) for name in touched}.union(*(_across(name, names) for name in touched)))
+def _forget(run: Path, names: Sequence[str], plan: RedoPlan) -> None:
+    """Take out of a run what does not hold any more; once more where that was interrupted changes nothing."""
+    touched = {row.section for row in plan.seams} | set(plan.tiles) | _begun(run)
+    for name in dict.fromkeys([*names, *touched]):
+        if plan.moves_all or name in touched:
+            _forget_section(run, name, plan)
+    if plan.moves_all:
+        shutil.rmtree(run / ACROSS, ignore_errors=True)
+    across = {slug("~".join(two)) for name in touched for other in names for two in ((name, other), (other, name))}
+    for found in (run / ACROSS).glob("*"):  # what crops show, and how sections lie on each other, follows from places
+        if found.name.removesuffix(".json") in across:
+            shutil.rmtree(found) if found.is_dir() else found.unlink()
+    _unmark(run, plan, {slug(name) for name in touched} | across)
 
 
-def _across(name: str, names: Iterable[str]) -> set[str]:
-    """Return how the files that a section shares with any other one are named."""
-    return {slug("~".join(two)) for other in names for two in ((name, other), (other, name))}
+def _begun(run: Path) -> set[str]:
+    """Return the sections of the seams that were being matched again when redoing was interrupted."""
+    last = redone.history(run)[-1:]
+    return {str(row[0]) for line in last if line.get("state") == "begun" for row in line.get("seams", ())}
 
 
-def _forget_section(run: Path, name: str, plan: RedoPlan, across: set[str]) -> None:
+def _forget_section(run: Path, name: str, plan: RedoPlan) -> None:
+    """Forget the answers that do not hold any more: all of later passes, and those of the first that are concerned."""
     memory = RunFolder.remembered(run, name)
     tiles = set(plan.tiles.get(name, ()))
     stays = {f"first-{matcher}" for matcher in (plan.kept_matchers if plan.start == From.MATCH else AUTO)}
     memory.forget_where(lambda key: key[0] not in stays or key[1] in tiles or key[2] in tiles)
     if tiles:
         (run / f".axes-{slug(name)}.done").unlink(missing_ok=True)
-    if tiles or plan.start == From.MATCH:  # how sections lie on each other follows from their images
-        for found in (run / ACROSS).glob("*"):
-            if found.name.removesuffix(".json") in across:
-                shutil.rmtree(found) if found.is_dir() else found.unlink()
 
 
-def _unmark(run: Path, names: set[str] | None) -> None:
-    """Remove the marks of finished files, of all or of those named: what has not changed is the same bytes again."""
-    several = names is not None and (run / "sections").is_dir()
+def _unmark(run: Path, plan: RedoPlan, touched: Collection[str]) -> None:
+    """Remove the marks of files that may change; of those that turn out not to, the bytes are the same again."""
+    several = (run / "sections").is_dir()
     for mark in run.glob(".*.done"):
         kind, dash, name = mark.name.removeprefix(".").removesuffix(".done").partition("-")
-        of_others = several and dash and name not in (names or ())
-        if kind not in {"axes", "project"} and not of_others:
+        of_one = several and bool(dash)
+        if kind in {"axes", "project"}:
+            gone = False
+        elif kind in {"plane", "across"}:  # sections by themselves, and what they have in common
+            gone = plan.moves_all
+        elif kind == "section":
+            gone = plan.start >= From.SOLVE
+        else:
+            gone = plan.start > From.NOTHING or (bool(touched) and not of_one)
+        if gone or (of_one and kind not in {"axes", "project"} and name in touched):
             mark.unlink()
 
 

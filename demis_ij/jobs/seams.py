@@ -328,8 +328,8 @@ def solution_of(run: Path) -> Path:
     path = run / "solution.json" if run.is_dir() else run
     if path.is_file():
         return path
-    if (run / "matches").is_dir():
-        msg = f"{run} holds a run that is not finished: run the same 'stitch' command again"
+    if (run / "run.json").is_file() or (run / "matches").is_dir():
+        msg = f"{run} holds a run that is not finished: 'demis-ij redo {run}', or the same 'stitch' again, finishes it"
     else:
         msg = f"{run} holds no run of 'stitch': choose the folder that 'stitch' made"
     raise InputError(msg)
