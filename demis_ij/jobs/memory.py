@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from demis_ij import images
 from demis_ij.errors import InputError
@@ -20,6 +21,27 @@ MATCHING_BYTES = 80
 """For each pixel of a tile: what a matcher (SIFT's octaves) holds of a pair's strips, and the report of close-ups."""
 KEPT_BYTES = 4
 """For each pixel of a tile that is kept: as read (at most 16 bit), its mask, normalised."""
+
+
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?")
+
+
+def size_in_bytes(text: str | None) -> int | None:
+    """Return what ``--memory`` says, None where nothing was said. Raises `InputError`.
+
+    Examples
+    --------
+    >>> size_in_bytes("8G"), size_in_bytes("1.5 GiB"), size_in_bytes(None)
+    (8589934592, 1610612736, None)
+    """
+    if text is None:
+        return None
+    found = SIZE.fullmatch(text.strip().upper())
+    if found is None or float(found[1]) == 0:
+        msg = f"--memory {text}: needed a size such as 8G, 500M or 1.5G"
+        raise InputError(msg)
+    return round(float(found[1]) * UNITS[found[2]])
 
 
 def tile_bytes(job: StitchJob, pool: Pool, section: Layout) -> int:

@@ -11,6 +11,7 @@ from demis_ij import jobs
 from demis_ij.config import RenderConfig, StitchConfig, from_dict
 from demis_ij.errors import InputError
 from demis_ij.formats import Document
+from demis_ij.jobs.memory import size_in_bytes
 from demis_ij.runs import check_folder
 from demis_ij.worker import inputs
 from demis_ij.worker.inputs import Check
@@ -52,6 +53,9 @@ STITCH: Mapping[str, Check] = {
 }
 """Inputs of the verbs that stitch. What the config checks is not checked twice."""
 
+WHO: Mapping[str, Check] = {"workers": inputs.whole(0, 10_000), "dask": inputs.text, "memory": inputs.text}
+"""Who does the work, and what it may use (`demis_ij.pools.open_pool`). None of them changes a result."""
+
 NAMED = ("matcher", "model", "solver", "weights", "device", "include_hidden")
 """Settings that are inputs of their own."""
 
@@ -90,7 +94,7 @@ def wanted(given: Mapping[str, Any], *, matcher: str | None = None) -> Wanted:
     Parameters
     ----------
     given : mapping
-        Checked by `STITCH`.
+        Checked by `STITCH`, perhaps by `WHO`.
     matcher : str, optional
         Instead of the one that is given.
 
@@ -113,6 +117,9 @@ def wanted(given: Mapping[str, Any], *, matcher: str | None = None) -> Wanted:
         relink=given.get("relink"),
         read_options=_read_options(given),
         never_write=given.get("never_write", ()),
+        workers=given.get("workers", 1),
+        dask=given.get("dask"),
+        memory_bytes=size_in_bytes(given.get("memory")),
     )
     return Wanted(read_document(given), job)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from cli_words import demis  # noqa: F401 - a fixture
 
-from demis_ij.cli.workers import size_in_bytes
 from demis_ij.errors import InputError
+from demis_ij.jobs.memory import size_in_bytes
 from demis_ij.testing.made_stacks import noise_picture, picture_shape, write_stack
 
 FAST = ("--matcher", "sift", "--set", "resolution=1.0", "--stage-axes", "+x+y", "--mosaic", "none", "--quiet")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from demis_ij import jobs
-from demis_ij.worker.given import STITCH, run_folder, wanted
+from demis_ij.worker.given import STITCH, WHO, run_folder, wanted
 from demis_ij.worker.verbs import Verb
 
 if TYPE_CHECKING:
@@ -38,4 +38,4 @@ def run(given: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     }
 
 
-VERB = Verb(run, STITCH, needed=("layout",))
+VERB = Verb(run, {**STITCH, **WHO}, needed=("layout",))
