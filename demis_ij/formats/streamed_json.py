@@ -59,7 +59,7 @@ class StreamedJson:
         self._take("]")
 
     def value(self) -> tuple[Any, int, int]:
-        """Return the value that begins here, and its first and its last byte but one."""
+        """Return the value that begins here, where it begins in the file, and where it has ended, bytes."""
         self._next()
         while True:
             try:

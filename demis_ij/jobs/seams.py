@@ -189,7 +189,9 @@ class RunSeams:
                     for key in stream.members():
                         if key == "tiles":
                             for name in stream.members():
-                                centres.add(file.head + name, stream.value()[0], file.shift)
+                                tile = stream.value()[0]
+                                centres.add(file.head + name, tile, file.shift)
+                                self.sections[_true_text(tile["section"])] = None  # also one without any seam
                         elif key == "pairs":
                             for _ in stream.elements():
                                 pair, start, end = stream.value()

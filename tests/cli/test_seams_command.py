@@ -138,6 +138,16 @@ def test_seams_of_several_sections_come_from_a_file_each(demis, stitched, tmp_pa
     assert "section" in demis("seams", run).out.splitlines()[0]
 
 
+def test_a_section_of_a_single_tile_is_there_and_has_no_seam(demis, stitched, tmp_path):
+    solution = solution_of(stitched)
+    run = tmp_path / "run"
+    run.mkdir()
+    solution["tiles"]["alone.tif"] = {**next(iter(solution["tiles"].values())), "section": "8"}
+    (run / "solution.json").write_text(json.dumps(solution))
+    said = demis("seams", run, "--section", "8")
+    assert (said.code, said.out.splitlines()[-1]) == (0, "0 seams; 0 not believed; 0 failed")
+
+
 @pytest.mark.parametrize(
     ("words", "needed"),
     [
