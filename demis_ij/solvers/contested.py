@@ -60,8 +60,8 @@ class SecondLook:
     def __init__(self, tiles: TileTable, pairs: PairTable, beliefs: Beliefs) -> None:
         self.tiles, self.pairs, self.beliefs = tiles, pairs, beliefs
         self.half = _Half.of(len(tiles), pairs)
-        # tiles that had no better place, with which of their pairs were believed: asked again only when others are
-        self.heard: dict[int, bytes] = {}
+        # (tile, which of its pairs were believed): no tile is asked twice about the same, or it would go to and fro
+        self.heard: set[tuple[int, bytes]] = set()
 
     def weights(self, motion: Array, weight: Array, limit: Array) -> Array | None:
         """Return weights to solve with again, None when every tile is where its pairs and the stage put it best.
@@ -79,7 +79,7 @@ class SecondLook:
         against = np.bincount(half.tile, weights=rejected[half.pair], minlength=len(self.tiles))
         contested = (against > 0) & (against >= for_it) & ~self.tiles.locked
         said = {tile: believed[half.pairs_of(tile)].tobytes() for tile in np.flatnonzero(contested).tolist()}
-        asked = np.array([tile for tile, what in said.items() if self.heard.get(tile) != what], np.intp)
+        asked = np.array([tile for tile, what in said.items() if (tile, what) not in self.heard], np.intp)
         if len(asked) == 0:
             return None
         expected, spread = _stage_law(self.tiles, ~contested & (for_it >= 2), motion, asked)
@@ -91,20 +91,23 @@ class SecondLook:
             if found is not None:
                 readings.append((found[0], tile, found[1]))
             else:
-                self.heard[tile] = said[tile]
-        return self._with(readings, weight)
+                self.heard.add((tile, said[tile]))
+        followed, out = self._followed(readings, weight)
+        self.heard |= {(tile, said[tile]) for tile in followed}
+        return out if followed else None
 
-    def _with(self, readings: list[tuple[float, int, Flags]], weight: Array) -> Array | None:
-        """Return the weights with the best readings followed, of neighbours only the better one's; None without any."""
-        out = weight.copy()
+    def _followed(self, readings: list[tuple[float, int, Flags]], weight: Array) -> tuple[list[int], Array]:
+        """Return the tiles whose readings are followed, of neighbours only the better one's, and the weights then."""
+        out, followed = weight.copy(), []
         touched: set[int] = set()
         for _, where, agree in sorted(readings, key=lambda r: (-r[0], r[1])):
             around: set[int] = set(self.half.other[self.half.first[where] : self.half.first[where + 1]].tolist())
             if where in touched or around & touched:
                 continue  # its neighbours change now; it is looked at again when they have settled
             touched |= {where} | around
+            followed.append(where)
             out[self.half.pairs_of(where)] = np.where(agree, 1.0, DOUBTED**2)
-        return out if touched else None
+        return followed, out
 
 
 def _place(motion: Array) -> Array:

@@ -130,7 +130,7 @@ class MultilevelSteps:
             When the equations cannot be solved.
         """
         matrix = self.matrix(blocks)
-        rows = Striped(matrix.tocsr(), self.threads)
+        rows = Striped(matrix, self.threads)
         right = -blocks.gradient[self.unknown].ravel()
         step, reached, renewed = np.zeros_like(right), False, False
         if self.preconditioner is not None and alike:
@@ -138,6 +138,7 @@ class MultilevelSteps:
                 rows.__matmul__, right, self.preconditioner.solve, self.most_with_old, FINE_ACCURACY
             )
         if not reached:
+            self.preconditioner = None  # its memory is needed for the next
             self.preconditioner, renewed = self.prepare(matrix, motion), True
             rest, settled = conjugate_gradients(
                 rows.__matmul__, right - rows @ step, self.preconditioner.solve, MOST, FINE_ACCURACY
@@ -155,14 +156,14 @@ class MultilevelSteps:
         """Return the function from right sides (n, d, k) to solutions (n, d, k), each to `SAMPLE_ACCURACY`."""
         matrix = self.matrix(blocks)
         preconditioner = self.prepare(matrix, motion)
-        rows = Striped(matrix.tocsr(), self.threads)
+        rows = Striped(matrix.tocsr(), self.threads)  # row by row is quicker for several right sides, though larger
+        del matrix
 
         def solve(right: Array) -> Array:
-            out = np.zeros_like(right)
             flat = right[self.unknown].reshape(-1, right.shape[2])
-            out[self.unknown] = many_gradients(rows.__matmul__, flat, preconditioner.solve).reshape(
-                -1, *right.shape[1:]
-            )
+            found = many_gradients(rows.__matmul__, flat, preconditioner.solve)
+            out = np.zeros_like(right)
+            out[self.unknown] = found.reshape(-1, *right.shape[1:])
             return out
 
         return solve
@@ -226,10 +227,9 @@ def many_gradients(product: Callable[[Array], Array], right: Array, precondition
 
     They have settled when the preconditioned residual, an estimate of the error in the unknowns themselves, is below
     `SAMPLE_ACCURACY` of the solution (root mean square of each); the energy would look away from the soft motions that
-    the spread consists of.
+    the spread consists of. ``right`` is used up: it holds the residual in the end.
     """
-    x = np.zeros_like(right)
-    residual = right.copy()
+    x, residual = np.zeros_like(right), right
     z = preconditioned(residual)
     direction = z.copy()
     rho = np.einsum("nk,nk->k", residual, z)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import bsr_matrix, csr_matrix
 
 from demis_ij.pools import cores
 
@@ -63,26 +63,27 @@ class Striped:
 
     Parameters
     ----------
-    matrix : csr_matrix
+    matrix : csr_matrix or bsr_matrix
         The matrix; its stripes share its memory.
     threads : Threads
         Who multiplies.
     """
 
-    def __init__(self, matrix: csr_matrix, threads: Threads) -> None:
+    def __init__(self, matrix: csr_matrix | bsr_matrix, threads: Threads) -> None:
         self.shape: tuple[int, int] = matrix.shape
         self.dtype = matrix.dtype
         self._threads = threads
+        tall = matrix.blocksize[0] if isinstance(matrix, bsr_matrix) else 1
         stripes = max(1, min(threads.workers, matrix.shape[0] // SMALLEST_STRIPE))
-        cuts = np.linspace(0, matrix.shape[0], stripes + 1).astype(int)
+        cuts = np.linspace(0, matrix.shape[0] // tall, stripes + 1).astype(int)
         self._stripes = [
-            csr_matrix(
+            type(matrix)(
                 (
                     matrix.data[matrix.indptr[a] : matrix.indptr[b]],
                     matrix.indices[matrix.indptr[a] : matrix.indptr[b]],
                     matrix.indptr[a : b + 1] - matrix.indptr[a],
                 ),
-                shape=(b - a, matrix.shape[1]),
+                shape=((b - a) * tall, matrix.shape[1]),
             )
             for a, b in pairwise(cuts)
         ]
