@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ from demis_ij.formats import Document
 from demis_ij.jobs.plans import StitchJob, chosen_sections, settings_of
 from demis_ij.jobs.watch_files import Stamp
 from demis_ij.runs import MatchStore, RunFolder, check_folder, make_folder, occupied, read_json, write_json
+from demis_ij.runs.stamps import known_stamps
 from demis_ij.stitch import Pair
 
 ARRIVED = "arrived.jsonl"
@@ -48,6 +50,8 @@ class WatchedRun:
         if not self.resumed:
             write_json(path / "run.json", {"demis_ij": __version__, **self._settings})
         self._arrived = self._read_arrived()
+        self._before: dict[str, dict[str, Stamp]] = {}
+        """Of which size and time the tiles were for a run of ``stitch`` that is watched on: it noted no arrivals."""
         self._memories: dict[str, MatchStore] = {}
 
     def _check(self) -> bool:
@@ -90,7 +94,11 @@ class WatchedRun:
 
     def stamp(self, section: str, tile: str) -> Stamp | None:
         """Return of which size and time a tile's file was when its seams were matched, None when they were not."""
-        return self._arrived.get((section, tile))
+        if (section, tile) in self._arrived:
+            return self._arrived[section, tile]
+        if section not in self._before:
+            self._before[section] = known_stamps(self.path, section)
+        return self._before[section].get(tile)
 
     def remember(self, section: str, tile: str, stamp: Stamp) -> None:
         """Note of which size and time a tile's file is, on disk before this returns."""
@@ -99,6 +107,8 @@ class WatchedRun:
         self._arrived[(section, tile)] = stamp
         with (self.path / ARRIVED).open("ab") as file:
             file.write(json.dumps([section, tile, *stamp]).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def forget(self, section: str, pairs: Iterable[Pair]) -> None:
         """Forget what is known of some pairs."""

@@ -241,6 +241,21 @@ def test_killed_it_goes_on_and_matches_nothing_twice(demis, source, folder, monk
     assert demis("stitch", folder, *GRID, "--out", "run").code == 0
 
 
+def test_a_tile_replaced_since_stitch_was_done_is_seen(demis, source, folder):
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    assert demis("stitch", folder, *GRID, "--out", "run").code == 0
+    pixels = tifffile.imread(folder / NAMES[3])
+    tifffile.imwrite(folder / NAMES[3], np.roll(pixels, (12, 9), (0, 1)))
+
+    found = events(demis("watch", folder, "--out", "run", *GRID, "--once", "--json"))
+
+    assert [e["tile"] for e in found if e["event"] == "tile" and e["state"] == "replaced"] == [NAMES[3]]
+    assert demis("stitch", folder, *GRID, "--out", "run").code == 0
+    assert demis("stitch", folder, *GRID, "--out", "fresh").code == 0
+    one, other = (solution_of(folder.parent / name) for name in ("run", "fresh"))
+    assert one == other
+
+
 def test_ctrl_c_ends_it_in_order(demis, source, folder, monkeypatch):
     shutil.copy(source / NAMES[0], folder / NAMES[0])
     said = []
