@@ -6,11 +6,12 @@ the pairs, 2 % are grossly wrong (+-200 px, +-5 degrees). Error: tile corners af
 
 Every figure is of a process of its own. `columns` is the engine on tables (`demis_ij.solvers.columns`), `sparse` the
 same engine given records and giving records; `slam` and `factor_graph` (gtsam) take records only. Seconds are the
-solve's alone; memory is the most that the process held, data included.
+solve's alone; memory is the most that the process held, data included. Tiles of `--model similarity` and `affine` are
+stretched and sheared by 0.3 % (each entry of the linear part), which no pair tells from a bend of the whole mosaic.
 
     python benchmarks/solvers.py                                  # columns to 1 000 000 tiles, the others to 10 000
     python benchmarks/solvers.py --tiles 100000 --methods columns sparse factor_graph
-    python benchmarks/solvers.py --tiles 100000 --methods columns --model affine
+    python benchmarks/solvers.py --tiles 10000 100000 --methods columns --model translation rigid similarity affine
     python benchmarks/solvers.py --volume 100 --tiles 10000       # 100 sections of 10 000 tiles, whole sections moved
     python benchmarks/solvers.py --tiles 1000000 --methods columns --rows rows.json --plot docs/images/solve-cost.svg
 """
@@ -38,7 +39,17 @@ NOISE_PX, MATCHES = 0.5, 40
 STRETCH = {"similarity": 0.003, "affine": 0.003}  # of the tiles, where the model can follow
 MOST_TILES = {"columns": 10**9, "sparse": 100_000, "slam": 10_000, "factor_graph": 10_000}  # unless --tiles is given
 BELIEVED = 0.05
-COLOURS = {"columns": "#1b6ca8", "sparse": "#2a9d4a", "slam": "#b8860b", "factor_graph": "#c0392b"}
+COLOURS = {
+    "columns": "#1b6ca8",
+    "sparse": "#2a9d4a",
+    "slam": "#b8860b",
+    "factor_graph": "#c0392b",
+    "columns, translation": "#7aa6c2",
+    "columns, similarity": "#6a51a3",
+    "columns, affine": "#b0479a",
+    "columns, a volume": "#555555",
+}
+NAMES = {"factor_graph": "factor_graph (gtsam)"}
 
 
 def solve_in_columns(tiles: int, options: argparse.Namespace) -> dict[str, float]:
@@ -93,19 +104,26 @@ def said(error: np.ndarray) -> dict[str, float]:
     return {"median_px": float(np.median(error)), "max_px": float(error.max())}
 
 
-def in_a_child(method: str, tiles: int, options: argparse.Namespace) -> dict[str, float] | None:
+def line_of(row: dict[str, float | str]) -> str:
+    """Return what a row is named: its method, and what makes it other than a rigid solve of one section."""
+    volume = "a volume" if row.get("sections", 0) else ""
+    model = "" if row.get("model", "rigid") == "rigid" else str(row["model"])
+    return ", ".join(part for part in (str(row["method"]), model, volume) if part)
+
+
+def in_a_child(method: str, tiles: int, model: str, options: argparse.Namespace) -> dict[str, float] | None:
     """Return the figures of one run in a process of its own, None when a package is missing or time is up."""
     arguments = ["--one", method, "--tiles", str(tiles), "--seed", str(options.seed), "--wrong", str(options.wrong)]
-    arguments += ["--model", options.model, "--volume", str(options.volume), "--workers", str(options.workers)]
+    arguments += ["--model", model, "--volume", str(options.volume), "--workers", str(options.workers)]
     try:
         done = subprocess.run(
             [sys.executable, __file__, *arguments], capture_output=True, text=True, timeout=options.timeout_s
         )
     except subprocess.TimeoutExpired:
-        print(f"{tiles:8d} {method:>13} not finished after {options.timeout_s:.0f} s", flush=True)
+        print(f"{tiles:8d} {method:>20} not finished after {options.timeout_s:.0f} s", flush=True)
         return None
     if done.returncode:
-        print(f"{tiles:8d} {method:>13} {(done.stderr.strip().splitlines() or ['failed'])[-1]}", flush=True)
+        print(f"{tiles:8d} {method:>20} {(done.stderr.strip().splitlines() or ['failed'])[-1]}", flush=True)
         return None
     found: dict[str, float] = json.loads(done.stdout)
     return found
@@ -113,34 +131,35 @@ def in_a_child(method: str, tiles: int, options: argparse.Namespace) -> dict[str
 
 def compare(options: argparse.Namespace) -> list[dict[str, float | str]]:
     """Print the table, return its rows."""
-    head = f"{'tiles':>8} {'method':>13} {'wall s':>8} {'proc. s':>8} {'ratio':>6} {'us/tile':>8} {'MiB':>6}"
+    head = f"{'tiles':>8} {'method':>20} {'wall s':>8} {'proc. s':>8} {'ratio':>6} {'us/tile':>8} {'MiB':>6}"
     print(f"{head} {'median px':>9} {'max px':>7}  wrong pairs believed, right ones not")
     rows: list[dict[str, float | str]] = []
     sizes = options.tiles or [100, 1000, 10_000, 100_000, 1_000_000]
     for tiles in sizes:
         first = None
-        for method in options.methods:
+        for method, model in ((a, b) for a in options.methods for b in options.model):
             if options.tiles is None and tiles > MOST_TILES[method]:
                 continue
-            got = in_a_child(method, tiles, options)
+            got = in_a_child(method, tiles, model, options)
             if got is None:
                 continue
             first = first or got["processor_s"]
+            row: dict[str, float | str] = {"method": method, "model": model, "sections": options.volume, **got}
             print(
-                f"{got['tiles']:8.0f} {method:>13} {got['wall_s']:8.2f} {got['processor_s']:8.2f} "
+                f"{got['tiles']:8.0f} {line_of(row):>20} {got['wall_s']:8.2f} {got['processor_s']:8.2f} "
                 f"{got['processor_s'] / first:6.2f} {got['processor_s'] / got['tiles'] * 1e6:8.0f} {got['mib']:6.0f} "
                 f"{got['median_px']:9.3f} {got['max_px']:7.3f}  {got['kept']:.0f} of {got['wrong']:.0f}, "
                 f"{got['lost']:.0f}",
                 flush=True,
             )
-            rows.append({"method": method, **got})
+            rows.append(row)
     return rows
 
 
 def kept_rows(path: Path, rows: list[dict[str, float | str]]) -> list[dict[str, float | str]]:
-    """Return the rows of a file and new ones, which replace those of the same method and size; write them back."""
+    """Return the rows of a file and new ones, which replace those of the same line and size; write them back."""
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    every = {(row["method"], row["tiles"]): row for row in [*old, *rows]}
+    every = {(line_of(row), row["tiles"]): row for row in [*old, *rows]}
     path.write_text(json.dumps(list(every.values()), indent=1), encoding="utf-8")
     return list(every.values())
 
@@ -170,15 +189,15 @@ def plot(rows: list[dict[str, float | str]]) -> str:
         py = at(10**x0, 10.0**power)[1]
         out.append(f'<line x1="{left}" y1="{py:.1f}" x2="{width - 130}" y2="{py:.1f}" stroke="#ddd"/>')
         out.append(f'<text x="{left - 6}" y="{py + 4:.1f}" font-size="12" text-anchor="end">{10.0**power:g}</text>')
-    for method in dict.fromkeys(str(r["method"]) for r in rows):
-        mine = sorted((float(r["tiles"]), float(r["processor_s"])) for r in rows if r["method"] == method)
-        points, colour = [at(*m) for m in mine], COLOURS[method]
+    for line in dict.fromkeys(line_of(r) for r in rows):
+        mine = sorted((float(r["tiles"]), float(r["processor_s"])) for r in rows if line_of(r) == line)
+        points, colour = [at(*m) for m in mine], COLOURS.get(line, "#888888")
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
         out.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         out += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" fill="{colour}"/>' for a, b in points]
         across, down = points[-1]
-        name = {"factor_graph": "factor_graph (gtsam)"}.get(method, method)
-        out.append(f'<text x="{across + 8:.1f}" y="{down + 4:.1f}" font-size="12" fill="{colour}">{name}</text>')
+        out.append(f'<text x="{across + 8:.1f}" y="{down + 4:.1f}" font-size="12" fill="{colour}">')
+        out.append(f"{NAMES.get(line, line)}</text>")
     middle = (left + width - 130) / 2
     out.append(f'<text x="{middle}" y="{height - 10}" font-size="13" text-anchor="middle">tiles</text>')
     out.append(f'<text transform="translate(16 {height / 2}) rotate(-90)" font-size="13" text-anchor="middle">')
@@ -192,7 +211,8 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, nargs="+", help="sizes; with --volume tiles of a section")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--wrong", type=float, default=0.02, help="share of wrong pairs")
-    parser.add_argument("--model", default="rigid", choices=["translation", "rigid", "similarity", "affine"])
+    models = ["translation", "rigid", "similarity", "affine"]
+    parser.add_argument("--model", nargs="+", default=["rigid"], choices=models)
     parser.add_argument("--methods", nargs="+", default=["columns", "sparse", "slam", "factor_graph"])
     parser.add_argument("--volume", type=int, default=0, help="sections; columns only")
     parser.add_argument("--workers", type=int, default=0, help="threads; 0: one a core")
@@ -203,7 +223,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.one:
         try:
-            tiles = options.tiles[0]
+            tiles, options.model = options.tiles[0], options.model[0]
             one = (
                 solve_in_columns(tiles, options)
                 if options.one == "columns"

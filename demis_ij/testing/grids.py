@@ -118,8 +118,17 @@ def corner_errors(solved: Layout, truth: dict[str, Affine]) -> NDArray[np.float6
     """
     found = np.concatenate([t.to_world(t.corners) for t in solved])
     wanted = np.concatenate([truth[t.id](t.corners) for t in solved])
+    return errors_after_alignment(found, wanted).reshape(-1, 4)
+
+
+def errors_after_alignment(found: Points, wanted: Points) -> NDArray[np.float64]:
+    """Return (N,) distances of points from where they should be, after one rigid alignment of them all.
+
+    The alignment looks away from points that are far off, so that a few wrong tiles count as wrong, not all.
+    """
     for _ in range(3):
         error = np.linalg.norm(found - wanted, axis=1)
         near = error <= max(1e-9, 3 * float(np.median(error)))
-        found = Affine.from_matrix(fit_rigid(found[near], wanted[near]))(found)
-    return np.asarray(np.linalg.norm(found - wanted, axis=1)).reshape(-1, 4)
+        back = fit_rigid(found[near], wanted[near])
+        found = found @ back[:2, :2].T + back[:2, 2]
+    return np.asarray(np.linalg.norm(found - wanted, axis=1))

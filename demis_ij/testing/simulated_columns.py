@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from demis_ij.geometry import fit_rigid
 from demis_ij.solvers.measurements import moved_places
 from demis_ij.solvers.sums import pair_table_of_sums, tile_table_of_arrays
 from demis_ij.solvers.tables import Array, PairTable, Rows, TileTable
+from demis_ij.testing.grids import errors_after_alignment
 
 PAIRS_AT_ONCE = 20_000
 
@@ -58,18 +58,9 @@ class Simulated:
         return pair_table_of_sums(self.tiles(), self.stage, self.fixed[keep], self.moving[keep], self.sums[keep])
 
     def corner_errors(self, motion: Array) -> Array:
-        """Return (n, 4) distances of solved tile corners from the truth, px, after one rigid alignment of the whole.
-
-        The alignment looks away from tiles that are far off, so that a few wrong tiles count as wrong, not all.
-        """
+        """Return (n, 4) distances of solved tile corners from the truth, px (`errors_after_alignment`)."""
         found = self._corners(moved_places(self.stage, self.tiles(), motion))
-        wanted = self._corners(self.truth)
-        for _ in range(3):
-            error = np.linalg.norm(found - wanted, axis=1)
-            near = error <= max(1e-9, 3 * float(np.median(error)))
-            back = fit_rigid(found[near], wanted[near])
-            found = found @ back[:2, :2].T + back[:2, 2]
-        return np.asarray(np.linalg.norm(found - wanted, axis=1)).reshape(-1, 4)
+        return errors_after_alignment(found, self._corners(self.truth)).reshape(-1, 4)
 
     def _corners(self, places: Array) -> Array:
         low, high = -0.5, self.side - 0.5
