@@ -151,6 +151,7 @@ class RedoPlan:
             "kept_matchers": list(self.kept_matchers),
             "seams": [[row.section, row.fixed, row.moving, row.state, row.error_px] for row in self.seams],
             "margin": self.margin if self.seams else None,
+            "matched_by": to_dict(self.config) if self.seams else None,
             "dropped": [str(path) for path in self.dropped],
             "unfinished": self.is_unfinished,
         }

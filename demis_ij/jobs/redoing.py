@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from demis_ij.config import StitchConfig
-from demis_ij.errors import InputError
+from demis_ij.config import StitchConfig, from_dict
+from demis_ij.errors import FormatError, InputError
 from demis_ij.formats import Document
 from demis_ij.images import TileStore
 from demis_ij.jobs.finished import is_finished, reopen
@@ -75,6 +75,7 @@ def prepare(run: Path, wish: Wish) -> tuple[Document, StitchJob, RedoPlan]:
         run that is not finished.
     """
     document, old = opened(run)
+    wish = _interrupted(run, wish)
     new = old
     if not wish.is_of_seams:
         render = wish.render or old.render
@@ -86,6 +87,19 @@ def prepare(run: Path, wish: Wish) -> tuple[Document, StitchJob, RedoPlan]:
     kept = [SUFFIX[kind] for kind in new.render.formats]
     dropped = [path for path in dict.fromkeys(dropped) if not _is_of(path, kept)]
     return document, new, replace(plan, dropped=tuple(dropped))
+
+
+def _interrupted(run: Path, wish: Wish) -> Wish:
+    """Return what was wished of single seams when redoing was interrupted, where nothing else is asked for now."""
+    last = redone.history(run)[-1:]
+    asks = wish.is_of_seams or wish.config or wish.render
+    if asks or not last or last[0].get("state") != "begun" or not last[0].get("seams"):
+        return wish
+    try:
+        pairs = [(str(fixed), str(moving)) for _, fixed, moving, *_ in last[0]["seams"]]
+        return Wish(pairs=pairs, margin=last[0]["margin"], config=from_dict(StitchConfig, last[0]["matched_by"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(run / redone.FILE, f"does not say which seams were being matched: {error!r}") from error
 
 
 def _is_of(path: Path, suffixes: Iterable[str]) -> bool:

@@ -232,6 +232,28 @@ def test_ended_at_any_step_redo_goes_on_to_the_same_result(demis, root, monkeypa
     assert differing(root / "run", root / "fresh") == []
 
 
+def test_single_seams_ended_at_any_step_are_matched_by_the_same_command_without_words(demis, root, monkeypatch):
+    pair = ("r00_c00.tif", "r00_c01.tif")
+    for where in ("match_first", "_forget", "run_stitch"):
+        with monkeypatch.context() as patch:
+            patch.setattr(redoing, where, raises_ended)
+            with pytest.raises(Ended):
+                redoing.redo(Path("run"), redoing.Wish(pairs=[pair], margin=0.2))
+        asked = matched_pairs(monkeypatch)
+        said = demis("redo", "run", "--json")
+        assert said.code == 0
+        assert said.json["redo"]["margin"] == 0.2
+        assert [tuple(seam[1:3]) for seam in said.json["redo"]["seams"]] == [pair]
+        assert asked == [pair]
+        assert not redone.is_open(root / "run")
+        monkeypatch.undo()
+        monkeypatch.chdir(root)
+
+
+def raises_ended(*_given, **_named):
+    raise Ended
+
+
 def test_killed_in_the_middle_nothing_is_lost(demis, root):
     replace_tile(root)
     code = (  # a machine that is busy here must not let it come to its end there
