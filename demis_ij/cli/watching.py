@@ -26,9 +26,11 @@ from demis_ij.cli.stitching import (
     Weights_,
     configs,
 )
+from demis_ij.cli.workers import Workers_
 from demis_ij.errors import InputError
+from demis_ij.jobs.watch_events import Event
 from demis_ij.jobs.watch_plan import GridPlan, ListedPlan, TilePlan
-from demis_ij.jobs.watching import Event, Watch, WatchJob
+from demis_ij.jobs.watching import Watch, WatchJob
 
 
 def watch(
@@ -60,6 +62,7 @@ def watch(
     idle: Annotated[
         float | None, typer.Option("--idle", min=0, help="End when no tile has come for so many seconds.")
     ] = None,
+    workers: Workers_ = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for all that happens.")] = False,
     quiet: Quiet_ = False,
     strict: Strict_ = False,
@@ -89,6 +92,7 @@ def watch(
         relink=plan.relink if isinstance(plan, ListedPlan) else None,
         write_mosaic=bool(render_config.formats),
         read_options=options,
+        workers=workers,
     )
     watching = Watch(plan, folder, out, WatchJob(job=job, worse_than=worse_than, once=once, idle_s=idle))
     with closing(watching), Bars(not (quiet or as_json)) as bars:

@@ -96,7 +96,7 @@ def oriented(
         return with_axes(images.with_shapes(layout)[0], given), []
     if any(t.locked for t in layout):
         return layout, []  # locked tiles say where they lie: nothing is to be flipped
-    mark = f"axes-{slug(layout.section)}"
+    mark = axes_mark(layout.section)
     known = folder.notes(mark)
     if not known:
         axes, scores = find_axes(usable(layout, config)[0], config, store, progress=tell)
@@ -106,6 +106,11 @@ def oriented(
         return layout, []
     note = f"section {layout.section}: stage axes {known[0]} are used ({known[1]}; --stage-axes decides)"
     return with_axes(images.with_shapes(layout)[0], known[0]), [note]
+
+
+def axes_mark(section: str) -> str:
+    """Return what the run folder calls its note of the axes of a section."""
+    return f"axes-{slug(section)}"
 
 
 def placed_beside_neighbours(layout: Layout, result: StitchResult) -> list[Tile]:

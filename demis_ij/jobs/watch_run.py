@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from demis_ij.config import to_dict
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats import Document
 from demis_ij.jobs.plans import StitchJob, chosen_sections, settings_of
+from demis_ij.jobs.sections import axes_mark
 from demis_ij.jobs.watch_files import Stamp
 from demis_ij.runs import MatchStore, RunFolder, check_folder, make_folder, occupied, read_json, write_json
 from demis_ij.runs.stamps import known_stamps
@@ -127,6 +128,14 @@ class WatchedRun:
             RunFolder.adopted(
                 self.path, settings_of(document, self._job), sections=chosen_sections(document, self._job)
             )
+
+    def axes(self, section: str) -> list[str]:
+        """Return the stage axes that were found for a section and how well they fit, nothing where none were."""
+        return RunFolder.noted(self.path, axes_mark(section))
+
+    def remember_axes(self, section: str, found: Sequence[str]) -> None:
+        """Note which stage axes a section has, where ``stitch`` finds it."""
+        write_json(self.path / f".{axes_mark(section)}.done", {"depends_on": "", "notes": list(found)})
 
     def close(self) -> None:
         """Let others work in the folder."""

@@ -38,6 +38,8 @@ class SeamNow:
         Of its points, for the solver.
     residual_px : float
         Of the pair alone; NaN when it failed.
+    is_beside : bool
+        Whether its tiles lie beside each other where the stage puts them; else above each other.
     error_px : float
         In the last solve; NaN before.
     is_believed : bool
@@ -51,6 +53,7 @@ class SeamNow:
     reason: str
     sums: NDArray[np.float64] | None
     residual_px: float
+    is_beside: bool
     error_px: float = float("nan")
     is_believed: bool = True
     is_told: bool = False
@@ -190,12 +193,13 @@ class WatchedSection:
 
 def _seam(outcome: Outcome, fixed: Tile, moving: Tile) -> SeamNow:
     pair = outcome.fixed, outcome.moving
+    x, y = np.abs(fixed.world_corners.mean(0) - moving.world_corners.mean(0))
     if isinstance(outcome, Rejected):
-        return SeamNow(pair, outcome.matcher, outcome.reason, None, float("nan"))
+        return SeamNow(pair, outcome.matcher, outcome.reason, None, float("nan"), bool(x >= y))
     match: PairMatch = outcome
     seen = fixed.straight(match.fixed_xy), moving.straight(match.moving_xy)
     sums = sums_of_points(*seen, fixed.shape, moving.shape)
-    return SeamNow(pair, match.matcher, "", sums, float(match.residual_px))
+    return SeamNow(pair, match.matcher, "", sums, float(match.residual_px), bool(x >= y))
 
 
 def _box(tile: Tile) -> tuple[float, float, float, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,48 +19,27 @@ from demis_ij.errors import InputError
 from demis_ij.formats.grid import IMAGE_SUFFIXES
 from demis_ij.images import TileStore
 from demis_ij.jobs.plans import StitchJob, check_parts
+from demis_ij.jobs.watch_axes import AxesSearch
+from demis_ij.jobs.watch_events import Event, seam_facts
 from demis_ij.jobs.watch_files import Folders, Stamp, look_at
+from demis_ij.jobs.watch_page import PAGE, write_page
 from demis_ij.jobs.watch_plan import GridPlan, TilePlan
 from demis_ij.jobs.watch_run import WatchedRun
 from demis_ij.jobs.watch_section import SeamNow, WatchedSection
+from demis_ij.pools import open_pool
 from demis_ij.records import Layout
-from demis_ij.report.live import LiveFacts, LivePlan, live_page
-from demis_ij.runs import write_text
 from demis_ij.stitch import match_first, with_axes
 
 EVERY_S = 0.2
 """Between two looks at the folder while there is nothing to do."""
 AT_ONCE = 8
-"""Pairs matched between two looks."""
+"""Pairs that a worker matches between two looks."""
 SOLVE_EVERY_S, PAGE_EVERY_S = 5.0, 3.0
 SHARE = 10
 """Solving, drawing the page and saving take at most this part of the time: one in so many."""
 STRANGE_S = 10.0
 """For so long images may lie in the folder of which none fits the pattern."""
 UNKNOWN_SHAPE = (1000, 1000)
-PAGE = "live.html"
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened.
-
-    Attributes
-    ----------
-    kind : str
-        note, tile, seam, solve or end.
-    said : str
-        One line; empty when people need not be told.
-    facts : mapping
-        The same for programs, as JSON types.
-    is_bad : bool
-        Whether somebody should look.
-    """
-
-    kind: str
-    said: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    is_bad: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +68,7 @@ class Watch:
     """Tiles taken as they come, until somebody stops.
 
     `loop` yields what happens and ends by itself when all tiles are there and matched; `ending`, to be called in any
-    case, writes what is known; `close` lets others work in the run folder.
+    case, writes what is known; `close` ends the workers and lets others work in the run folder.
 
     Parameters
     ----------
@@ -123,6 +102,8 @@ class Watch:
         check_parts(how.job.config)
         self.plan, self.folder, self.how = plan, folder, how
         self.run = WatchedRun(out, how.job)
+        self._pool = open_pool(how.job.workers)
+        self._axes = AxesSearch(how.job, self.run)
         self._wait, self._clock = wait, clock
         self._files = Folders(plan.folders)
         self._store = TileStore(clip=how.job.config.clahe_clip)
@@ -137,12 +118,12 @@ class Watch:
     def _open(self) -> None:
         """Make the sections anew from the plan."""
         tiles = self.plan.tiles(self._shape or UNKNOWN_SHAPE)
+        self._planned = dict(enumerate(tiles))
         self.sections: dict[str, WatchedSection] = {}
         self._section_of: dict[int, WatchedSection] = {}
-        axes = self.how.job.stage_axes
         for name in self.plan.sections:
             chosen = {slot: tile for slot, tile in enumerate(tiles) if tile.section == name}
-            if axes:
+            if axes := self._axes.of(name):
                 turned = with_axes(Layout(tuple(chosen.values()), name), axes)
                 chosen = dict(zip(chosen, turned.tiles, strict=True))
             section = self.sections[name] = WatchedSection(name, chosen, self.how.job.config)
@@ -162,6 +143,7 @@ class Watch:
         while True:
             growing = yield from self._look()
             worked = yield from self._match()
+            yield from self._turn_if_needed()
             yield from self._solve_if_due()
             self._page_if_due()
             if not worked and not growing and self._is_done():
@@ -288,9 +270,11 @@ class Watch:
         for section in self.sections.values():
             if not section.queue:
                 continue
-            layout, pairs = section.next_pairs(AT_ONCE)
-            memory = self.run.memory(section.name)
-            found = match_first(layout, pairs, self.how.job.config, store=self._store, memory=memory)
+            layout, pairs = section.next_pairs(AT_ONCE * self._pool.workers)
+            memory, share = self.run.memory(section.name), -(-len(pairs) // self._pool.workers)
+            found = match_first(
+                layout, pairs, self.how.job.config, store=self._store, memory=memory, pool=self._pool, most=share
+            )
             for seam in section.take(found):
                 yield self._matched(section, seam)
             self._changed = True
@@ -298,9 +282,25 @@ class Watch:
         return False
 
     def _matched(self, section: WatchedSection, seam: SeamNow) -> Event:
+        self._axes.count(section.name, seam)
         state = "failed" if seam.sums is None else "matched"
         said = f"seam {seam.pair[0]} - {seam.pair[1]} failed: {seam.reason}" if seam.sums is None else ""
-        return self._event("seam", said, _seam_facts(section, seam, state), seam.sums is None)
+        return self._event("seam", said, seam_facts(section.name, seam, state), seam.sums is None)
+
+    def _turn_if_needed(self) -> Iterator[Event]:
+        """Look for the stage's axes where most seams fail, and take all tiles in again under those that are found."""
+        for section in self.sections.values():
+            found = self._axes.searched(section, self._planned, self._store)
+            if found is None:
+                continue
+            self.run.save(self.plan.document())
+            self.run.remember_axes(section.name, found)
+            self.run.forget(section.name, [seam.pair for seam in section.seams.values()])
+            said = f"section {section.name}: most seams fail, so stage axes {found[0]} are used ({found[1]}; "
+            yield self._event("note", said + "--stage-axes decides): all tiles are placed anew", is_bad=True)
+            self._said_of.clear()
+            self._open()
+            return
 
     def _solve_if_due(self, *, last: bool = False) -> Iterator[Event]:
         began = self._clock()
@@ -325,7 +325,7 @@ class Watch:
                 why = f"{seam.error_px:.1f} px after the solve"
                 why += "" if seam.is_believed else ", it contradicts its neighbours"
                 said = f"seam {seam.pair[0]} - {seam.pair[1]} is bad: {why}"
-                yield self._event("seam", said, _seam_facts(section, seam, "bad"), is_bad=True)
+                yield self._event("seam", said, seam_facts(section.name, seam, "bad"), is_bad=True)
             seam.is_told = bad
         median, worst = float(np.median(errors)), float(np.max(errors))
         facts = {"section": section.name, "seams": len(errors), "median_px": median, "max_px": worst}
@@ -346,7 +346,8 @@ class Watch:
         yield self._event("end", self._now(), {**counts, "stitch": self.stitch_command()})
 
     def close(self) -> None:
-        """Let others work in the run folder."""
+        """End the workers, and let others work in the run folder."""
+        self._pool.close()
         self.run.close()
 
     def counts(self) -> dict[str, int]:
@@ -390,55 +391,10 @@ class Watch:
             self._next["page"] = self._clock() + max(PAGE_EVERY_S, SHARE * (self._clock() - began))
 
     def _write_page(self, *, is_over: bool = False) -> None:
-        now = self._clock()
-        measured = [(seam.pair, seam.error_px) for s in self.sections.values() for seam in s.seams.values()]
-        worst = sorted((m for m in measured if np.isfinite(m[1])), key=lambda m: -m[1])[:10]
-        facts = LiveFacts(
-            title=f"Watching {self.folder.name}",
-            now=("Ended: " if is_over else "") + self._now(),
-            written=time.strftime("%Y-%m-%d %H:%M:%S"),
-            is_over=is_over,
-            stages=[(name, p.done, p.total, "" if is_over else p.said(now)) for name, p in self.paces().items()],
-            worst=[(*pair, error) for pair, error in worst],
-            lines=self._lines,
-        )
-        write_text(self.run.path / PAGE, live_page(_side_by_side([s.plan() for s in self.sections.values()]), facts))
+        sections, now = list(self.sections.values()), (self._now(), self._clock())
+        write_page(self.run.path, self.folder.name, sections, self.paces(), now=now, lines=self._lines, is_over=is_over)
 
     def _event(self, kind: str, said: str = "", facts: Mapping[str, Any] | None = None, is_bad: bool = False) -> Event:
         if said:
             self._lines = [*self._lines[-99:], f"{time.strftime('%H:%M:%S')} {said}"]
         return Event(kind, said, facts or {"said": said}, is_bad)
-
-
-def _seam_facts(section: WatchedSection, seam: SeamNow, state: str) -> dict[str, Any]:
-    return {
-        "section": section.name,
-        "fixed": seam.pair[0],
-        "moving": seam.pair[1],
-        "state": state,
-        "matcher": seam.matcher,
-        "residual_px": _number(seam.residual_px),
-        "error_px": _number(seam.error_px),
-        "reason": seam.reason,
-    }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _side_by_side(plans: list[LivePlan]) -> LivePlan:
-    """Return several sections as one plan, each right of the one before."""
-    boxes, ends, right, count = [], [], 0.0, 0
-    for plan in plans:
-        low, high = plan.boxes[:, :2].min(0), plan.boxes[:, 2:].max(0)
-        shift = np.array([right - low[0], -low[1]])
-        boxes.append(plan.boxes + np.tile(shift, 2))
-        ends.append(plan.ends + count)
-        right, count = right + 1.1 * float(high[0] - low[0]), count + len(plan.boxes)
-    return LivePlan(
-        np.concatenate(boxes),
-        np.concatenate([p.tiles for p in plans]),
-        np.concatenate(ends),
-        np.concatenate([p.seams for p in plans]),
-    )

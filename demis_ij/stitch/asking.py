@@ -96,6 +96,8 @@ class Asker:
     memory: Memory
     tell: Progress
     pool: Pool
+    most: int | None = None
+    """Pairs of a batch at the most; by their number when None."""
 
     def match(self, layout: Layout, pairs: Sequence[Pair], stage: str, stage_error_frac: float) -> list[Outcome]:
         """Return one outcome a pair: each matcher is asked only about what the one before could not match."""
@@ -132,7 +134,7 @@ class Asker:
             keep = self.store.max_bytes
             return Batch(there, tuple(some), name, self.config, stage_error_frac, tried, keep, run)
 
-        groups = [[p for p in group if p not in known] for group in in_batches(layout, pairs)]
+        groups = [[p for p in group if p not in known] for group in in_batches(layout, pairs, self.most)]
         found: dict[Pair, Outcome] = {}
         given_up: list[Done[Batch, list[Outcome]]] = []
         self.tell(label, len(known), len(pairs))
@@ -185,6 +187,7 @@ def match_first(
     memory: Memory | None = None,
     progress: Progress | None = None,
     pool: Pool | None = None,
+    most: int | None = None,
 ) -> list[Outcome]:
     """Return what the first pass of `stitch` makes of some pairs, in their order, remembered as it does.
 
@@ -198,6 +201,8 @@ def match_first(
         How.
     store, memory, progress, pool
         As for `stitch`.
+    most : int, optional
+        No worker gets more pairs than so many at once: fewer are shared out at the price of reading tiles twice.
     """
     asker = Asker(
         config,
@@ -205,6 +210,7 @@ def match_first(
         Memory() if memory is None else memory,
         progress or (lambda _what, _done, _all: None),
         SerialPool() if pool is None else pool,
+        most,
     )
     return asker.match(layout, pairs, "first", config.stage_error_frac)
 
@@ -218,7 +224,7 @@ def history(outcome: Outcome | None) -> tuple[tuple[str, str], ...]:
     return outcome.tried
 
 
-def in_batches(layout: Layout, pairs: Sequence[Pair]) -> list[list[Pair]]:
+def in_batches(layout: Layout, pairs: Sequence[Pair], most: int | None = None) -> list[list[Pair]]:
     """Return the pairs in batches of neighbours; they depend on the pairs, and not on their order."""
     if not pairs:
         return []
@@ -226,7 +232,7 @@ def in_batches(layout: Layout, pairs: Sequence[Pair]) -> list[list[Pair]]:
     middle = {tile: _middle(layout, tile) for tile in {tile for pair in given for tile in pair}}
     seams = np.array([(middle[one] + middle[two]) / 2 for one, two in given])
     order = np.argsort(along_curve(seams), kind="stable")
-    size = min(MOST, max(FEWEST, -(-len(given) // 16)))
+    size = most or min(MOST, max(FEWEST, -(-len(given) // 16)))
     return [[given[i] for i in order[start : start + size]] for start in range(0, len(given), size)]
 
 
