@@ -31,6 +31,8 @@ from demis_ij.solvers.sums import sums_of_points
 from demis_ij.stitch import AUTO, Outcome, make_matcher
 
 FOLDER = "matches_across"
+AT_ONCE = 16
+"""Pairs of tiles after which what was found is kept: what a kill may lose."""
 ROUGH_PX, FINER_PX = 256, 1024
 """Longer side of the pictures of whole sections by which they are put on each other."""
 ROUGH_ERROR_PX, FINER_ERROR_PX = 8.0, 6.0
@@ -179,9 +181,11 @@ def _matched(fixed: Layout, moving: Layout, store: TileStore, task: AcrossTask, 
                 if config.matcher != "auto":
                     raise
                 continue  # auto does without what is not there
-            new = match_across(store, fixed, moving, missing, matcher, config, error_frac=error_frac)
-            memory.put(stage, new)
-            known |= {(o.fixed, o.moving): o for o in new}
+            for start in range(0, len(missing), AT_ONCE):
+                some = missing[start : start + AT_ONCE]
+                new = match_across(store, fixed, moving, some, matcher, config, error_frac=error_frac)
+                memory.put(stage, new)
+                known |= {(o.fixed, o.moving): o for o in new}
         outcome |= known
     return [outcome[p] for p in pairs if p in outcome]
 

@@ -13,6 +13,7 @@ from demis_ij.config import RenderConfig, StitchConfig, to_dict
 from demis_ij.errors import InputError
 from demis_ij.formats import Document
 from demis_ij.formats.document import LayoutsOnDemand
+from demis_ij.formats.files import CASE_BLIND
 from demis_ij.formats.trakem2 import solved_name
 from demis_ij.images import TileStore
 from demis_ij.jobs.shown import job_card
@@ -20,7 +21,7 @@ from demis_ij.pairs import neighbours
 from demis_ij.records import Layout
 from demis_ij.render import Canvas
 from demis_ij.report.section_facts import SectionFacts
-from demis_ij.runs import check_folder, fingerprint, stamp_of
+from demis_ij.runs import check_folder, fingerprint, slug, stamp_of
 from demis_ij.stitch import AUTO, AXES, StitchResult, make_matcher, make_solver, usable
 
 
@@ -178,10 +179,21 @@ def ready_sections(document: Document, job: StitchJob, store: TileStore) -> tupl
                 ready.append(with_pixel_size(section))
     if not names:
         raise problems[0]
+    _check_files(names)
     said = [f"{error}; the section is left out" for error in problems]
     if on_demand:
         return LayoutsOnDemand(names, lambda name: with_pixel_size(document[name])), said
     return ready, said
+
+
+def _check_files(names: Sequence[str]) -> None:
+    """Raise `InputError` for two sections whose files would be one where names differ by more than their case."""
+    taken: dict[str, str] = {}
+    for name in names if CASE_BLIND else ():
+        other = taken.setdefault(slug(name).casefold(), name)
+        if other != name:
+            msg = f"sections {other!r} and {name!r} would have the same files on this system: rename one of them"
+            raise InputError(msg)
 
 
 def read_one(layout: Layout, store: TileStore) -> None:

@@ -198,12 +198,16 @@ class _Volume:
             )
             for name in todo
         )
+        lost = []
         for task, lines, problem in self.spread(drawn_section, jobs, len(todo), "mosaics"):
             name = task.layout.section
             if problem:
-                msg = f"section {name}: its mosaic is not drawn, {problem}"
-                raise DemisError(msg)
-            self.folder.mark_done(_drawing(name), _shown(facts[name], canvas), lines)
+                lost.append(f"section {name}: its mosaic is not drawn, {problem}")
+            else:
+                self.folder.mark_done(_drawing(name), _shown(facts[name], canvas), lines)
+        if lost:
+            more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+            raise DemisError(f"{lost[0]}{more}; run the same command again")
         notes: list[str] = []
         for name in solved.names:
             known = tuple(f"tile {s.tile} is left out" for s in facts[name].suspects)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from demis_ij import jobs
 from demis_ij.config import StitchConfig
 from demis_ij.errors import InputError
 from demis_ij.images import TileStore
+from demis_ij.jobs import across
 from demis_ij.jobs.across import put_together
 from demis_ij.jobs.volume_solving import section_pairs
 from demis_ij.pairs.across import pairs_across
@@ -105,6 +107,31 @@ def test_going_on_compares_and_solves_nothing_twice(made, together, monkeypatch)
         monkeypatch.setattr(f"demis_ij.jobs.{name}", never)
     assert stitched(made, out, 1).resumed
     assert (out / "solution.json").read_bytes() == before
+
+
+def test_what_was_found_across_is_kept_while_it_is_found(made, together, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    shutil.copytree(together[0], out)
+    shutil.rmtree(out / across.FOLDER)
+    for mark in out.glob(".across-*"):
+        mark.unlink()
+    asked = []
+    real = across.match_across
+
+    def until_third(store, fixed, moving, pairs, *rest, **named):
+        asked.append(tuple(pairs))
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return real(store, fixed, moving, pairs, *rest, **named)
+
+    monkeypatch.setattr(across, "AT_ONCE", 2)
+    monkeypatch.setattr(across, "match_across", until_third)
+    with pytest.raises(KeyboardInterrupt):
+        stitched(made, out, 1)
+    again = len(asked)
+    stitched(made, out, 1)
+    assert asked[again] == asked[2]  # it goes on with what was being looked at
+    assert (out / "solution.json").read_bytes() == (together[0] / "solution.json").read_bytes()
 
 
 def test_the_report_made_anew_says_the_same(made, together, tmp_path):

@@ -12,10 +12,10 @@ import pytest
 
 from demis_ij import formats, jobs
 from demis_ij.config import RenderConfig, StitchConfig
-from demis_ij.errors import InputError
+from demis_ij.errors import DemisError, InputError
 from demis_ij.formats.solutions import SolutionFile
 from demis_ij.formats.stacks import read_stack
-from demis_ij.jobs import volume_stitching
+from demis_ij.jobs import plans, volume_stitching
 from demis_ij.render import Canvas
 from demis_ij.runs import read_solution
 from demis_ij.testing.made_stacks import MadeStack, noise_picture, picture_shape, volume_errors, write_stack
@@ -204,6 +204,33 @@ def test_a_section_whose_file_has_gone_is_said_when_its_turn_comes(made, tmp_pat
     (folder / "layouts" / "0001.txt").write_text("../s0000/0_0.tif\t0\t0\t0\n../s0000/0_1.tif\t0\t0\t1\n")
     with pytest.raises(InputError, match=r"0001\.txt: holds 2 sections, one a file was needed"):
         document["1"]
+
+
+def test_a_mosaic_that_no_worker_survives_leaves_the_others_drawn(made, done, tmp_path, monkeypatch):
+    run_there = tmp_path / "run"
+    run(made, run_there, mosaic=())
+    (run_there / "run.json").write_bytes((done / "run.json").read_bytes())
+    real = volume_stitching._Volume.spread
+
+    def spread(self, function, tasks, count, what, **options):
+        for task, value, problem in real(self, function, tasks, count, what, **options):
+            dies = what == "mosaics" and task.layout.section == "0"
+            yield task, None if dies else value, "given up: 3 workers died on it" if dies else problem
+
+    with monkeypatch.context() as patch:
+        patch.setattr(volume_stitching._Volume, "spread", spread)
+        with pytest.raises(DemisError, match="section 0: its mosaic is not drawn, given up"):
+            run(made, run_there)
+    assert {p.name for p in run_there.glob(".mosaic*.done")} == {".mosaic-1.done", ".mosaic-2.done"}
+    run(made, run_there)
+    assert (run_there / ".mosaic-0.done").exists()
+
+
+def test_sections_that_differ_by_case_only_are_refused_where_their_files_would_be_one(monkeypatch):
+    monkeypatch.setattr(plans, "CASE_BLIND", True)
+    plans._check_files(["a", "b", "a 1"])
+    with pytest.raises(InputError, match="sections 'A' and 'a' would have the same files"):
+        plans._check_files(["A", "b", "a"])
 
 
 class TestMemory:
