@@ -5,6 +5,9 @@ what a tile may do: shift, turn, stretch as a whole. Such motions cost the pairs
 what a smoother does not see; made smooth themselves they carry the coarse level (Vanek, Mandel and Brezina 1996,
 doi:10.1007/BF02238511). Memory and time grow with the number of tiles, in the plane and in volumes. Single precision
 is enough: conjugate gradients in double precision correct what it leaves.
+
+Affine tiles are grouped two by two: a column of them may be wide, the next narrow, and no seam but the strip of its
+overlap feels it, so that motions of larger groups leave too much to the smoother.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from demis_ij.solvers.threads import ALONE, Striped, Threads
 Single = NDArray[np.float32]
 F = TypeVar("F", np.float32, np.float64)
 
-CELL = 3.0  # of a level's distance between neighbours: side of the cells that groups are made in
+CELL, AFFINE_CELL = 3.0, 2.0  # of a level's distance between neighbours: side of the cells that groups are made in
 STRONG = 0.05  # a pair is strong that couples its tiles by so much of what holds them
 COARSEST = 400  # nodes that are factorised
 LEVELS = 12
@@ -81,7 +84,7 @@ class Multilevel:
         size = matrix.blocksize[0]
         current = matrix
         while current.shape[0] > COARSEST * size and len(self.levels) < LEVELS:
-            group, coarse = _group(current, nodes)
+            group, coarse = _group(current, nodes, AFFINE_CELL if model == "affine" else CELL)
             if len(coarse.place) > WORTH_IT * len(nodes.place):
                 break
             diagonal, most = _diagonal(current)
@@ -141,7 +144,7 @@ def _diagonal(matrix: bsr_matrix) -> tuple[Array, float]:
     return inverse, 1.1 * most
 
 
-def _group(matrix: bsr_matrix, nodes: Nodes) -> tuple[Rows, Nodes]:
+def _group(matrix: bsr_matrix, nodes: Nodes, side: float) -> tuple[Rows, Nodes]:
     """Return the group of every node, and the groups: what strong pairs connect within a cell."""
     n = len(nodes.place)
     row = np.repeat(np.arange(n), np.diff(matrix.indptr))
@@ -150,8 +153,8 @@ def _group(matrix: bsr_matrix, nodes: Nodes) -> tuple[Rows, Nodes]:
     own[row[row == matrix.indices]] = size[row == matrix.indices]
     other = row < matrix.indices
     row, col, size = row[other], matrix.indices[other], size[other]
-    cell = np.floor((nodes.place - nodes.place.min(0)) / (CELL * nodes.reach)).astype(np.intp)
-    layer = nodes.layer // int(CELL)
+    cell = np.floor((nodes.place - nodes.place.min(0)) / (side * nodes.reach)).astype(np.intp)
+    layer = nodes.layer // int(side)
     same = (cell[row] == cell[col]).all(1) & (layer[row] == layer[col])
     tied = same & (size > STRONG * np.sqrt(own[row] * own[col]))
     graph = coo_matrix((np.ones(int(tied.sum()), bool), (row[tied], col[tied])), shape=(n, n))
@@ -161,7 +164,7 @@ def _group(matrix: bsr_matrix, nodes: Nodes) -> tuple[Rows, Nodes]:
     first = np.zeros(count, np.intp)
     first[group] = layer
     linear = np.broadcast_to(np.eye(2), (count, 2, 2))
-    return group, Nodes(place / members[:, None], first, linear, CELL * nodes.reach)
+    return group, Nodes(place / members[:, None], first, linear, side * nodes.reach)
 
 
 def _carry(nodes: Nodes, coarse: Nodes, group: Rows, model: str) -> bsr_matrix:
