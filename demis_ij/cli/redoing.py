@@ -66,9 +66,9 @@ def redo(
 ) -> int:
     """Do a run anew, only where it has to be: tiles replaced on disk, other settings, or single seams.
 
-    Settings given (--set, --matcher ...) become the run's: what does not depend on them stays. Where seams are chosen
-    (--worse-than, --failed, --pair, --pairs), only these are matched again, with the settings given, and the run keeps
-    its own. With neither, tiles that have changed are looked for.
+    Settings given (--set, --matcher ...) become the run's: what does not depend on them stays; those not given are as
+    the run has them. Where seams are chosen (--worse-than, --failed, --pair, --pairs), only these are matched again,
+    with the settings given, and the run keeps its own. With neither, tiles that have changed are looked for.
     """
     before = opened(run)[1]
     named = {"matcher": matcher, "model": model, "solver": solver, "weights": weights, "device": device}

@@ -17,7 +17,9 @@ Dask_ = Annotated[
 ]
 Memory_ = Annotated[
     str | None,
-    typer.Option("--memory", metavar="SIZE", help="What all processes here may use together, e.g. 8G; on a cluster, each worker."),
+    typer.Option(
+        "--memory", metavar="SIZE", help="What all processes here may use together, e.g. 8G; on a cluster, each worker."
+    ),
 ]
 
 __all__ = ["Dask_", "Memory_", "Workers_", "size_in_bytes"]
