@@ -22,7 +22,7 @@ def sections(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def many_sections(tmp_path: Path) -> Path:
-    """Return a stack whose alignment takes seconds: progress is shown a few times a second, and stop is pressed on one."""
+    """Return a stack whose alignment takes seconds: progress is shown a few times a second, and one is stopped."""
     return stack_of(tmp_path / HOSTILE, [(8 + i % 3, 8 - i % 2) for i in range(40)])
 
 
