@@ -87,8 +87,8 @@ class RobustSolve:
         self.frozen: Array | None = None  # squared scale of each pair's seam, where it is not learnt here
 
     def start_from(self, other: RobustSolve) -> None:
-        """Go on from the solution of a stiffer model: from its motions, its weights and what it believed."""
-        self.motion, self.weight, self.misfit = other.motion, other.weight.copy(), other.misfit.copy()
+        """Go on from the solution of a stiffer model: its motions and weights, not its misfit, which may be stretch."""
+        self.motion, self.weight = other.motion, other.weight.copy()
         self.steps, self.first_width = other.steps, 1.0
 
     def run(self) -> Array:

@@ -64,3 +64,21 @@ def test_a_mosaic_made_smaller_or_turned_as_a_whole_costs_the_pairs_nothing(mode
     worth = solve.worth()
 
     assert solve.cost(other, worth) == pytest.approx(solve.cost(motion, worth), rel=1e-9)
+
+
+def test_tiles_stretched_by_much_are_not_taken_for_stiff_ones_with_bad_matches() -> None:
+    made = simulate_grid(12, 12, np.random.default_rng(6), stretch=0.02, wrong=0.02)
+    steps: list[int] = []
+
+    solved = solve_columns(
+        made.tiles(),
+        made.pairs(),
+        SolveSettings(model="affine", uncertainty=False),
+        progress=lambda what, done, of: steps.append(done),
+    )
+
+    assert (solved.weight[made.wrong] < 0.05).all()
+    assert (solved.weight[~made.wrong] > 0.05).all()
+    # px: matches have 0.7 px an axis; rigid tiles leave ten
+    assert np.median(solved.residual_px[~made.wrong]) < 1.1
+    assert len(steps) < 40, "it settles, far from the most steps that are made"
