@@ -202,6 +202,8 @@ class RunSeams:
                         else:
                             stream.skip()
                 before += _size(file.path)
+        except FormatError:
+            raise  # it says what is wrong, and where
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise FormatError(file.path, f"is no solution: {error!r}") from error
         except OSError as error:

@@ -138,6 +138,15 @@ def test_seams_of_several_sections_come_from_a_file_each(demis, stitched, tmp_pa
     assert "section" in demis("seams", run).out.splitlines()[0]
 
 
+def test_half_a_solution_is_one_line_that_says_where_it_ends(demis, stitched, tmp_path):
+    whole = (stitched / "solution.json").read_bytes()
+    path = tmp_path / "solution.json"
+    path.write_bytes(whole[:500])
+    said = demis("seams", path)
+    assert (said.code, len(said.lines)) == (2, 1)
+    assert said.lines[0].startswith(f"demis-ij: {path}: is not JSON")
+
+
 def test_a_section_of_a_single_tile_is_there_and_has_no_seam(demis, stitched, tmp_path):
     solution = solution_of(stitched)
     run = tmp_path / "run"
