@@ -196,7 +196,7 @@ class DaskPool(Pool):
             return Done(task, value)
         problem = future.exception() if future.status == "error" else None
         if isinstance(problem, self._dask.scheduler.KilledWorker):
-            return given_up(task, f"{problem.last_worker.address}")
+            return given_up(task, f"{problem.last_worker.address}", problem.allowed_failures + 1)
         msg = f"dask: the scheduler at {self._address} lost a task ({problem or future.status}): run the command again"
         raise DemisError(msg) from problem
 

@@ -104,6 +104,6 @@ class SerialPool(Pool):
         """Do nothing."""
 
 
-def given_up(task: Task, last: str) -> Done[Task, Any]:
+def given_up(task: Task, last: str, deaths: int = MOST_DEATHS) -> Done[Task, Any]:
     """Return a task that no worker survived."""
-    return Done(task, None, f"given up: {MOST_DEATHS} workers died on it (the last one {last})")
+    return Done(task, None, f"given up: {deaths} workers died on it (the last one {last})")
