@@ -1,6 +1,7 @@
 """Stacks of tiled sections: memory as they grow, sections side by side, pairs across z, faulty tiles.
 
-``memory --sections 25 200``, ``side --workers 1 2``, ``across --sections 8``, ``faults --rows 20 --cols 20``.
+``memory`` (25 and 100 sections), ``side`` (16 sections of 25 tiles by one worker and by two), ``across`` (4 sections,
+SIFT and LoFTR), ``faults`` (400 tiles): each at most four minutes on two quiet cores.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -69,12 +71,12 @@ def memory(args: argparse.Namespace, folder: Path) -> None:
     print("| sections | tiles | seconds | seconds a section | peak memory MB |\n|---|---|---|---|---|")
     for count in args.sections:
         made = folder / str(count)
-        make(made, count, 2, 2)
+        make(made, count, args.rows, args.cols)
         began = time.perf_counter()
         words = [sys.executable, __file__, "one", "--stack", str(made), "--out", str(folder / f"run{count}")]
         peak = subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
         took = time.perf_counter() - began
-        print(f"| {count} | {4 * count} | {took:.1f} | {took / count:.2f} | {peak} |", flush=True)
+        print(f"| {count} | {args.rows * args.cols * count} | {took:.1f} | {took / count:.2f} | {peak} |", flush=True)
 
 
 def one(args: argparse.Namespace, _: Path) -> None:
@@ -86,7 +88,8 @@ def one(args: argparse.Namespace, _: Path) -> None:
 
 def side(args: argparse.Namespace, folder: Path) -> None:
     """Stitch the same stack by different numbers of workers; the solutions must be the same bytes."""
-    made = make(folder / "stack", args.sections[0], 3, 3)
+    made = make(folder / "stack", args.sections[0], args.rows, args.cols, 320)
+    print(f"{args.sections[0]} sections of {args.rows} x {args.cols} tiles")
     print("| workers | seconds | times one | solution |\n|---|---|---|---|")
     first: tuple[float, bytes] | None = None
     for workers in args.workers:
@@ -101,11 +104,11 @@ def side(args: argparse.Namespace, folder: Path) -> None:
 
 def across(args: argparse.Namespace, folder: Path) -> None:
     """Print how far tiles of turned and shifted serial sections are off, sections kept apart and solved together."""
-    count, shape = args.sections[0], picture_shape(3, 3, 256, 0.2)
+    count, shape = args.sections[0], picture_shape(args.rows, args.cols, 256, 0.2)
     stack = series(shape, count, 3, style="tem")
     made = write_stack(
-        folder / "stack", (stack[i].image for i in range(count)), np.random.default_rng(0), tile_px=256,
-        stage_error_px=4, turn_deg=4, shift_px=30,
+        folder / "stack", (stack[i].image for i in range(count)), np.random.default_rng(0),
+        rows=args.rows, cols=args.cols, tile_px=256, stage_error_px=4, turn_deg=4, shift_px=30,
     )  # fmt: skip
     print("| matcher | across z | in the volume, median px | worst px | within a section, median px | seconds |")
     print("|---|---|---|---|---|---|")
@@ -168,28 +171,45 @@ def _seam_errors(result: jobs.JobResult, made: MadeStack) -> dict[tuple[str, str
     return out
 
 
-PARTS: dict[str, Callable[[argparse.Namespace, Path], None]] = {
-    "memory": memory, "one": one, "side": side, "across": across, "faults": faults,
-}  # fmt: skip
+@dataclass(frozen=True)
+class Part:
+    """What can be measured, and how large it is if nothing is said."""
+
+    run: Callable[[argparse.Namespace, Path], None]
+    sections: tuple[int, ...] = (1,)
+    rows: int = 2
+    cols: int = 2
+
+
+PARTS = {
+    "memory": Part(memory, (25, 100)),
+    "one": Part(one),
+    "side": Part(side, (16,), 5, 5),
+    "across": Part(across, (4,), 3, 3),
+    "faults": Part(faults, (1,), 20, 20),
+}
 
 
 def main() -> None:
     """Run what was asked for in a folder that is removed afterwards."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=PARTS)
-    parser.add_argument("--sections", type=int, nargs="+", default=[12])
+    parser.add_argument("--sections", type=int, nargs="+")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--matchers", nargs="+", default=["sift", "loftr"])
-    parser.add_argument("--rows", type=int, default=20)
-    parser.add_argument("--cols", type=int, default=20)
+    parser.add_argument("--rows", type=int)
+    parser.add_argument("--cols", type=int)
     parser.add_argument("--each", type=int, default=1, help="faulty tiles of each kind")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--stack")
     parser.add_argument("--out")
     args = parser.parse_args()
+    part = PARTS[args.part]
+    args.sections = args.sections or list(part.sections)
+    args.rows, args.cols = args.rows or part.rows, args.cols or part.cols
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
-        PARTS[args.part](args, Path(folder))
+        part.run(args, Path(folder))
 
 
 if __name__ == "__main__":
