@@ -37,7 +37,7 @@ from demis_ij.render.regions import (
 )
 from demis_ij.render.sampling import TileSource
 from demis_ij.sinks.calibration import to_metres
-from demis_ij.sinks.frame import LEVELS_A_STAGE, Frame
+from demis_ij.sinks.frame import LEVELS_A_STAGE, Frame, Region
 from demis_ij.sinks.pyramid import chunk_side
 from demis_ij.sinks.regional import RegionSink, clear_region
 from demis_ij.sinks.scratch import Mark, link, rest_file
@@ -308,8 +308,13 @@ class _Making:
         self.left_out.update(found.value)
         for sink in self.sinks:
             if any(sink.part is part or sink.part == part for part in task.parts):
-                sink.scratch.finish(task.region, Mark(task.key, found.value))
+                sink.scratch.finish(task.region, Mark(task.key, found.value or self._left_out_below(sink, task.region)))
         self.drawn += 1
+
+    def _left_out_below(self, sink: RegionSink, region: Region) -> LeftOut:
+        """Return the tiles that the regions lack that a region is made from: what is smaller lacks them, too."""
+        children = self.plan.frame.children(region) if region.stage else ()
+        return list({tile: (tile, why) for c in children for tile, why in sink.scratch.left_out_of(c)}.values())
 
 
 def in_threads(

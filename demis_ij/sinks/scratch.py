@@ -89,6 +89,11 @@ class Scratch:
         """Return the same of the finished mosaic that has the name already, where its regions are known."""
         return _whole(self._earlier.get(region.name), key)
 
+    def left_out_of(self, region: Region) -> tuple[tuple[str, str], ...]:
+        """Return the tiles that a finished region lacks, and why."""
+        mark = self._marks.get(region.name)
+        return () if mark is None else mark.left_out
+
     def finish(self, region: Region, mark: Mark) -> None:
         """Remember that a region is finished; its files are on disk."""
         self._marks[region.name] = mark

@@ -134,6 +134,37 @@ def test_threads_processes_and_their_number_change_no_byte(layout, drawn, tmp_pa
     assert files_of(tmp_path / "pool") == expected
 
 
+class WithoutFive(TileStore):
+    """A disk that does not give one tile, for a while."""
+
+    def image(self, tile):
+        if tile.id == "5":
+            msg = "5.tif: not now"
+            raise InputError(msg)
+        return super().image(tile)
+
+
+def test_a_tile_that_can_be_read_again_comes_into_every_level_also_after_a_kill(layout, drawn, tmp_path, monkeypatch):
+    zarr_only, path = ("m.ome.zarr",), tmp_path / "m.ome.zarr"
+    first = render(layout, WithoutFive(), [(OmeZarrSink("0.4"), path)], correct_intensity=False, block_px=64)
+    assert first.warnings == ("tile 5 is left out of the mosaic: 5.tif: not now",)
+    real = render_writing.make_region_from
+
+    def until_second_stage(task, source):
+        if task.region.stage:
+            raise KeyboardInterrupt
+        return real(task, source)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(render_writing, "make_region_from", until_second_stage)
+        with pytest.raises(KeyboardInterrupt):
+            draw(layout, tmp_path, zarr_only)
+    draw(layout, tmp_path, zarr_only)
+
+    for found, wanted in zip(levels_of(path), levels_of(drawn / "m.ome.zarr"), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_both_versions_of_ome_zarr_and_the_tiff_hold_the_same_levels(drawn):
     old, new = levels_of(drawn / "m.ome.zarr"), levels_of(drawn / "s.ome.zarr")
     with tifffile.TiffFile(drawn / "m.ome.tif") as file:
