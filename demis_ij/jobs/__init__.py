@@ -23,6 +23,7 @@
 ``redoing``         a run done anew where something has changed; ``redo_plan`` says what that is
 ``watching``        tiles matched while the microscope writes them; beside it ``watch_plan`` (which are to come),
                     ``watch_files`` (which are whole), ``watch_section`` (their seams), ``watch_run`` (the run folder)
+``parts``           a part of the pairs, matched by itself; ``merging`` joins what several runs matched
 ``live_run``        the live page of a run of ``stitch`` that takes long
 ``installation``    `examine`: what this installation has, and the remedy for what it lacks
 """

@@ -54,17 +54,28 @@ def check_folder(
     return False
 
 
-def _check_same(path: Path, settings: Mapping[str, Any], sections: Iterable[Layout]) -> None:
+def settings_in(path: Path) -> dict[str, Any]:
+    """Return the settings of the run in a folder. Raises `FormatError` when they cannot be read."""
     there = read_json(path / "run.json")
     if not isinstance(there, dict):
         raise FormatError(path / "run.json", "holds no settings of a run: choose a new folder")
-    old, new = _flat(there), _flat(json.loads(json.dumps(settings)))
+    return there
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, str]:
+    """Return by what the settings of two runs differ, each in words that call the first one's past."""
+    old, new = _flat(one), _flat(other)
     differs = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    return {k: _difference(k, old.get(k), new.get(k)) for k in differs}
+
+
+def _check_same(path: Path, settings: Mapping[str, Any], sections: Iterable[Layout]) -> None:
+    differs = differences(settings_in(path), json.loads(json.dumps(settings)))
     if differs:
         changed = _changed(path, sections) if "tiles_sha256" in differs else ""
         if changed:  # says more than that the tiles, and so perhaps the layout's file, have another digest
-            differs = [k for k in differs if not k.endswith("_sha256")]
-        said = [changed] * bool(changed) + [_difference(k, old.get(k), new.get(k)) for k in differs]
+            differs = {k: said for k, said in differs.items() if not k.endswith("_sha256")}
+        said = [changed] * bool(changed) + list(differs.values())
         more = f" and {len(said) - 3} more" if len(said) > 3 else ""
         todo = "Choose a new folder, or the same settings"
         if changed and not differs:

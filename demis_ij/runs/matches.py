@@ -17,6 +17,7 @@ from demis_ij.records import PairMatch
 from demis_ij.runs.match_files import (
     FINISHED,
     ROWS_AT_ONCE,
+    MatchFile,
     clear,
     listed,
     name_of,
@@ -138,36 +139,62 @@ class MatchStore(Memory):
         if kept:
             self._add(table_of(stage, kept))
 
-    def take_from(self, other: MatchStore) -> int:
-        """Keep what another store of the same section holds and this one does not; return how many outcomes."""
-        taken = 0
-        for file in listed(other.folder)[0]:
-            with opened(file.path) as there:
-                for first, table in row_groups(there):
-                    rows = [
-                        row
-                        for row, key in enumerate(_keys(table))
-                        if key not in self._place and other._place.get(key) == (file.path, first + row)
-                    ]
-                    if rows:
-                        self._add(table.take(pa.array(rows, pa.int64())))
-                        taken += len(rows)
-        return taken
+    def lacks(self, other: MatchStore, is_meant: Callable[[Key], bool]) -> bool:
+        """Return whether another store of the same section holds anything that is meant and that this one does not."""
+        return any(is_meant(key) and key not in self._place for key in other._place)
+
+    def take_from(self, other: MatchStore, is_meant: Callable[[Key], bool] = lambda _key: True) -> int:
+        """Keep what another store of the same section holds, is meant, and is not here; return how many outcomes.
+
+        Another file of it comes whole or not at all, so that a process that is killed goes on where it was.
+
+        Parameters
+        ----------
+        other : MatchStore
+            Only read.
+        is_meant : callable, optional
+            Of a key (stage, fixed, moving).
+        """
+        return sum(self._take_file(other, file.path, is_meant) for file in listed(other.folder)[0])
+
+    def _take_file(self, other: MatchStore, file: Path, is_meant: Callable[[Key], bool]) -> int:
+        """Write one file of what is new in another store's file, a row group at a time; return how many outcomes."""
+        fresh = {
+            row: key
+            for key, (path, row) in other._place.items()
+            if path == file and key not in self._place and is_meant(key)
+        }
+        if not fresh:
+            return 0
+        number = self._numbers()[2]
+        path = self.folder / name_of(number, number + 1)  # a name of many, which is not joined with small ones
+        rows = sorted(fresh)
+        with opened(file) as there, writer(path) as out:
+            for first, table in row_groups(there, rows):
+                mine = [row - first for row in rows if first <= row < first + len(table)]
+                out.write_table(table.take(pa.array(mine, pa.int64())), row_group_size=ROWS_AT_ONCE)
+        self._place |= {fresh[row]: (path, place) for place, row in enumerate(rows)}
+        return len(rows)
 
     def _add(self, table: pa.Table) -> None:
         """Write a file of its own for some rows, and join the small files when there are many."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        files, covered = listed(self.folder)
-        numbered = [f for f in files if not f.is_finished]
-        number = numbered[-1].last + 1 if numbered else 0
+        numbered, covered, number = self._numbers()
         path = self.folder / name_of(number, number)
         with writer(path) as out:
             out.write_table(table, row_group_size=ROWS_AT_ONCE)
         self._index(path, table)
         remove(f.path for f in covered)
-        single = [f for f in numbered if f.first == f.last]
+        joined = max((f.last for f in numbered if f.first != f.last), default=-1)
+        single = [f for f in numbered if f.first > joined]  # what a new name covers must be in the new file
         if len(single) + 1 >= MANY:
             self._join([*(f.path for f in single), path], self.folder / name_of(single[0].first, number))
+
+    def _numbers(self) -> tuple[list[MatchFile], list[MatchFile], int]:
+        """Return the numbered files of the store, those that only wait for removal, and the next number."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        files, covered = listed(self.folder)
+        numbered = [f for f in files if not f.is_finished]
+        return numbered, covered, numbered[-1].last + 1 if numbered else 0
 
     def _join(self, old: Sequence[Path], path: Path) -> None:
         """Put small files into one."""

@@ -78,14 +78,33 @@ def changed_tiles(run: Path, section: Layout) -> dict[str, str]:
         When what the run wrote down cannot be read.
     """
     path = _path(run, section.section)
-    if not path.exists():
-        return {}
+    return _changes(_stamps(path), {tile.id: stamp_of(tile) for tile in section}) if path.exists() else {}
+
+
+def other_tiles(run: Path, other: Path) -> dict[str, str]:
+    """Return the tiles that are not the same for two runs, by ``section/tile``, and what they are for the other one.
+
+    Only what both runs wrote down is compared. Raises `FormatError` when that cannot be read.
+    """
+    found: dict[str, str] = {}
+    for path in sorted((run / FOLDER).glob("*.parquet")):
+        there = other / FOLDER / path.name
+        if there.exists():
+            found |= {f"{path.stem}/{tile}": said for tile, said in _changes(_stamps(path), _stamps(there)).items()}
+    return found
+
+
+def _stamps(path: Path) -> dict[str, dict[str, Any]]:
+    """Return what was written down of the tiles of a section."""
     try:
-        before = {row["tile"]: row for row in pq.read_table(path).to_pylist()}
-        changed = {tile.id: said for tile in section if (said := _change(before.get(tile.id), stamp_of(tile)))}
+        return {row["tile"]: row for row in pq.read_table(path).to_pylist()}
     except (pa.ArrowException, KeyError) as error:
         raise FormatError(path, f"is damaged ({str(error).splitlines()[0]}): choose a new folder") from error
-    return changed | {name: "is gone" for name in before if name not in section}
+
+
+def _changes(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    changed = {name: said for name, stamp in now.items() if (said := _change(before.get(name), stamp))}
+    return changed | {name: "is gone" for name in before if name not in now}
 
 
 def _change(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@
     solved neighbours say, and at the neighbours nobody expected ─▶ solve
 """
 
-from demis_ij.stitch.asking import match_first
+from demis_ij.stitch.asking import match_first, part_of
 from demis_ij.stitch.axes import AXES, find_axes, with_axes
 from demis_ij.stitch.parts import AUTO, make_matcher, make_solver
 from demis_ij.stitch.results import Memory, Outcome, Pair, Progress, StitchResult
@@ -14,5 +14,5 @@ from demis_ij.stitch.stitching import stitch, usable
 
 __all__ = [
     "AUTO", "AXES", "Memory", "Outcome", "Pair", "Progress", "StitchResult", "find_axes", "make_matcher", "make_solver",
-    "match_first", "stitch", "usable", "with_axes",
+    "match_first", "part_of", "stitch", "usable", "with_axes",
 ]  # fmt: skip

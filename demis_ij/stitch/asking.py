@@ -236,6 +236,22 @@ def in_batches(layout: Layout, pairs: Sequence[Pair], most: int | None = None) -
     return [[given[i] for i in order[start : start + size]] for start in range(0, len(given), size)]
 
 
+def part_of(layout: Layout, pairs: Sequence[Pair], number: int, parts: int) -> list[Pair]:
+    """Return one of several parts of the pairs: each is a patch of the section, they are of one size, together all.
+
+    Parameters
+    ----------
+    layout : Layout
+        With shapes.
+    pairs : sequence of (str, str)
+        Tile ids (fixed, moving).
+    number, parts : int
+        Which, from 1, and of how many.
+    """
+    along = [pair for batch in in_batches(layout, pairs) for pair in batch]
+    return along[(number - 1) * len(along) // parts : number * len(along) // parts]
+
+
 def _middle(layout: Layout, tile_id: str) -> NDArray[np.float64]:
     tile = layout[tile_id]
     return tile.to_world(((tile.shape[1] - 1) / 2, (tile.shape[0] - 1) / 2))

@@ -23,7 +23,7 @@ VERBS = [info.name or info.callback.__name__ for info in app.registered_commands
 
 
 def test_the_commands_are_those_of_the_documentation():
-    told = "stitch seams redo watch compare render report convert align register demo doctor"
+    told = "stitch seams redo merge watch compare render report convert align register demo doctor"
     assert sorted(VERBS) == sorted([*told.split(), "compare-align", "compare-register", "restyle"])
 
 
