@@ -23,7 +23,7 @@ import typer
 
 from demis_ij import synth
 from demis_ij.cli.app import app
-from demis_ij.cli.stitching import configs
+from demis_ij.cli.settings import configs
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").rglob("*.md")])

@@ -11,7 +11,7 @@ import typer
 
 from demis_ij import jobs
 from demis_ij.cli.progress import Bars
-from demis_ij.cli.stitching import say_warnings
+from demis_ij.cli.telling import say_warnings
 from demis_ij.config import from_dict, read_toml, to_dict
 from demis_ij.config.aligning import METHODS, AlignConfig
 from demis_ij.config.ssemnet import SsemnetConfig

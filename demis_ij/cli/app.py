@@ -14,6 +14,7 @@ import typer
 from demis_ij import __version__
 from demis_ij.cli import (
     aligning,
+    comparing,
     comparing_align,
     comparing_register,
     evaluating_register,
@@ -22,9 +23,9 @@ from demis_ij.cli import (
     fiji,
     imagej,
     layouts,
-    merging,
     redoing,
     registering,
+    rendering,
     seams,
     stitching,
     support,
@@ -47,9 +48,10 @@ app = typer.Typer(
     help="Put electron microscope images together. 'demis-ij demo' shows the whole job on a made-up section.",
 )
 stitching.add_to(app)
+comparing.add_to(app)
+rendering.add_to(app)
 seams.add_to(app)
 redoing.add_to(app)
-merging.add_to(app)
 watching.add_to(app)
 layouts.add_to(app)
 aligning.add_to(app)
@@ -99,7 +101,7 @@ def _named_base(kind: type[Exception], name: str) -> type[Exception]:
 USAGE_ERROR = _named_base(typer.BadParameter, "UsageError")
 COMMAND_ERROR = _named_base(typer.BadParameter, "ClickException")
 INTERRUPTED = 130
-GOES_ON = ("stitch", "redo", "merge", "align", "compare", "demo", "synth", "train", "evaluate")
+GOES_ON = ("stitch", "redo", "align", "compare", "demo", "synth", "train", "evaluate")
 """Commands that an interruption leaves in a state from which the same command goes on."""
 
 

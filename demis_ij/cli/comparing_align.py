@@ -17,7 +17,7 @@ from demis_ij.cli import evaluation
 from demis_ij.cli.aligning import Fiji_
 from demis_ij.cli.evaluation import Anew_, Check_, Json_, Out_, Quiet_, Threads_, Write_
 from demis_ij.cli.progress import Bars
-from demis_ij.cli.stitching import say_table, say_warnings
+from demis_ij.cli.telling import say_table, say_warnings
 from demis_ij.evaluate.align import METHODS, Method, evaluate_stacks, read_method, stack_rows, stack_sources
 from demis_ij.evaluate.align_compared import Compared, compare_methods, cross_sections
 from demis_ij.evaluate.ledger import check as fallen

@@ -13,7 +13,7 @@ import typer
 from demis_ij.cli.evaluating_register import DEFAULT, usable_methods
 from demis_ij.cli.evaluation import Json_, Quiet_, Threads_
 from demis_ij.cli.progress import Bars
-from demis_ij.cli.stitching import say_table, say_warnings
+from demis_ij.cli.telling import say_table, say_warnings
 from demis_ij.config.registering import METHODS, MODELS
 from demis_ij.errors import InputError
 from demis_ij.jobs.register_compared import compare_registrations, with_models

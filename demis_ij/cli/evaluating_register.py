@@ -14,7 +14,7 @@ from demis_ij.aligners.bspline import elastix
 from demis_ij.cli import evaluation
 from demis_ij.cli.evaluation import Anew_, Check_, Json_, Out_, Quiet_, Threads_, Write_
 from demis_ij.cli.progress import Bars
-from demis_ij.cli.stitching import say_table, say_warnings
+from demis_ij.cli.telling import say_table, say_warnings
 from demis_ij.errors import InputError, MissingPart
 from demis_ij.evaluate.ledger import check as fallen
 from demis_ij.evaluate.ledger import write_ledger

@@ -15,7 +15,7 @@ from demis_ij.cli import evaluation
 from demis_ij.cli.aligning import Fiji_
 from demis_ij.cli.evaluation import Anew_, Check_, Json_, Out_, Quiet_, Threads_, Write_
 from demis_ij.cli.progress import Bars
-from demis_ij.cli.stitching import say_table, say_warnings
+from demis_ij.cli.telling import say_table, say_warnings
 from demis_ij.config.correlative import CORRELATIVE_KINDS, EVALUATION_PAIRS, CorrelativeConfig
 from demis_ij.errors import WeightsError
 from demis_ij.evaluate.ledger import check as fallen

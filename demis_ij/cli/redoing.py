@@ -12,7 +12,7 @@ import typer
 from demis_ij import jobs
 from demis_ij.cli.progress import Bars
 from demis_ij.cli.seams import Failed_, Run_, WorseThan_
-from demis_ij.cli.stitching import (
+from demis_ij.cli.settings import (
     Config_,
     Device_,
     Json_,
@@ -25,8 +25,8 @@ from demis_ij.cli.stitching import (
     Strict_,
     Weights_,
     configs,
-    say_result,
 )
+from demis_ij.cli.telling import say_result
 from demis_ij.cli.workers import Workers_
 from demis_ij.errors import InputError
 from demis_ij.jobs.redo_plan import RedoPlan, Wish

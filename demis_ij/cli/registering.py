@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from demis_ij.cli.progress import Bars
-from demis_ij.cli.stitching import Json_, Quiet_, say_table, say_warnings
+from demis_ij.cli.settings import Json_, Quiet_
+from demis_ij.cli.telling import say_table, say_warnings
 from demis_ij.cli.training import assigned
 from demis_ij.config import from_dict, read_toml
 from demis_ij.config.registering import METHODS, MODELS, RegisterConfig

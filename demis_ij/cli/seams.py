@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from demis_ij.cli.progress import Bars
-from demis_ij.cli.stitching import Quiet_, say_table, say_warnings
+from demis_ij.cli.settings import Quiet_
+from demis_ij.cli.telling import say_table, say_warnings
 from demis_ij.errors import InputError
 from demis_ij.jobs.seam_looks import draw_seams
 from demis_ij.jobs.seam_tables import write_csv, write_json

@@ -12,7 +12,7 @@ import typer
 from demis_ij import demo as demonstration
 from demis_ij import jobs
 from demis_ij.cli.progress import Bars
-from demis_ij.cli.stitching import say_table
+from demis_ij.cli.telling import say_table
 
 
 def demo(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from demis_ij.cli.progress import Bars
-from demis_ij.cli.stitching import say_table, say_warnings
+from demis_ij.cli.telling import say_table, say_warnings
 from demis_ij.config import GRID_PRESETS, GridsConfig, from_dict, read_toml, to_dict
 from demis_ij.errors import InputError
 from demis_ij.synth.dataset import check_dataset, make_dataset, plan_dataset, write_sections

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from demis_ij.cli.progress import Bars
-from demis_ij.cli.stitching import Json_, Quiet_, say_warnings
+from demis_ij.cli.settings import Json_, Quiet_
+from demis_ij.cli.telling import say_warnings
 from demis_ij.config import PRECISIONS, from_dict
 from demis_ij.config.autoencoder import AutoencoderConfig
 from demis_ij.errors import InputError

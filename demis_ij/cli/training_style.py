@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from demis_ij.cli.progress import Bars
-from demis_ij.cli.stitching import Json_, Quiet_, say_warnings
+from demis_ij.cli.settings import Json_, Quiet_
+from demis_ij.cli.telling import say_warnings
 from demis_ij.cli.training import assigned, train
 from demis_ij.config.style import STYLE_METHODS, StyleConfig
 from demis_ij.errors import InputError

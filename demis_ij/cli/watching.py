@@ -13,7 +13,7 @@ import typer
 from demis_ij import jobs
 from demis_ij.cli.layouts import Axes_, Cols_, Format_, Order_, Overlap_, Pattern_, Rows_, Start_
 from demis_ij.cli.progress import Bars
-from demis_ij.cli.stitching import (
+from demis_ij.cli.settings import (
     Config_,
     Device_,
     Matcher_,
