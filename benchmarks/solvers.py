@@ -164,6 +164,16 @@ def kept_rows(path: Path, rows: list[dict[str, float | str]]) -> list[dict[str, 
     return list(every.values())
 
 
+def free_place(wanted: tuple[float, float], taken: list[tuple[float, float]]) -> tuple[float, float]:
+    """Return where a name can stand, as near above or below the end of its line as others leave room."""
+    across, down = wanted
+    for step in sorted(range(-8, 9), key=abs):
+        place = (across, down + 13 * step)
+        if all(abs(place[0] - x) > 60 or abs(place[1] - y) >= 12 for x, y in taken):
+            return place
+    return wanted
+
+
 def plot(rows: list[dict[str, float | str]]) -> str:
     """Return SVG: processor seconds against tiles, both logarithmic, a line a method."""
     width, height, left, bottom = 640, 420, 70, 50
@@ -189,13 +199,15 @@ def plot(rows: list[dict[str, float | str]]) -> str:
         py = at(10**x0, 10.0**power)[1]
         out.append(f'<line x1="{left}" y1="{py:.1f}" x2="{width - 130}" y2="{py:.1f}" stroke="#ddd"/>')
         out.append(f'<text x="{left - 6}" y="{py + 4:.1f}" font-size="12" text-anchor="end">{10.0**power:g}</text>')
+    named: list[tuple[float, float]] = []
     for line in dict.fromkeys(line_of(r) for r in rows):
         mine = sorted((float(r["tiles"]), float(r["processor_s"])) for r in rows if line_of(r) == line)
         points, colour = [at(*m) for m in mine], COLOURS.get(line, "#888888")
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
         out.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         out += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" fill="{colour}"/>' for a, b in points]
-        across, down = points[-1]
+        across, down = free_place(points[-1], named)
+        named.append((across, down))
         out.append(f'<text x="{across + 8:.1f}" y="{down + 4:.1f}" font-size="12" fill="{colour}">')
         out.append(f"{NAMES.get(line, line)}</text>")
     middle = (left + width - 130) / 2
