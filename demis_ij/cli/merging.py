@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from demis_ij.cli.progress import Bars
-from demis_ij.cli.stitching import Json_, Quiet_, Strict_, say_warnings
+from demis_ij.cli.settings import Json_, Quiet_, Strict_
+from demis_ij.cli.telling import say_warnings
 from demis_ij.jobs.merging import merge_runs
 
 
