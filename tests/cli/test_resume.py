@@ -107,8 +107,8 @@ def test_ctrl_c_while_drawing_leaves_no_mosaic_and_what_was_matched(demis, scene
     code, _, err = interrupted(
         words,
         lambda: list(run.glob(".mosaic.ome.tif.*")),
-        module="demis_ij.sinks.parts",
-        name="write_new",
+        module="demis_ij.sinks.shards",
+        name="open_new",
         seconds=2,  # threads end what they are at
     )
 
