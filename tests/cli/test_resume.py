@@ -181,7 +181,7 @@ def test_a_disk_that_fills_up_is_one_line_and_what_was_there_goes_on(demis, scen
     target = {
         "matches": (MatchStore, "put"),
         "run.json": ("demis_ij.runs.files.write_text",),
-        "mosaic": ("demis_ij.sinks.parts.write_new",),
+        "mosaic": ("demis_ij.sinks.shards.write_all",),
         "project": ("demis_ij.formats.files.os.fsync",),
         "report": ("demis_ij.jobs.stitching.write_report",),
     }[where]
