@@ -20,7 +20,7 @@
                     ``register_files`` (what is left), ``register_pairs`` (a list), ``register_watch`` (a folder, live),
                     ``register_compared`` (several methods side by side), ``register_looks`` (for notebooks)
 ``seams``           the seams of a run, worst first; beside it ``seam_tables`` (CSV, JSON), ``seam_looks`` (pictures)
-``redoing``         a run done anew where something has changed; ``redo_plan`` says what that is, ``redo_count`` how much
+``redoing``         a run done anew where something has changed; ``redo_plan`` says what, ``redo_count`` how much
 ``watching``        tiles matched while the microscope writes them; beside it ``watch_plan`` (which are to come),
                     ``watch_files`` (which are whole), ``watch_section`` (their seams), ``watch_axes`` (flips of the
                     stage), ``watch_run`` (the run folder), ``watch_events`` and ``watch_page`` (what is said and shown)
