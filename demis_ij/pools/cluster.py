@@ -13,6 +13,7 @@ from typing import Any
 
 from demis_ij.errors import DemisError, InputError, MissingPart
 from demis_ij.pools.cores import cores, take_share
+from demis_ij.pools.devices import device_of, devices
 from demis_ij.pools.serving import portable
 from demis_ij.pools.tasks import MOST_DEATHS, Done, Pool, Task, Value, given_up
 
@@ -21,6 +22,14 @@ ANSWER_WITHIN_S = 8
 WORKERS_WITHIN_S = 60
 COUNT_EVERY_S = 1.0
 """Between two looks at how many workers there are: a job's come one after the other."""
+
+
+QUIET: dict[str, Any] = {
+    "distributed.worker.profile.enabled": False,  # it looks at the stack a hundred times a second
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "10s",
+}
+"""Of a cluster of our own: nobody looks at its dashboard."""
 
 
 def _package_version() -> str:
@@ -39,12 +48,23 @@ def _heed_share() -> None:
     take_share(int(said) if said.isdecimal() and int(said) else 1)
 
 
-def _do(function: Callable[[Any], Any], task: Any, version: str) -> tuple[Any, Exception | None]:
+@cache
+def _choose_device(there: tuple[str, ...]) -> None:
+    """Take the GPU that belongs to this worker of a cluster on one machine, whose name is its number."""
+    name = importlib.import_module("distributed").get_worker().name
+    if isinstance(name, int):
+        os.environ.update(device_of(name, there))
+
+
+def _do(
+    function: Callable[[Any], Any], task: Any, version: str, there: tuple[str, ...] = ()
+) -> tuple[Any, Exception | None]:
     """Do a task on a worker; its exception is a value, so that it is not taken for the cluster's own."""
     try:
         if _package_version() != version:  # a worker that joined later
             return None, InputError(_mismatch("a worker", _package_version(), version))
         _heed_share()
+        _choose_device(there)
         return function(task), None
     except Exception as error:  # noqa: BLE001 - it is raised again in the caller
         return None, portable(error)
@@ -105,6 +125,7 @@ class DaskPool(Pool):
         settings = {
             "distributed.nanny.pre-spawn-environ": start,
             "distributed.scheduler.allowed-failures": MOST_DEATHS - 1,
+            **QUIET,
         }
         self._resources.enter_context(dask.config.set(settings))
         cluster = self._dask.LocalCluster(
@@ -162,14 +183,14 @@ class DaskPool(Pool):
         done: Any = self._dask.as_completed(loop=self._client.loop)
         running: dict[str, tuple[Any, Task]] = {}
         fresh = iter(tasks)
-        version = _package_version()
+        version, there = _package_version(), devices() if self._address == LOCAL else ()
 
         def submit() -> None:
             self._recount()
             if len(running) >= 2 * self.workers:
                 return
             for task in fresh:
-                future = self._client.submit(_do, function, task, version, pure=False)
+                future = self._client.submit(_do, function, task, version, there, pure=False)
                 running[future.key] = (future, task)
                 done.add(future)
                 if len(running) >= 2 * self.workers:

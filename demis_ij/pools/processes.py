@@ -11,7 +11,7 @@ import os
 import pickle
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
@@ -19,6 +19,7 @@ from typing import Any
 
 from demis_ij.errors import DemisError
 from demis_ij.pools.cores import cores
+from demis_ij.pools.devices import device_of, devices
 from demis_ij.pools.serving import serve
 from demis_ij.pools.tasks import MOST_DEATHS, Done, Pool, Task, Value, given_up
 
@@ -28,13 +29,14 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 class _Worker:
     """A process and this end of its pipe."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, place: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(target=serve, args=(theirs, threads), daemon=True)
-        with _threads_of_children(threads), _ctrl_c_held_back():
+        with _environment_of_children(threads, device_of(place, devices())), _ctrl_c_held_back():
             self.process.start()
         theirs.close()
+        self.place = place
         self.ready = False
         self.ticket: int | None = None
 
@@ -78,17 +80,19 @@ class _Worker:
 
 
 @contextmanager
-def _threads_of_children(threads: int) -> Iterator[None]:
-    """Let processes that are started within know how many threads they may use."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    for name, value in before.items():
+def _environment_of_children(threads: int, device: Mapping[str, str]) -> Iterator[None]:
+    """Let processes that are started within know how many threads they may use, and which GPU."""
+    before = {name: os.environ.get(name) for name in (*THREAD_VARIABLES, *device)}
+    for name in THREAD_VARIABLES:
+        value = before[name]
         os.environ[name] = str(min(threads, int(value)) if value and value.isdecimal() else threads)
+    os.environ.update(device)
     try:
         yield
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value
 
@@ -144,7 +148,7 @@ def _done(worker: _Worker, said: Any, loop: _Loop) -> Done[Any, Any] | None:
 
 
 class ProcessPool(Pool):
-    """Spawned processes, started when there is work for them, replaced when they die.
+    """Spawned processes, started when there is work for them, replaced when they die; each has a GPU of its own.
 
     Parameters
     ----------
@@ -193,7 +197,8 @@ class ProcessPool(Pool):
             if not loop.has_waiting(1 if free is not None else 1 + sum(not w.ready for w in self._crew)):
                 return
             if free is None:
-                self._crew.append(_Worker(self._threads))
+                taken = {w.place for w in self._crew}
+                self._crew.append(_Worker(self._threads, next(n for n in range(self.workers) if n not in taken)))
                 continue
             item = loop.waiting.popleft()
             payload = pickle.dumps((loop.function, item[0]), pickle.HIGHEST_PROTOCOL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -79,3 +80,9 @@ def sleeps(task: str) -> None:
 
 def dies_on_start(pipe, threads) -> None:
     os._exit(7)
+
+
+def device(task: int) -> tuple[int, str, bool]:
+    """Return who does a task, which GPU it was given, and whether anything had looked for one before."""
+    time.sleep(0.05)
+    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", ""), "torch" in sys.modules
