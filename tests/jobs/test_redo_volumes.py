@@ -21,7 +21,7 @@ from demis_ij.jobs.seams import RunSeams, SeamChoice
 from demis_ij.testing.made_stacks import noise_picture, picture_shape, write_stack
 
 TOLD_TIMES = re.compile(
-    r"\.project\.done|project\.xml|.*\.html|redo\.jsonl|\.lock|sections/.*\.facts\.json|\.mosaic.*\.drawn/.*"
+    r"\.project\.done|project\.xml|.*\.html|redo\.jsonl|\.lock|sections/.*\.facts\.json|\.mosaic.*\.drawn/.*|\.brightness.*"
 )
 """Files with dates, seconds or random numbers, and those by which drawing remembers what it has done."""
 
