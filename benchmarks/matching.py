@@ -7,7 +7,7 @@ measurements of one round; the median of the rounds is told.
 
     python benchmarks/matching.py                # about five minutes, 112 to 9 940 pairs
     python benchmarks/matching.py --quick        # one round, up to 1 012 pairs
-    python benchmarks/matching.py --plot docs/images/match-cost.svg
+    python benchmarks/matching.py --rounds 1 --plot docs/images/match-cost.svg   # all three ways, up to 9 940 pairs
 
 The overhead of dask is what its two workers take longer than two plain processes, at about 1 000 pairs.
 """
@@ -246,17 +246,17 @@ def main() -> None:
     ways = {"1 worker": (1, ""), "2 workers": (2, ""), "dask, 2 workers": (2, "local")}
     rows: list[tuple[str, dict[str, Any]]] = []
     with tempfile.TemporaryDirectory() as folder:
-        print("| pairs | who | seconds | pairs a second | reads a tile | peak, MB | 2nd quarter | last quarter |")
+        print("| pairs | who | seconds | ms a pair and worker | reads a tile | peak, MB | 2nd quarter | last quarter |")
         print("|---|---|---|---|---|---|---|---|")
         for side in (8, 23) if given.quick else (8, 23, 71):
             layout = written_tiles(Path(folder) / str(side), side)
-            some = {"2 workers": ways["2 workers"]} if side > 30 else ways
+            some = ways if given.plot or side < 30 else {"2 workers": ways["2 workers"]}
             times = 1 if side > 30 else rounds
             found = [{name: in_own_process(layout, *way) for name, way in some.items()} for _ in range(times)]
             for name in some:
                 one = sorted((f[name] for f in found), key=lambda f: f["seconds"])[times // 2]
                 rows.append((name, one))
-                rate = one["pairs"] / one["seconds"]
+                rate = 1000 * one["seconds"] * ways[name][0] / one["pairs"]
                 memory = f"{one['peak_mb']:.0f} | {one['second_quarter_mb']:.0f} | {one['last_quarter_mb']:.0f}"
                 print(
                     f"| {one['pairs']} | {name} | {one['seconds']:.1f} | {rate:.1f} | {one['reads']:.2f} | {memory} |"
