@@ -23,6 +23,7 @@ from demis_ij.cli import (
     fiji,
     imagej,
     layouts,
+    merging,
     redoing,
     registering,
     rendering,
@@ -52,6 +53,7 @@ comparing.add_to(app)
 rendering.add_to(app)
 seams.add_to(app)
 redoing.add_to(app)
+merging.add_to(app)
 watching.add_to(app)
 layouts.add_to(app)
 aligning.add_to(app)
@@ -101,7 +103,7 @@ def _named_base(kind: type[Exception], name: str) -> type[Exception]:
 USAGE_ERROR = _named_base(typer.BadParameter, "UsageError")
 COMMAND_ERROR = _named_base(typer.BadParameter, "ClickException")
 INTERRUPTED = 130
-GOES_ON = ("stitch", "redo", "align", "compare", "demo", "synth", "train", "evaluate")
+GOES_ON = ("stitch", "redo", "merge", "align", "compare", "demo", "synth", "train", "evaluate")
 """Commands that an interruption leaves in a state from which the same command goes on."""
 
 

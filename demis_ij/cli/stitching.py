@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +44,7 @@ from demis_ij.cli.telling import say_result, say_warnings
 from demis_ij.cli.workers import Dask_, Memory_, Workers_, size_in_bytes
 from demis_ij.formats import Document
 from demis_ij.jobs.live_run import LiveRun
+from demis_ij.jobs.parts import PartDone, part_of_text, run_part
 from demis_ij.records import Layout
 
 
@@ -70,6 +72,10 @@ def stitch(
         typer.Option(
             "--across-z", min=0, help="Match tiles with those of so many sections above and below, solve all together."
         ),
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option("--part", metavar="N/M", help="Match only this part of the pairs, then end; merge joins them."),
     ] = None,
     workers: Workers_ = 1,
     dask: Dask_ = None,
@@ -136,20 +142,36 @@ def stitch(
         _say_plan(facts, as_json)
         warned = facts["warnings"] or any(e["warnings"] for e in facts["sections"])
         return 3 if strict and warned else 0
+    wanted = None if part is None else part_of_text(part)
     with Bars(not (quiet or as_json), memory_bytes=job.memory_bytes) as bars:
+        if wanted is not None:
+            done = run_part(document, out, job, wanted, progress=bars, on_section=_named(document, bars))
+            _say_part(done, out, as_json)
+            return 3 if strict and done.warnings else 0
         result = _run(document, out, job, bars)
     say_result(result, as_json)
     return 3 if strict and result.warnings else 0
 
 
 def _run(document: Document, out: Path, job: jobs.StitchJob, bars: Bars, truth: Layout | None = None) -> jobs.JobResult:
-    many = len(document.layouts) > 1
-
-    def begin(name: str) -> None:
-        bars.prefix = f"section {name}: " if many and name else ""
-
     with LiveRun(out, document, bars) as live:
-        return jobs.run_stitch(document, out, job, progress=live, on_section=begin, truth=truth)
+        return jobs.run_stitch(document, out, job, progress=live, on_section=_named(document, bars), truth=truth)
+
+
+def _named(document: Document, bars: Bars) -> Callable[[str], None]:
+    """Return what lets the bars name the section that is worked on, where there are several."""
+    many = len(document.layouts) > 1
+    return lambda name: setattr(bars, "prefix", f"section {name}: " if many and name else "")
+
+
+def _say_part(done: PartDone, out: Path, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(done.to_json()))
+        return
+    say_warnings(done.warnings)
+    for line in done.notes:
+        typer.echo(f"note: {line}", err=True)
+    typer.echo(f"part {done.part}: {done.agree} of {done.pairs} pairs agree; join parts with 'merge RUN {out} ...'")
 
 
 def _say_plan(facts: dict[str, Any], as_json: bool) -> None:
