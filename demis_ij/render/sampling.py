@@ -223,7 +223,8 @@ def sample_whole(
     pixels = source.image(placed.tile)[crop.slices]
     to_crop = _onto(placed.to_tile, part, crop) if raw is None else _seen_in(raw, crop)
     if (placed.gain, placed.offset) == (1.0, 0.0) and pixels.dtype == out.dtype:
-        _interpolate(pixels, to_crop, part.shape, interpolation, out)
+        # a copy: rows that lie a power of two apart in memory push each other out of the cache
+        _interpolate(np.ascontiguousarray(pixels), to_crop, part.shape, interpolation, out)
     else:
         values = _interpolate(pixels.astype(np.float32), to_crop, part.shape, interpolation)
         rounded_into(values, out, placed.gain, placed.offset)
