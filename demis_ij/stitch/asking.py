@@ -1,8 +1,8 @@
 """Pairs shown to one matcher after another, in batches, by whoever there is to do it.
 
 A batch is a patch of the section: pairs are taken along a Hilbert curve through the middles of their seams, so that
-the tiles of a batch are few and lie together, and each is read once for it. Who does which batch, and when, changes
-nothing: the batches depend on the pairs alone.
+the tiles of a batch are few and lie together, and each is read once for it. Who does which batch, when, and how many
+of them at once (`demis_ij.stitch.loads`) changes nothing: the batches depend on the pairs alone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from demis_ij.pools import Done, Kept, Pool
 from demis_ij.pools.tasks import SerialPool
 from demis_ij.protocols import Matcher
 from demis_ij.records import Layout, Rejected
+from demis_ij.stitch.loads import MOST_BATCHES, Loads, in_turn
 from demis_ij.stitch.parts import AUTO, make_matcher
 from demis_ij.stitch.results import Memory, Outcome, Pair, Progress
 
@@ -67,6 +69,9 @@ class Batch:
     run: str
 
 
+Load = tuple[Batch, ...]
+"""What a worker is given at once."""
+_Told = tuple[list[Outcome], float]
 _STORES: Kept[TileStore] = Kept(most=1)
 _MATCHERS: Kept[Matcher] = Kept(most=1)
 
@@ -135,16 +140,22 @@ class Asker:
             return Batch(there, tuple(some), name, self.config, stage_error_frac, tried, keep, run)
 
         groups = [[p for p in group if p not in known] for group in in_batches(layout, pairs, self.most)]
+        loads = Loads(
+            list(filter(None, groups)), lambda: self.pool.workers, 1 if self.most is not None else MOST_BATCHES
+        )
         found: dict[Pair, Outcome] = {}
-        given_up: list[Done[Batch, list[Outcome]]] = []
+        given_up: list[Done[Load, _Told]] = []
         self.tell(label, len(known), len(pairs))
         try:
-            do = self._function(name)
-            for tasks in (map(batch_of, filter(None, groups)), self._one_by_one(given_up, batch_of)):
+            do = partial(in_turn, self._function(name))
+            first = (tuple(map(batch_of, load)) for load in loads)
+            for tasks in (first, self._one_by_one(given_up, batch_of)):
                 for done in self.pool.unordered(do, tasks):
                     if done.problem is None:
-                        self.memory.put(f"{stage}-{name}", done.value)
-                        found |= {(o.fixed, o.moving): o for o in done.value}
+                        outcomes, seconds = done.value
+                        loads.took(len(outcomes), seconds)
+                        self.memory.put(f"{stage}-{name}", outcomes)
+                        found |= {(o.fixed, o.moving): o for o in outcomes}
                         self.tell(label, len(known) + len(found), len(pairs))
                     else:
                         given_up.append(done)
@@ -154,10 +165,7 @@ class Asker:
             log.warning("loftr cannot be used: %s", error)
             missing = [p for p in pairs if p not in known]
             return {p: Rejected(*p, reason=f"loftr cannot be used: {error}", matcher=name) for p in missing}
-        for done in given_up:
-            for pair in (p for p in done.task.pairs if p not in found):  # not remembered: tried again on resume
-                found[pair] = Rejected(*pair, done.problem or "", name, tried=done.task.tried.get(pair, ()))
-        return found
+        return found | _untold(given_up, found, name)
 
     def _function(self, name: str) -> Callable[[Batch], list[Outcome]]:
         """Return what does a batch: here with the store of the caller, elsewhere with one of the worker's own."""
@@ -167,15 +175,14 @@ class Asker:
         return lambda batch: matched(batch, self.store, matcher)
 
     @staticmethod
-    def _one_by_one(
-        given_up: list[Done[Batch, list[Outcome]]], batch_of: Callable[[Sequence[Pair]], Batch]
-    ) -> Iterator[Batch]:
-        """Yield each pair of the batches that were given up by itself: most likely one of them is to blame."""
-        large = [done for done in given_up if len(done.task.pairs) > 1]
-        given_up[:] = [done for done in given_up if len(done.task.pairs) == 1]
+    def _one_by_one(given_up: list[Done[Load, _Told]], batch_of: Callable[[Sequence[Pair]], Batch]) -> Iterator[Load]:
+        """Yield each pair of the loads that were given up by itself: most likely one of them is to blame."""
+        pairs = {id(done): [p for batch in done.task for p in batch.pairs] for done in given_up}
+        large = [done for done in given_up if len(pairs[id(done)]) > 1]
+        given_up[:] = [done for done in given_up if len(pairs[id(done)]) == 1]
         for done in large:
-            for pair in done.task.pairs:
-                yield batch_of([pair])
+            for pair in pairs[id(done)]:
+                yield (batch_of([pair]),)
 
 
 def match_first(
@@ -213,6 +220,17 @@ def match_first(
         most,
     )
     return asker.match(layout, pairs, "first", config.stage_error_frac)
+
+
+def _untold(given_up: Sequence[Done[Load, _Told]], found: Mapping[Pair, Outcome], name: str) -> dict[Pair, Outcome]:
+    """Return the pairs that no worker survived as rejected; they are not remembered, and tried again on resume."""
+    return {
+        pair: Rejected(*pair, done.problem or "", name, tried=batch.tried.get(pair, ()))
+        for done in given_up
+        for batch in done.task
+        for pair in batch.pairs
+        if pair not in found
+    }
 
 
 def history(outcome: Outcome | None) -> tuple[tuple[str, str], ...]:
