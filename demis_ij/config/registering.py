@@ -9,8 +9,8 @@ from demis_ij.config.elastic import SIMILARITIES
 from demis_ij.errors import InputError
 
 METHODS = ("auto", "network", "search", "sift", "ecc", "log-polar", "elastix")
-"""``auto``: the network's start, then a search where that does not hold, then the fit. ``network``: one pass, no more.
-``search``: without the network. The others are what the field uses otherwise, to compare with."""
+"""``auto``: the network's start, then a search where that does not hold, then the fit. ``network``: its two
+passes, no more. ``search``: without the network. The others are what the field uses otherwise, to compare with."""
 
 MODELS = ("rigid", "similarity", "affine", "elastic")
 """``elastic``: a similarity, and what is bent besides by cubic B-splines (`demis_ij.aligners.elastic`)."""

@@ -11,7 +11,7 @@ import numpy as np
 from demis_ij.records import Affine
 
 NEEDED = 8.5
-"""Standard deviations that a place stands out by when it is believed; strangers were seen to reach 7.0."""
+"""Standard deviations that a place stands out by when it is believed; strangers were seen to reach 7.2."""
 
 
 @dataclass(frozen=True)

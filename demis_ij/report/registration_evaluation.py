@@ -23,7 +23,7 @@ from demis_ij.report.training_figures import CHART_CSS
 PICTURED = ("auto", "network")
 """Methods in the picture, when they were measured; else the first."""
 WORST = 20
-_OURS = {"auto": "The whole: network, search, fit, verdict", "network": "The network alone, one pass"}
+_OURS = {"auto": "The whole: network, search, fit, verdict", "network": "The network alone, two passes"}
 
 
 def write_register_evaluation(
