@@ -66,6 +66,7 @@ def solve_intensity(
     *,
     threads: int = 1,
     pool: Pool | None = None,
+    store_bytes: int | None = None,
     remember: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Intensity]:
@@ -83,6 +84,8 @@ def solve_intensity(
         Groups of tiles looked at at a time; 0 is one a core.
     pool : Pool, optional
         Workers that do it instead, and read the tiles' files themselves. The result is the same.
+    store_bytes : int, optional
+        What each of them may keep of tiles; a share of its memory when not given.
     remember : Path, optional
         A file in which what overlaps say is kept; what has not changed is not looked at again.
     progress : callable, optional
@@ -93,7 +96,10 @@ def solve_intensity(
     dict of str to Intensity
         Every tile id; (1, 0) for tiles that overlap nothing.
     """
-    found = measure(layout, store, pairs, threads=threads, pool=pool, remember=remember, progress=progress)
+    found = measure(
+        layout, store, pairs,
+        threads=threads, pool=pool, store_bytes=store_bytes, remember=remember, progress=progress,
+    )  # fmt: skip
     place = np.array([t.to_world(((t.shape[1] - 1) / 2, (t.shape[0] - 1) / 2)) for t in layout]).reshape(-1, 2)
     gain, offset = _solve(place, found.seams, found.levels)
     return {

@@ -1,9 +1,9 @@
 """What the overlaps of a layout say of the brightness and contrast of its tiles, measured group by group of neighbours.
 
-A group is the tiles whose middles lie in one square of the world, `GROUP_SIDE` tiles wide, and answers for the overlaps
-of which its tiles are the first. It reads each of these tiles and of their neighbours once, at low resolution, and
-depends on no other group: groups are tasks for workers, and what was found can be remembered under the key of all that
-it depends on.
+A group is the tiles whose middles lie in one square of the world, some tiles wide (`group_side`), and answers for the
+overlaps of which its tiles are the first. It reads each of these tiles and of their neighbours once, at low
+resolution, and depends on no other group: groups are tasks for workers, and what was found can be remembered under the
+key of all that it depends on.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +24,21 @@ from numpy.typing import NDArray
 
 from demis_ij import __version__
 from demis_ij.errors import DemisError, InputError
-from demis_ij.images import TileStore
-from demis_ij.pools import Kept, Pool, cores
+from demis_ij.pools import Pool, cores
 from demis_ij.pools.tasks import SerialPool
 from demis_ij.records import Layout, PairMatch, Tile
 from demis_ij.render.reduced import ReducedStore, reduced
 from demis_ij.render.sampling import TileSource
 from demis_ij.render.stamps import stamp
+from demis_ij.render.worker_tiles import worker_tiles
 
 Float = NDArray[np.float64]
 
 THUMB_SIDE_PX = 128
 LEAST_SAMPLES = 12
-GROUP_SIDE = 12
+LEAST_SIDE, MOST_SIDE = 3, 12
+"""Of a group, in tiles: a wider one reads fewer tiles twice, narrower ones spread over more workers."""
 STORE_BYTES = 1 << 28
-
-_STORES: Kept[TileStore] = Kept(1)
 
 
 @dataclass(frozen=True)
@@ -105,12 +105,13 @@ def measure(
     *,
     threads: int = 1,
     pool: Pool | None = None,
+    store_bytes: int | None = None,
     remember: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Measured:
     """Return what all overlaps say; `demis_ij.render.solve_intensity` describes the arguments."""
     known = _remembered(remember)
-    tasks = list(_groups(layout, _overlapping(layout) if pairs is None else _rows(layout, pairs), pool))
+    tasks = list(_groups(layout, _overlapping(layout) if pairs is None else _rows(layout, pairs), pool, store_bytes))
     seams: list[Seam] = []
     levels: dict[int, Level] = {}
     done = 0
@@ -157,7 +158,7 @@ def _done(
 
 def measure_group(task: GroupTask) -> Measured:
     """Return what a group says, with tiles read here; rows are those of the group's own layout."""
-    return measure_group_from(task, _STORES.get(task.store_bytes, lambda: TileStore(task.store_bytes)))
+    return measure_group_from(task, worker_tiles(task.store_bytes))
 
 
 def measure_group_from(task: GroupTask, source: TileSource) -> Measured:
@@ -182,12 +183,24 @@ def measure_group_from(task: GroupTask, source: TileSource) -> Measured:
 # --- groups ---------------------------------------------------------------------------------------------------------
 
 
-def _groups(layout: Layout, pairs: Iterable[tuple[int, int]], pool: Pool | None) -> Iterator[GroupTask]:
+def group_side(count: int) -> int:
+    """Return how many tiles wide groups are: four groups at least of a layout of ``count`` tiles, where it has enough.
+
+    Not by the number of workers: what was remembered of a group is good for any number of them.
+    """
+    return min(MOST_SIDE, max(LEAST_SIDE, ceil(sqrt(count / 4))))
+
+
+def _groups(
+    layout: Layout, pairs: Iterable[tuple[int, int]], pool: Pool | None, store_bytes: int | None
+) -> Iterator[GroupTask]:
     """Yield the groups that have overlaps, those near each other soon after each other."""
     each = None if pool is None else pool.bytes_each
+    bytes_ = STORE_BYTES if each is None else min(STORE_BYTES, each // 4)
+    bytes_ = bytes_ if store_bytes is None else store_bytes
     longest = max((max(t.shape) for t in layout), default=1)
     factor = max(1, round(longest / THUMB_SIDE_PX))
-    side = GROUP_SIDE * max(1, longest)
+    side = group_side(len(layout)) * max(1, longest)
     place = {}
     groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for i, j in pairs:
@@ -205,7 +218,6 @@ def _groups(layout: Layout, pairs: Iterable[tuple[int, int]], pool: Pool | None)
         for tile in part:
             told = (tile, stamp(tile.path, stamps), tile.mask_path and stamp(tile.mask_path, stamps))
             digest.update(repr(told).encode())
-        bytes_ = STORE_BYTES if each is None else min(STORE_BYTES, each // 4)
         yield GroupTask(digest.hexdigest(), part, tuple(rows), local, factor, bytes_)
 
 

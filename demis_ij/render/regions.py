@@ -10,8 +10,6 @@ from pathlib import Path
 from demis_ij import __version__
 from demis_ij.errors import InputError
 from demis_ij.geometry import Box
-from demis_ij.images import TileStore
-from demis_ij.pools import Kept
 from demis_ij.records import Layout, Tile
 from demis_ij.render.blending import CELL_PX, Style, within
 from demis_ij.render.canvas import Canvas
@@ -19,13 +17,12 @@ from demis_ij.render.drawing import prepared
 from demis_ij.render.intensity import Intensity
 from demis_ij.render.sampling import TileSource
 from demis_ij.render.stamps import stamp
+from demis_ij.render.worker_tiles import worker_tiles
 from demis_ij.sinks.frame import REGION_CHUNKS, Frame, Piece, Region
 from demis_ij.sinks.parts import Part
 from demis_ij.sinks.regional import put_region, stage_before
 
 LeftOut = list[tuple[str, str]]
-
-_STORES: Kept[TileStore] = Kept(1)
 
 
 @dataclass(frozen=True)
@@ -78,20 +75,19 @@ class RegionTask:
     intensity: Mapping[str, Intensity]
 
 
-def make_region(task: RegionTask) -> LeftOut:
-    """Make a region, with tiles read here; return the tiles that cannot be read, and why.
+def make_run(run: tuple[RegionTask, ...]) -> list[LeftOut]:
+    """Make regions that lie beside each other, with tiles read here; return for each the tiles that cannot be read.
 
     Raises
     ------
     OSError
-        When its files cannot be written.
+        When their files cannot be written.
     """
-    size = task.plan.store_bytes
-    return make_region_from(task, _STORES.get(size, lambda: TileStore(size)))
+    return [make_region_from(task, worker_tiles(task.plan.store_bytes)) for task in run]
 
 
 def make_region_from(task: RegionTask, source: TileSource) -> LeftOut:
-    """Make a region from tiles of ``source``; `make_region` says the rest."""
+    """Make a region from tiles of ``source``; return those that cannot be read, and why. Raises `OSError`."""
     frame = task.plan.frame
     if task.region.stage:
         put_region(task.parts, task.region, stage_before(task.parts[0].folder, frame, task.region))

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from demis_ij.render.regions import (
     Plan,
     Regions,
     RegionTask,
-    make_region,
     make_region_from,
+    make_run,
     region_bytes,
     tile_bytes,
 )
@@ -45,6 +46,8 @@ from demis_ij.sinks.scratch import Mark, link, rest_file
 STORE_BYTES = 1 << 29
 PROGRAM_BYTES = 200 << 20
 """What a worker takes before it has read anything: Python and its libraries."""
+MOST_IN_A_ROW = 4
+"""Regions that a worker is given at a time: a square of them, and all that a kill can cost it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +182,9 @@ def render(
     if intensity is None:
         intensity = {}
         if correct_intensity:
-            intensity = solve_intensity(layout, store, pairs, threads=threads, pool=pool, remember=remember)
+            intensity = solve_intensity(
+                layout, store, pairs, threads=threads, pool=pool, store_bytes=store_bytes, remember=remember
+            )
     made = _Making(Plan(canvas, frame, style, store_bytes), layout, intensity, store, threads, pool, progress)
     ours = [(sink, path) for sink, path in outputs if isinstance(sink, RegionSink)]
     others = [(sink, path) for sink, path in outputs if not isinstance(sink, RegionSink)]
@@ -261,7 +266,7 @@ class _Making:
 
     def _done(self, tasks: Iterable[RegionTask]) -> Iterator[Done[RegionTask, LeftOut]]:
         if self._pool is not None:
-            return self._pool.unordered(make_region, tasks)
+            return _by_workers(self._pool, tasks)
         return in_threads(partial(make_region_from, source=self.source), tasks, self.threads)
 
     def _lacking(self, tasks: Iterable[RegionTask], redone: set[str]) -> Iterator[RegionTask]:
@@ -315,6 +320,31 @@ class _Making:
         """Return the tiles that the regions lack that a region is made from: what is smaller lacks them, too."""
         children = self.plan.frame.children(region) if region.stage else ()
         return list({tile: (tile, why) for c in children for tile, why in sink.scratch.left_out_of(c)}.values())
+
+
+def _by_workers(pool: Pool, tasks: Iterable[RegionTask]) -> Iterator[Done[RegionTask, LeftOut]]:
+    """Yield regions as workers make them, each worker several in a row."""
+    with closing(pool.unordered(make_run, in_runs(tasks, lambda: pool.workers))) as done:  # type: ignore[type-var]
+        for found in done:
+            if found.problem is not None:
+                yield Done(found.task[0], [], found.problem)
+            else:
+                yield from (Done(task, left_out) for task, left_out in zip(found.task, found.value, strict=True))
+
+
+def in_runs(tasks: Iterable[RegionTask], workers: Callable[[], int]) -> Iterator[tuple[RegionTask, ...]]:
+    """Yield tasks, which come in Z order, several at a time: fewer towards the end, so that nobody waits for one.
+
+    Were they handed out singly, neighbours would go to different workers, and both would read the tiles between them.
+    """
+    fresh = iter(tasks)
+    waiting: deque[RegionTask] = deque()
+    while True:
+        shares = 2 * max(1, workers())
+        waiting.extend(islice(fresh, max(0, MOST_IN_A_ROW * shares - len(waiting))))
+        if not waiting:
+            return
+        yield tuple(waiting.popleft() for _ in range(max(1, len(waiting) // shares)))
 
 
 def in_threads(
