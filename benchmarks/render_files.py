@@ -1,7 +1,7 @@
 """What a mosaic on disk costs: beside what has to be done at the least, by more workers, in memory, and as it grows.
 
     python benchmarks/render_files.py rates    [--tiles 36] [--side 2048] [--runs 3]
-    python benchmarks/render_files.py workers  [--tiles 64]
+    python benchmarks/render_files.py workers  [--tiles 64] [--runs 3]
     python benchmarks/render_files.py growth   [--counts 100 1000 10000] [--plot docs/images/render-growth.svg]
     python benchmarks/render_files.py plan     [--counts 10000 100000 1000000]
 
@@ -11,7 +11,7 @@ the smaller levels are made (means of 2 x 2, by the code that is used), and the 
 writer alone: pixels of all levels are there before it begins). Each is timed alone. ``share`` is the sum of the three
 over our time, ``without`` the sum without making the levels. What ours does besides: finding tiles, overlaps blended in
 float32, masks, marks of what is finished.
-``workers``: tiles in files, one worker and two, the pool already open; the share that a second worker adds.
+``workers``: tiles in files, brightness solved, one worker and two, the pool already open: processes, dask's, threads.
 ``growth``: tiles of 512 px in files, brightness solved, two workers, ``--memory`` given: time, and the most memory that
 all processes had at one time, by their proportional set sizes (Linux).
 ``plan``: what the process that leads does for a layout of so many tiles: which region needs which tiles, and its key.
@@ -30,6 +30,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -53,6 +54,16 @@ from demis_ij.testing.drawn_tiles import MemoryStore
 OVERLAP_FRAC = 0.1
 FILES = 9
 BLOCK_PX = 512
+
+
+def files_of_their_own(layout: Layout, name: str) -> Layout:
+    """Return a layout with new names for each tile's file, so that no worker knows it or that nine images are shared."""
+    tiles = []
+    for tile in layout:
+        path = tile.path.with_name(f"{name}-{tile.id}.tif")
+        path.hardlink_to(tile.path)
+        tiles.append(replace(tile, path=path))
+    return replace(layout, tiles=tuple(tiles))
 
 
 def grid(count: int, side: int, folder: Path) -> Layout:
@@ -229,23 +240,25 @@ def draw(layout: Layout, out: Path, kind: str, pool: Pool | None, threads: int =
 
 
 def measure_workers(count: int, side: int, runs: int) -> None:
-    """Print the time by one worker and by two."""
-    print(f"{count} tiles of {side} px in files, brightness solved, {os.cpu_count()} cores; seconds")
-    print(f"{'file':22} {'1 worker':>9} {'2 workers':>10} {'times':>6} {'2 threads':>10} {'times':>6}")
-    with tiles_in_files(side) as folder, open_pool(2) as pool:
+    """Print the time by one worker and by two: processes, dask's, threads."""
+    print(
+        f"{count} tiles of {side} px in files, brightness solved, {os.cpu_count()} cores; seconds, and times one worker"
+    )
+    print(f"{'file':20} {'1 worker':>9} {'2 workers':>15} {'2 of dask':>15} {'2 threads':>15}")
+    with tiles_in_files(side) as folder, open_pool(2) as pool, open_pool(2, "local") as dask:
         layout = grid(count, side, folder)
-        draw(grid(4, side, folder), folder / "warm.ome.zarr", "zarr", pool)  # the workers have their libraries
+        for who in (pool, dask):  # the workers have their libraries
+            draw(grid(4, side, folder), folder / "warm.ome.zarr", "zarr", who)
         for name, kind in (("OME-Zarr 0.4, light", "zarr"), ("OME-Zarr 0.5, light", "zarr5"), ("OME-TIFF", "tiff")):
-            best = [np.inf] * 3
+            best = [np.inf] * 4
             for run in range(runs):
-                for k, (who, threads) in enumerate(((None, 1), (pool, 1), (None, 2))):
+                for k, (who, threads) in enumerate(((None, 1), (pool, 1), (dask, 1), (None, 2))):
+                    own = files_of_their_own(layout, f"{kind}{run}{k}")
                     out = folder / f"{kind}{run}{k}.ome.{'tif' if kind == 'tiff' else 'zarr'}"
-                    best[k] = min(best[k], draw(layout, out, kind, who, threads))
+                    best[k] = min(best[k], draw(own, out, kind, who, threads))
                     shutil.rmtree(out) if out.is_dir() else out.unlink()
-            one, two, threaded = best
-            print(
-                f"{name:22} {one:9.2f} {two:10.2f} {one / two:6.2f} {threaded:10.2f} {one / threaded:6.2f}", flush=True
-            )
+            told = " ".join(f"{seconds:8.2f} {best[0] / seconds:6.2f}" for seconds in best[1:])
+            print(f"{name:20} {best[0]:9.2f} {told}", flush=True)
 
 
 # --- as it grows ------------------------------------------------------------------------------------------------------
