@@ -54,7 +54,9 @@ def test_seams_close_behind_the_lens_that_was_found(results):
     assert seams["shared"] < 0.3 < 1 < seams["none"]  # px
     off = {how: float(np.median(corner_errors(r.solution.layout, truth))) for how, r in both.items()}
     assert 2 * off["shared"] < off["none"]
-    assert any(w.startswith("tiles share a lens, corrected: degree 3") for w in found.warnings)
+    assert any(note.startswith("tiles share a lens, corrected: degree 3") for note in found.notes)
+    assert not any("lens" in line for line in found.warnings)  # nothing is wrong: --strict has no say
+    assert both["none"].notes == ()
 
 
 def test_its_solution_is_read_back_with_the_lens(results, tmp_path):
@@ -87,6 +89,7 @@ def test_without_a_lens_asking_for_one_changes_nothing(tmp_path):
     assert not asked.lens.used
     assert [t.to_world for t in asked.solution.layout] == [t.to_world for t in plain.solution.layout]
     assert any(w.startswith("no lens is used:") for w in asked.warnings)
+    assert asked.notes == ()
 
 
 def test_tiles_that_come_with_a_lens_are_solved_behind_it(tmp_path):

@@ -153,6 +153,7 @@ def write_section(
         origin=canvas.origin,
         shape=canvas.shape,
         warnings=(*done.notes, *done.warnings),
+        notes=result.notes,
         state=fingerprint([solution["tiles"], solution["pairs"]]),
         across=across,
     )

@@ -113,7 +113,13 @@ def _run_section(
     files |= _report(folder, result, store, truth, document.path.name, state, tell)
     lost = losses_of(document, [done.layout], files)
     return JobResult(
-        results, files, tuple(warnings), folder.resumed, lost, tuple(mosaics) if job.write_mosaic else (), canvas
+        results,
+        files,
+        tuple(warnings),
+        folder.resumed,
+        (*result.notes, *lost),
+        tuple(mosaics) if job.write_mosaic else (),
+        canvas,
     )
 
 

@@ -6,14 +6,15 @@ Each step leaves a mark in the run folder, section by section; a run that was in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from demis_ij.config import StitchConfig
 from demis_ij.errors import DemisError, InputError, WeightsError
 from demis_ij.images import TileStore
 from demis_ij.jobs.across import AcrossPair, AcrossTask, compared_sections, known_pairs
-from demis_ij.jobs.section_files import SectionTask, known_facts, write_section
+from demis_ij.jobs.section_files import FOLDER, SectionTask, known_facts, write_section
 from demis_ij.jobs.sections import SectionDone, work_on
 from demis_ij.jobs.volume_files import SectionsByName
 from demis_ij.jobs.volume_solving import (
@@ -27,8 +28,8 @@ from demis_ij.jobs.volume_solving import (
 )
 from demis_ij.pools import Pool
 from demis_ij.report.section_facts import AcrossFacts, SectionFacts
-from demis_ij.runs import RunFolder, slug
-from demis_ij.stitch import Progress
+from demis_ij.runs import RunFolder, read_json, slug, write_json
+from demis_ij.stitch import Progress, StitchResult
 
 CSV = "across_z.csv"
 
@@ -143,6 +144,7 @@ def plane_section(task: SectionTask, *, tell: Progress | None = None, pool: Pool
     file = PlaneSection.file(task.run, task.section.section)
     file.parent.mkdir(exist_ok=True)
     PlaneSection.of(done).write(file)
+    write_json(_seconds_file(folder, task.section.section), done.result.timings_s)
     folder.mark_done(_plane_mark(task.section.section), "")
     return ""
 
@@ -212,9 +214,22 @@ def finished_section(task: FinishTask) -> SectionFacts:
     folder = RunFolder(whole.run, whole.settings)
     store = TileStore(whole.keep_bytes, clip=whole.job.config.clahe_clip)
     done = reopened(whole, store, folder, task.solved)
+    done = replace(done, result=replace(done.result, timings_s=_seconds(folder, done.result)))
     return write_section(
         done, folder, store, title=whole.title, truth=whole.truth, state=task.state, across=task.across
     )
+
+
+def _seconds(folder: RunFolder, opened: StitchResult) -> dict[str, float]:
+    """Return what a section took: being stitched by itself, and being opened where the volume has it."""
+    file = _seconds_file(folder, opened.layout.section)
+    alone: dict[str, float] = read_json(file) if file.exists() else {}  # earlier versions wrote none
+    return {**alone, "opened again": sum(opened.timings_s.values())}
+
+
+def _seconds_file(folder: RunFolder, section: str) -> Path:
+    """Return where the seconds lie that a section took by itself; no section is called like that."""
+    return folder.path / FOLDER / f".{slug(section)}.alone.facts.json"
 
 
 def reopened(task: SectionTask, store: TileStore, folder: RunFolder, solved: VolumeSection) -> SectionDone:

@@ -109,7 +109,7 @@ def run_volume(
         files,
         tuple(warnings),
         folder.resumed,
-        losses_of(document, solved, files),
+        (*(n for f in facts.values() for n in f.notes), *losses_of(document, solved, files)),
         tuple(targets.values()) if job.write_mosaic else (),
         canvas,
         tuple(facts.values()),

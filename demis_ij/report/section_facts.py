@@ -77,6 +77,8 @@ class SectionFacts:
     suspects : tuple of Suspect
         Tiles that are not what their place says.
     warnings : tuple of str
+    notes : tuple of str
+        What is good to know and no flaw.
     seconds : mapping of str to float
         Stage of the work to seconds.
     thumbnail : str
@@ -110,6 +112,7 @@ class SectionFacts:
     state: str = ""
     problem: str = ""
     across: tuple[AcrossFacts, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as JSON types."""
@@ -142,6 +145,7 @@ def facts_of(
     warnings: tuple[str, ...],
     state: str,
     across: tuple[AcrossFacts, ...] = (),
+    notes: tuple[str, ...] = (),
 ) -> SectionFacts:
     """Return what there is to say of a solved section.
 
@@ -159,6 +163,8 @@ def facts_of(
         Fingerprint of its solution.
     across : tuple of AcrossFacts
         What ties it to other sections.
+    notes : tuple of str
+        What is good to know and no flaw.
     """
     seams = seams_of(result)
     verdict = judge(result, seams)
@@ -184,4 +190,5 @@ def facts_of(
         thumbnail=data_uri(shrink(preview.image, THUMBNAIL_SIDE), THUMBNAIL_BYTES),
         state=state,
         across=across,
+        notes=notes,
     )

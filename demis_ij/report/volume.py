@@ -183,13 +183,14 @@ def _cards(facts: Sequence[SectionFacts]) -> Html:
     worst = [f.worst_px for f in facts if math.isfinite(f.worst_px)]
     tiles, pairs = sum(f.tiles for f in facts), sum(f.pairs for f in facts)
     kinds = Counter(s.kind for f in facts for s in f.suspects)
+    tied = any(f.across for f in facts)  # their pairs across z belong to no section
     cards = [
         (f"{tiles - sum(f.placed_by.get('stage', 0) for f in facts)} of {tiles}", "tiles held by a seam"),
         (f"{pairs - sum(f.failed for f in facts)} of {pairs}", "pairs matched"),
         (f"{px(float(np.median(residuals)))} px" if residuals else "–", "residual of a seam, median"),
         (f"{px(max(worst))} px" if worst else "–", "residual of a believed seam, worst"),
         (", ".join(f"{n} {kind}" for kind, n in kinds.items()) or "none", "strange tiles"),
-        (seconds(sum(sum(f.seconds.values()) for f in facts)), "computing time"),
+        (seconds(sum(sum(f.seconds.values()) for f in facts)), "computing time" + " of sections" * tied),
     ]
     drawn = [el("div", el("b", value), el("span", label), class_="card") for value, label in cards]
     bar = grade_bar(residuals, "seam") if residuals else None

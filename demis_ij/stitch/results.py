@@ -42,6 +42,8 @@ class StitchResult:
         Tiles that no neighbour agrees with, and what they look like instead.
     lens : LensFit or None
         What was found of the lens that tiles share; None when it was not looked for.
+    notes : tuple of str
+        What is good to know and no flaw, one line each.
     """
 
     layout: Layout
@@ -53,6 +55,7 @@ class StitchResult:
     config: StitchConfig
     suspects: tuple[Suspect, ...] = ()
     lens: LensFit | None = None
+    notes: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         lost = [(p.fixed, p.moving) for p in self.pairs if isinstance(p, Rejected)]
@@ -69,6 +72,7 @@ class StitchResult:
             display.facts(lines),
             links_drawing(self.solution, lost),
             display.listed(self.warnings),
+            display.listed(self.notes),
         )
 
 

@@ -87,9 +87,14 @@ def stitch(
     memory.finish()
     placed = _placed_by(solution, outcomes)
     warnings += _warnings(layout, solution, outcomes, placed)
-    if lens is not None:
-        warnings.append(f"{'tiles share a lens, corrected' if lens.used else 'no lens is used'}: {lens.reason}")
-    return StitchResult(layout, solution, tuple(outcomes), placed, tuple(warnings), timings, config, lens=lens)
+    notes: tuple[str, ...] = ()
+    if lens is not None and lens.used:
+        notes = (f"tiles share a lens, corrected: {lens.reason}",)
+    elif lens is not None:
+        warnings.append(f"no lens is used: {lens.reason}")
+    return StitchResult(
+        layout, solution, tuple(outcomes), placed, tuple(warnings), timings, config, lens=lens, notes=notes
+    )
 
 
 def usable(layout: Layout, config: StitchConfig) -> tuple[Layout, list[str]]:

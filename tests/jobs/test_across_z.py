@@ -72,6 +72,14 @@ def test_the_seams_of_a_section_stay_as_good_as_they_were(together):
     assert all(f.worst_px < 0.5 for f in together[1].sections)
 
 
+def test_the_seconds_of_a_section_are_those_of_stitching_it(together):
+    for facts in together[1].sections:
+        opened = facts.seconds["opened again"]
+        assert facts.seconds["match"] > 0
+        assert {"read", "match", "solve"} < set(facts.seconds)
+        assert sum(facts.seconds.values()) > opened > 0
+
+
 def test_pairs_across_are_in_a_table_and_in_the_report(together):
     out, result = together
     with (out / "across_z.csv").open() as file:

@@ -27,7 +27,14 @@ def links(facts):
 
 
 def test_facts_survive_their_file():
-    for facts in (GOOD, LOOK, LOST, replace(GOOD, across=(AcrossFacts("1", 4, 3, 2.5), AcrossFacts("2", 4, 0, None)))):
+    noted = replace(GOOD, notes=("tiles share a lens",))
+    for facts in (
+        GOOD,
+        LOOK,
+        LOST,
+        noted,
+        replace(GOOD, across=(AcrossFacts("1", 4, 3, 2.5), AcrossFacts("2", 4, 0, None))),
+    ):
         again = SectionFacts.from_json(facts.to_json())
         assert again.to_json() == facts.to_json()
         assert again.suspects == facts.suspects
