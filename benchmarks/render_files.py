@@ -57,7 +57,7 @@ BLOCK_PX = 512
 
 
 def files_of_their_own(layout: Layout, name: str) -> Layout:
-    """Return a layout with new names for each tile's file, so that no worker knows it or that nine images are shared."""
+    """Return a layout with new names of the tiles' files, so that none is known to a worker, or for one of nine."""
     tiles = []
     for tile in layout:
         path = tile.path.with_name(f"{name}-{tile.id}.tif")
