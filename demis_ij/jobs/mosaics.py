@@ -17,7 +17,7 @@ from demis_ij.jobs.plans import StitchJob, read_one, with_pixel_size
 from demis_ij.pools import Pool
 from demis_ij.protocols import SINKS, Sink
 from demis_ij.records import Layout
-from demis_ij.render import Canvas, Rendered, common_dtype, preview, render, solve_intensity
+from demis_ij.render import Canvas, Rendered, check_memory, common_dtype, preview, render, solve_intensity
 from demis_ij.report import Preview
 from demis_ij.runs import RunFolder, make_folder, slug
 from demis_ij.stitch import Progress, StitchResult
@@ -205,7 +205,8 @@ def run_render(
     Raises
     ------
     InputError
-        When no tile can be read, the region is outside, or a file exists already; nothing was written then.
+        When no tile can be read, the region is outside, a file exists already, or the memory is too small; nothing
+        was written then.
     """
     store = TileStore()
     drawn, warnings = _drawable(layouts, store)
@@ -220,6 +221,9 @@ def run_render(
     if there is not None:
         msg = f"{there} exists already: choose another --out"
         raise InputError(msg)
+    if pool is not None:
+        for layout in drawn:
+            check_memory(layout, config.block_px, pool)
     make_folder(out)
     for layout, paths in zip(drawn, targets, strict=True):
         known = brightness_file(out, layout.section)

@@ -18,6 +18,7 @@ from demis_ij.jobs.totals import totals
 from demis_ij.jobs.volume_stitching import run_volume
 from demis_ij.pools import Pool, open_pool
 from demis_ij.records import Layout
+from demis_ij.render import check_memory
 from demis_ij.report import write_csv, write_report
 from demis_ij.runs import RunFolder, check_folder, fingerprint, occupied, solution_json, write_json
 from demis_ij.stitch import Progress, StitchResult
@@ -67,6 +68,8 @@ def run_stitch(
         check_parts(job.config)
     with open_pool(job.workers, job.dask, memory_bytes=job.memory_bytes) as pool:
         keep = tile_bytes(job, pool, sections[0])
+        if job.write_mosaic:
+            check_memory(sections[0], job.render.block_px, pool)
         with occupied(out):
             folder = RunFolder(out, settings, sections=chosen)
             if len(sections) > 1:
@@ -142,7 +145,7 @@ def _report(
     previews = {name: make_preview(result, store, folder=folder.path)}
     write_report(page, {name: result}, previews=previews, store=store, truth=truth, title=title)
     write_csv(seams, result)
-    folder.mark_done("report", state)
+    folder.mark_done("report", state, files=[page, seams])
     tell("report", 1, 1)
     return files
 

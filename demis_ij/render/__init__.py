@@ -7,6 +7,7 @@
 ``intensity``  a gain and an offset for each tile, solved on the overlaps
 ``drawing``    one block of a mosaic
 ``mosaic``     `blocks` and `preview`
+``worker_tiles``  the tiles that a worker keeps
 ``regions``    the regions of a mosaic as tasks for workers
 ``writing``    `render`: into sinks, region by region
 ``volume``     a stack and its warps: `render_volume`, `unaligned`
@@ -16,9 +17,9 @@ from demis_ij.render.canvas import Canvas
 from demis_ij.render.intensity import solve_intensity
 from demis_ij.render.mosaic import blocks, preview
 from demis_ij.render.volume import RenderedVolume, render_volume, unaligned
-from demis_ij.render.writing import Rendered, common_dtype, render
+from demis_ij.render.writing import Rendered, check_memory, common_dtype, render
 
 __all__ = [
-    "Canvas", "Rendered", "RenderedVolume", "blocks", "common_dtype", "preview", "render", "render_volume",
-    "solve_intensity", "unaligned",
+    "Canvas", "Rendered", "RenderedVolume", "blocks", "check_memory", "common_dtype", "preview", "render",
+    "render_volume", "solve_intensity", "unaligned",
 ]  # fmt: skip

@@ -220,11 +220,31 @@ def checked_memory(layout: Iterable[Tile], frame: Frame, pool: Pool | None) -> i
     left = each - PROGRAM_BYTES - region_bytes(frame)
     least = 2 * tile_bytes(layout, frame)
     if left < least:
-        many = pool.workers if pool is not None else 1
-        needed = many * (each - left + least) / 2**30
-        msg = f"memory of {many * each / 2**30:.2g} GiB is too small to draw with {many} worker(s): {needed:.2g} needed"
+        many = 1 if pool is None else pool.workers
+        needed = many * (each - left + least)
+        who = "one process needs" if many == 1 else f"{many} workers need"
+        msg = f"--memory {many * each >> 20}M is too small: {who} {-(-needed >> 20)}M to draw a mosaic of these tiles"
         raise InputError(msg)
     return left
+
+
+def check_memory(layout: Layout, block_px: int, pool: Pool) -> None:
+    """Do what `checked_memory` does before there is anything to be drawn, by the first tile that can be read.
+
+    Raises
+    ------
+    InputError
+        When the memory given is too small for a region and two tiles.
+    """
+    if pool.bytes_each is None:
+        return
+    for tile in layout:
+        try:
+            shape, dtype = header(tile.path, tile.page)
+        except InputError:
+            continue  # named where tiles are read
+        checked_memory([replace(tile, shape=shape)], Frame(shape, dtype.name, chunk_side(block_px)), pool)
+        return
 
 
 class _Making:

@@ -1,5 +1,6 @@
 import hashlib
 import shutil
+import tracemalloc
 from dataclasses import replace
 
 import cv2
@@ -9,12 +10,16 @@ import tensorstore
 import tifffile
 import zarr
 
+from demis_ij.config import RenderConfig
 from demis_ij.errors import InputError
 from demis_ij.images import TileStore
+from demis_ij.jobs.mosaics import run_render
 from demis_ij.pools import open_pool
 from demis_ij.records import Affine, Layout, Tile
-from demis_ij.render import Canvas, blocks, render
+from demis_ij.render import Canvas, blocks, check_memory, render
 from demis_ij.render import writing as render_writing
+from demis_ij.render.blending import Style
+from demis_ij.render.regions import Plan, Regions, make_region_from, region_bytes
 from demis_ij.sinks.frame import Frame, Region
 from demis_ij.sinks.imagej_tiff import ImageJTiffSink
 from demis_ij.sinks.ome_tiff import OmeTiffSink
@@ -354,9 +359,69 @@ def test_a_tile_that_could_not_be_read_is_tried_again(layout, tmp_path):
 
 def test_memory_that_is_too_small_is_one_line_that_says_how_much_is_needed(layout, tmp_path, monkeypatch):
     monkeypatch.setattr(render_writing, "PROGRAM_BYTES", 0)
-    with open_pool(1, memory_bytes=10 << 20) as pool, pytest.raises(InputError, match=r"is too small .* needed"):
+    said = r"--memory 10M is too small: one process needs 2\dM to draw a mosaic of these tiles"
+    with open_pool(1, memory_bytes=10 << 20) as pool, pytest.raises(InputError, match=said):
         draw(layout, tmp_path / "a", pool=pool)
     assert files_of(tmp_path / "a") == {}
 
-    with open_pool(1, memory_bytes=100 << 20) as pool:
+    with open_pool(1, memory_bytes=30 << 20) as pool:
         draw(layout, tmp_path / "a", ("m.png",), pool=pool)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_a_region_takes_no_more_memory_than_is_counted_for_it(layout, tmp_path, kind):
+    store, canvas = TileStore(), Canvas.of(layout)
+    frame = Frame(canvas.shape, kind)
+    plan = Plan(canvas, frame, Style("linear", "feather", None), 1 << 29)
+    sink = OmeZarrSink("0.5", "light")
+    sink.start(tmp_path / "a.ome.zarr", frame, None)
+    task = next(Regions(plan, layout, {t.id: (1.02, 3.0) for t in layout}).tasks(0))
+    for tile in layout:
+        store.mask(tile)  # what a store holds is counted by itself
+
+    tracemalloc.start()
+    try:
+        make_region_from(replace(task, parts=(sink.part,)), store)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    sink.abort()
+    assert region_bytes(frame) / 4 < most < region_bytes(frame)
+
+
+def test_too_little_memory_is_refused_before_anything_is_written(layout, tmp_path):
+    with open_pool(1, memory_bytes=60 << 20) as pool, pytest.raises(InputError, match="--memory 60M is too small"):
+        run_render([layout], tmp_path / "out", RenderConfig(formats=("ome-zarr",)), pool=pool)
+    assert not (tmp_path / "out").exists()
+    with open_pool(1) as pool:
+        check_memory(layout, 512, pool)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 16, 100])
+def test_workers_get_neighbours_in_a_row_and_single_regions_at_the_end(count):
+    runs = list(render_writing.in_runs(iter(range(count)), lambda: 2))
+
+    assert [k for run in runs for k in run] == list(range(count))
+    assert all(runs)
+    assert max((len(run) for run in runs), default=0) == min(render_writing.MOST_IN_A_ROW, -(-count // 5))
+    assert [len(run) for run in runs[-4:]] == [1] * min(count, 4)
+
+
+def test_tasks_are_drawn_only_as_workers_need_them():
+    seen = []
+    runs = render_writing.in_runs((seen.append(k) or k for k in range(1000)), lambda: 2)
+
+    next(runs)
+    assert len(seen) <= 4 * render_writing.MOST_IN_A_ROW
+
+
+def test_workers_of_dask_give_the_bytes_of_one_process(layout, drawn, tmp_path):
+    names = ("s.ome.zarr", "m.ome.tif")
+    draw(layout, tmp_path / "one", names, correct_intensity=True)
+    with open_pool(2, "local") as pool:
+        draw(layout, tmp_path / "plain", names, pool=pool)
+        draw(layout, tmp_path / "evened", names, pool=pool, correct_intensity=True)
+
+    assert files_of(tmp_path / "plain") == {k: v for k, v in files_of(drawn).items() if k.startswith(names)}
+    assert files_of(tmp_path / "evened") == files_of(tmp_path / "one")
+    assert files_of(tmp_path / "evened") != files_of(tmp_path / "plain")
