@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from demis_ij.runs import (
     read_json,
     read_solution,
     slug,
+    whole_file,
     write_json,
     write_text,
 )
@@ -118,3 +121,60 @@ def test_a_solution_that_is_none_is_refused(tmp_path, change):
     write_json(tmp_path / "solution.json", whole | change)
     with pytest.raises(FormatError, match=r"solution\.json"):
         read_solution(tmp_path)
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """Return what is done to files, in order: (flushed, name) and (named, name)."""
+    done = []
+    flush, rename = os.fsync, Path.replace
+
+    def flushed(handle):
+        done.append(("flushed", Path(f"/proc/self/fd/{handle}").readlink().name))
+        flush(handle)
+
+    def renamed(path, target):
+        done.append(("named", target.name))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", renamed)
+    return done
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="names of open files are not told here")
+
+
+@needs_proc
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, disk):
+    write_text(tmp_path / "a.txt", "a")
+    assert disk == [("flushed", ".a.txt.part"), ("named", "a.txt"), ("flushed", tmp_path.name)]
+    disk.clear()
+    write_text(tmp_path / "a.txt", "a")
+    assert disk == []  # it is there already
+
+
+@needs_proc
+def test_a_stage_is_marked_after_its_files_are_on_the_disk(tmp_path, disk):
+    folder = RunFolder(tmp_path / "run", SETTINGS)
+    page = folder.path / "report.html"
+    page.write_text("page")
+    disk.clear()
+    folder.mark_done("report", "", files=[page])
+    assert disk[0] == ("flushed", "report.html")
+    assert disk.index(("named", ".report.done")) > disk.index(("flushed", "run"))
+
+
+def test_a_file_that_could_not_be_written_whole_leaves_nothing(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+
+    def cut_off():
+        with whole_file(path) as stream:
+            stream.write(b"half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        cut_off()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+    assert path.read_bytes() == b"old"

@@ -158,7 +158,7 @@ def write_section(
         across=across,
     )
     write_json(files.facts, facts.to_json())
-    folder.mark_done(_mark(name), state)
+    folder.mark_done(_mark(name), state, files=[files.report, files.seams])  # the others are there already
     return facts
 
 

@@ -21,7 +21,7 @@ from demis_ij.jobs.across import AcrossPair
 from demis_ij.jobs.section_files import FOLDER
 from demis_ij.jobs.sections import SectionDone, placed_beside_neighbours
 from demis_ij.records import OVERRULED_WEIGHT, Affine, Layout, PairMatch, Solution
-from demis_ij.runs import slug, write_text
+from demis_ij.runs import slug, whole_file, write_text
 from demis_ij.solvers.columns import solve_columns
 from demis_ij.solvers.lens import straightened
 from demis_ij.solvers.measurements import moved_places, places_of
@@ -84,13 +84,8 @@ class PlaneSection:
 
     def write(self, path: Path) -> None:
         """Write the columns all or nothing."""
-        part = path.with_name(f".{path.name}.part")
-        try:
-            with part.open("wb") as file:
-                np.savez(file, ids=np.array(self.ids, np.str_), **{name: getattr(self, name) for name in COLUMNS})
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole_file(path) as file:
+            np.savez(file, ids=np.array(self.ids, np.str_), **{name: getattr(self, name) for name in COLUMNS})
 
     @classmethod
     def read(cls, path: Path) -> PlaneSection:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from demis_ij.errors import FormatError, InputError
 
@@ -20,16 +22,48 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file all or nothing; one that holds the text already is not touched."""
-    if path.is_file() and path.read_bytes() == text.encode():
-        return
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a stream whose file appears under its name when it is whole and on the disk, or never.
+
+    Without the two `fsync` a machine that loses power may keep the name and lose what is in the file.
+    """
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_bytes(text.encode())
+        with part.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
         part.replace(path)
+        keep_names(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file that somebody else has written is on the disk, with its name."""
+    with path.open("rb+") as stream:  # Windows flushes only what may be written
+        os.fsync(stream.fileno())
+    keep_names(path.parent)
+
+
+def keep_names(folder: Path) -> None:
+    """Make the names of a folder's files durable, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file all or nothing, on the disk before this returns; one that holds the text already is not touched."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
+    with whole_file(path) as stream:
+        stream.write(text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -12,7 +12,7 @@ from demis_ij import __version__
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats.files import slug
 from demis_ij.records import Layout
-from demis_ij.runs.files import make_folder, read_json, refuse, write_json
+from demis_ij.runs.files import make_folder, read_json, refuse, to_disk, write_json
 from demis_ij.runs.matches import MatchStore
 from demis_ij.runs.tiles import changed_tiles, remember_tiles
 
@@ -194,8 +194,10 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError):
             return []
 
-    def mark_done(self, stage: str, depends_on: str, notes: Iterable[str] = ()) -> None:
-        """Remember that a stage is finished, and what it had to say."""
+    def mark_done(self, stage: str, depends_on: str, notes: Iterable[str] = (), *, files: Iterable[Path] = ()) -> None:
+        """Remember that a stage is finished, and what it had to say; its files are on the disk before that is."""
+        for file in files:
+            to_disk(file)
         write_json(self.path / f".{stage}.done", {"depends_on": depends_on, "notes": list(notes)})
 
     def _mark(self, stage: str) -> dict[str, Any]:

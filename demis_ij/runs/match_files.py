@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from demis_ij.errors import FormatError
+from demis_ij.runs.files import whole_file
 from demis_ij.runs.match_tables import LAYOUT, LAYOUT_KEY, POINTS, SCHEMA
 
 FINISHED = "all.parquet"
@@ -107,17 +108,8 @@ def remove(paths: Iterable[Path]) -> None:
 @contextlib.contextmanager
 def writer(path: Path) -> Iterator[pq.ParquetWriter]:
     """Yield a writer of a file that appears under its name when it is whole and on the disk, or never."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as stream:
-            with pq.ParquetWriter(stream, SCHEMA, **_settings()) as made:
-                yield made
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-        _to_disk(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as stream, pq.ParquetWriter(stream, SCHEMA, **_settings()) as made:
+        yield made
 
 
 def _settings() -> dict[str, Any]:
@@ -130,17 +122,6 @@ def _settings() -> dict[str, Any]:
         "write_statistics": False,
         "store_schema": True,
     }
-
-
-def _to_disk(folder: Path) -> None:
-    """Make names durable, where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def row_groups(file: pq.ParquetFile, rows: Collection[int] | None = None) -> Iterator[tuple[int, pa.Table]]:

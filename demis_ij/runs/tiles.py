@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from demis_ij.errors import FormatError
 from demis_ij.formats.files import slug
 from demis_ij.records import Layout, Tile
+from demis_ij.runs.files import whole_file
 
 FOLDER = "tiles"
 _SCHEMA = pa.schema(
@@ -57,13 +58,8 @@ def remember_tiles(run: Path, sections: Iterable[Layout], *, anew: bool = False)
         path = _path(run, section.section)
         if anew or not path.exists():
             path.parent.mkdir(exist_ok=True)
-            part = path.with_name(f".{path.name}.part")
-            try:
-                with part.open("wb") as stream:
-                    pq.write_table(pa.Table.from_pylist([stamp_of(t) for t in section], _SCHEMA), stream)
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
+            with whole_file(path) as stream:
+                pq.write_table(pa.Table.from_pylist([stamp_of(t) for t in section], _SCHEMA), stream)
 
 
 def changed_tiles(run: Path, section: Layout) -> dict[str, str]:
