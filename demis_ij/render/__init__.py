@@ -9,15 +9,18 @@
 ``mosaic``     `blocks` and `preview`
 ``worker_tiles``  the tiles that a worker keeps
 ``regions``    the regions of a mosaic as tasks for workers
+``memory``     what drawing keeps, and whether that much is allowed
+``spreading``  runs of regions for workers
 ``writing``    `render`: into sinks, region by region
 ``volume``     a stack and its warps: `render_volume`, `unaligned`
 """
 
 from demis_ij.render.canvas import Canvas
 from demis_ij.render.intensity import solve_intensity
+from demis_ij.render.memory import check_memory
 from demis_ij.render.mosaic import blocks, preview
 from demis_ij.render.volume import RenderedVolume, render_volume, unaligned
-from demis_ij.render.writing import Rendered, check_memory, common_dtype, render
+from demis_ij.render.writing import Rendered, common_dtype, render
 
 __all__ = [
     "Canvas", "Rendered", "RenderedVolume", "blocks", "check_memory", "common_dtype", "preview", "render",

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from demis_ij import __version__
 from demis_ij.errors import InputError
@@ -197,19 +195,3 @@ class Regions:
             told = (tile, stamp(tile.path, self._stamps), mask, intensity.get(tile.id))
             digest.update(repr(told).encode())
         return digest.hexdigest()
-
-
-def region_bytes(frame: Frame) -> int:
-    """Return how much memory making a region takes, at the most: a cell with the overlaps in it, a chunk of each level.
-
-    About twice of what was seen for four tiles in a cell: 10 to 17 MiB for chunks of 512 px, 7 to 9 for 256.
-    """
-    cell = 16 * np.dtype(np.float32).itemsize * CELL_PX**2
-    chunks = 16 * frame.dtype.itemsize * frame.chunk_px**2
-    return cell + chunks + frame.region_px**2 // 8
-
-
-def tile_bytes(layout: Iterable[Tile], frame: Frame) -> int:
-    """Return how much memory the largest tile takes, with its mask and as float32 for a moment."""
-    largest = max((t.shape[0] * t.shape[1] for t in layout), default=0)
-    return int(largest * (2 * frame.dtype.itemsize + 2))

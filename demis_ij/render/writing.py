@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from demis_ij.render.blending import Style
 from demis_ij.render.canvas import Canvas
 from demis_ij.render.drawing import checked_style
 from demis_ij.render.intensity import Intensity, solve_intensity
+from demis_ij.render.memory import checked_memory
 from demis_ij.render.mosaic import Progress, blocks
 from demis_ij.render.regions import (
     LeftOut,
@@ -32,22 +30,14 @@ from demis_ij.render.regions import (
     Regions,
     RegionTask,
     make_region_from,
-    make_run,
-    region_bytes,
-    tile_bytes,
 )
 from demis_ij.render.sampling import TileSource
+from demis_ij.render.spreading import by_workers, in_threads
 from demis_ij.sinks.calibration import to_metres
 from demis_ij.sinks.frame import LEVELS_A_STAGE, Frame, Region
 from demis_ij.sinks.pyramid import chunk_side
 from demis_ij.sinks.regional import RegionSink, clear_region
 from demis_ij.sinks.scratch import Mark, link, rest_file
-
-STORE_BYTES = 1 << 29
-PROGRAM_BYTES = 200 << 20
-"""What a worker takes before it has read anything: Python and its libraries."""
-MOST_IN_A_ROW = 4
-"""Regions that a worker is given at a time: a square of them, and all that a kill can cost it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,47 +196,6 @@ def render(
     return Rendered(canvas, np.dtype(dtype), intensity, tuple(warnings), made.drawn, made.kept)
 
 
-def checked_memory(layout: Iterable[Tile], frame: Frame, pool: Pool | None) -> int:
-    """Return what a worker may keep of tiles.
-
-    Raises
-    ------
-    InputError
-        When the memory given is too small for a region and two tiles.
-    """
-    each = None if pool is None else pool.bytes_each
-    if each is None:
-        return STORE_BYTES
-    left = each - PROGRAM_BYTES - region_bytes(frame)
-    least = 2 * tile_bytes(layout, frame)
-    if left < least:
-        many = 1 if pool is None else pool.workers
-        needed = many * (each - left + least)
-        who = "one process needs" if many == 1 else f"{many} workers need"
-        msg = f"--memory {many * each >> 20}M is too small: {who} {-(-needed >> 20)}M to draw a mosaic of these tiles"
-        raise InputError(msg)
-    return left
-
-
-def check_memory(layout: Layout, block_px: int, pool: Pool) -> None:
-    """Do what `checked_memory` does before there is anything to be drawn, by the first tile that can be read.
-
-    Raises
-    ------
-    InputError
-        When the memory given is too small for a region and two tiles.
-    """
-    if pool.bytes_each is None:
-        return
-    for tile in layout:
-        try:
-            shape, dtype = header(tile.path, tile.page)
-        except InputError:
-            continue  # named where tiles are read
-        checked_memory([replace(tile, shape=shape)], Frame(shape, dtype.name, chunk_side(block_px)), pool)
-        return
-
-
 class _Making:
     """A mosaic being made: stage by stage, each region by whoever is free."""
 
@@ -286,7 +235,7 @@ class _Making:
 
     def _done(self, tasks: Iterable[RegionTask]) -> Iterator[Done[RegionTask, LeftOut]]:
         if self._pool is not None:
-            return _by_workers(self._pool, tasks)
+            return by_workers(self._pool, tasks)
         return in_threads(partial(make_region_from, source=self.source), tasks, self.threads)
 
     def _lacking(self, tasks: Iterable[RegionTask], redone: set[str]) -> Iterator[RegionTask]:
@@ -340,54 +289,6 @@ class _Making:
         """Return the tiles that the regions lack that a region is made from: what is smaller lacks them, too."""
         children = self.plan.frame.children(region) if region.stage else ()
         return list({tile: (tile, why) for c in children for tile, why in sink.scratch.left_out_of(c)}.values())
-
-
-def _by_workers(pool: Pool, tasks: Iterable[RegionTask]) -> Iterator[Done[RegionTask, LeftOut]]:
-    """Yield regions as workers make them, each worker several in a row."""
-    with closing(pool.unordered(make_run, in_runs(tasks, lambda: pool.workers))) as done:  # type: ignore[type-var]
-        for found in done:
-            if found.problem is not None:
-                yield Done(found.task[0], [], found.problem)
-            else:
-                yield from (Done(task, left_out) for task, left_out in zip(found.task, found.value, strict=True))
-
-
-def in_runs(tasks: Iterable[RegionTask], workers: Callable[[], int]) -> Iterator[tuple[RegionTask, ...]]:
-    """Yield tasks, which come in Z order, several at a time: fewer towards the end, so that nobody waits for one.
-
-    Were they handed out singly, neighbours would go to different workers, and both would read the tiles between them.
-    """
-    fresh = iter(tasks)
-    waiting: deque[RegionTask] = deque()
-    while True:
-        shares = 2 * max(1, workers())
-        waiting.extend(islice(fresh, max(0, MOST_IN_A_ROW * shares - len(waiting))))
-        if not waiting:
-            return
-        yield tuple(waiting.popleft() for _ in range(max(1, len(waiting) // shares)))
-
-
-def in_threads(
-    function: Callable[[RegionTask], LeftOut], tasks: Iterable[RegionTask], threads: int
-) -> Iterator[Done[RegionTask, LeftOut]]:
-    """Yield tasks in their order, as many at a time as there are threads."""
-    if threads == 1:
-        for task in tasks:
-            yield Done(task, function(task))
-        return
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="render")
-    waiting: deque[tuple[RegionTask, Future[LeftOut]]] = deque()
-    try:
-        for task in tasks:
-            waiting.append((task, pool.submit(function, task)))
-            if len(waiting) > threads:
-                first, future = waiting.popleft()
-                yield Done(first, future.result())
-        while waiting:
-            first, future = waiting.popleft()
-            yield Done(first, future.result())
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _stream(

@@ -16,10 +16,11 @@ from demis_ij.images import TileStore
 from demis_ij.jobs.mosaics import run_render
 from demis_ij.pools import open_pool
 from demis_ij.records import Affine, Layout, Tile
-from demis_ij.render import Canvas, blocks, check_memory, render
+from demis_ij.render import Canvas, blocks, check_memory, memory, render, spreading
 from demis_ij.render import writing as render_writing
 from demis_ij.render.blending import Style
-from demis_ij.render.regions import Plan, Regions, make_region_from, region_bytes
+from demis_ij.render.memory import region_bytes
+from demis_ij.render.regions import Plan, Regions, make_region_from
 from demis_ij.sinks.frame import Frame, Region
 from demis_ij.sinks.imagej_tiff import ImageJTiffSink
 from demis_ij.sinks.ome_tiff import OmeTiffSink
@@ -358,7 +359,7 @@ def test_a_tile_that_could_not_be_read_is_tried_again(layout, tmp_path):
 
 
 def test_memory_that_is_too_small_is_one_line_that_says_how_much_is_needed(layout, tmp_path, monkeypatch):
-    monkeypatch.setattr(render_writing, "PROGRAM_BYTES", 0)
+    monkeypatch.setattr(memory, "PROGRAM_BYTES", 0)
     said = r"--memory 10M is too small: one process needs 2\dM to draw a mosaic of these tiles"
     with open_pool(1, memory_bytes=10 << 20) as pool, pytest.raises(InputError, match=said):
         draw(layout, tmp_path / "a", pool=pool)
@@ -399,20 +400,20 @@ def test_too_little_memory_is_refused_before_anything_is_written(layout, tmp_pat
 
 @pytest.mark.parametrize("count", [0, 1, 5, 16, 100])
 def test_workers_get_neighbours_in_a_row_and_single_regions_at_the_end(count):
-    runs = list(render_writing.in_runs(iter(range(count)), lambda: 2))
+    runs = list(spreading.in_runs(iter(range(count)), lambda: 2))
 
     assert [k for run in runs for k in run] == list(range(count))
     assert all(runs)
-    assert max((len(run) for run in runs), default=0) == min(render_writing.MOST_IN_A_ROW, -(-count // 5))
+    assert max((len(run) for run in runs), default=0) == min(spreading.MOST_IN_A_ROW, -(-count // 5))
     assert [len(run) for run in runs[-4:]] == [1] * min(count, 4)
 
 
 def test_tasks_are_drawn_only_as_workers_need_them():
     seen = []
-    runs = render_writing.in_runs((seen.append(k) or k for k in range(1000)), lambda: 2)
+    runs = spreading.in_runs((seen.append(k) or k for k in range(1000)), lambda: 2)
 
     next(runs)
-    assert len(seen) <= 4 * render_writing.MOST_IN_A_ROW
+    assert len(seen) <= 4 * spreading.MOST_IN_A_ROW
 
 
 def test_workers_of_dask_give_the_bytes_of_one_process(layout, drawn, tmp_path):
