@@ -247,8 +247,8 @@ def measure_workers(count: int, side: int, runs: int) -> None:
     print(f"{'file':20} {'1 worker':>9} {'2 workers':>15} {'2 of dask':>15} {'2 threads':>15}")
     with tiles_in_files(side) as folder, open_pool(2) as pool, open_pool(2, "local") as dask:
         layout = grid(count, side, folder)
-        for who in (pool, dask):  # the workers have their libraries
-            draw(grid(4, side, folder), folder / "warm.ome.zarr", "zarr", who)
+        for name, who in (("processes", pool), ("dask", dask)):  # so much work that all workers start
+            draw(layout, folder / f"{name}.ome.zarr", "zarr", who)
         for name, kind in (("OME-Zarr 0.4, light", "zarr"), ("OME-Zarr 0.5, light", "zarr5"), ("OME-TIFF", "tiff")):
             best = [np.inf] * 4
             for run in range(runs):
@@ -291,7 +291,7 @@ def grow(count: int, side: int, memory: int) -> None:
     cv2.setNumThreads(1)
     with tiles_in_files(side) as folder, open_pool(2, memory_bytes=memory) as pool:
         layout = grid(count, side, folder)
-        draw(grid(4, side, folder), folder / "warm.ome.zarr", "zarr", pool)  # the workers have their libraries
+        draw(grid(400, side, folder), folder / "warm.ome.zarr", "zarr", pool)  # so much work that all workers start
         size = np.prod([float(n) for n in Canvas.of(layout).shape]) / 1e6
         watch = Watch()
         watch.start()
