@@ -88,6 +88,21 @@ def test_progress_is_told_batch_by_batch(two, layout):
     assert len(told) == 1 + len(in_batches(layout, pairs))
 
 
+def test_batches_that_go_together_change_no_outcome(layout, monkeypatch):
+    monkeypatch.setattr(asking, "FEWEST", 2)
+    monkeypatch.setattr(asking, "MOST", 2)
+    monkeypatch.setattr("demis_ij.stitch.loads.LOAD_S", 1e6)  # however slow this machine is
+    pairs = neighbours(layout)
+    kept = []
+    memory = Memory()
+    monkeypatch.setattr(memory, "put", lambda _stage, outcomes: kept.append(len(outcomes)))
+    together = match_first(layout, pairs, SIFT, memory=memory)
+    monkeypatch.setattr(asking, "MOST_BATCHES", 1)
+    assert told(together) == told(match_first(layout, pairs, SIFT))
+    assert max(kept) > 2  # several went at once, and were kept at once
+    assert sum(kept) == len(pairs)
+
+
 def test_a_pair_that_kills_its_worker_is_rejected_and_tried_again_on_resume(two, layout, tmp_path, monkeypatch):
     pairs = neighbours(layout)[:9]
     memory = MatchStore(tmp_path / "0")
