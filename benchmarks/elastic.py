@@ -3,7 +3,7 @@
     python benchmarks/elastic.py
     python benchmarks/elastic.py --sets tissue material --cases like noisy --methods spline spline,mode=mono dis
     python benchmarks/elastic.py --methods bunwarpj "bunwarpj,mode=accurate,final_deformation=super fine" --fiji PATH
-    python benchmarks/elastic.py --pairs 2 --cases like artefacts --methods spline dis --check ledger/elastic.json
+    python benchmarks/elastic.py --cases like artefacts --methods spline dis --check ledger/elastic.json
 
 A pair is a picture and the same picture drawn through a smooth random displacement of 10 px in the mean (of 512;
 20 px in ``large``), each with noise of its own. ``tissue`` and ``material`` are made up, of seeds that nothing was

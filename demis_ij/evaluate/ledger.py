@@ -41,6 +41,7 @@ class Tolerance:
         return now >= then - room if self.larger_is_better else now <= then + room
 
 
+DIGITS = 5
 _COUNT = "a textured pair is far from the threshold; none flips by rounding"
 _WEAK = "one pair at the gate's threshold may flip where processors round differently (bfloat16, fused sums)"
 _EXACT = "processors that round differently move a match by hundredths of a pixel"
@@ -130,8 +131,8 @@ def check(what: str, rows: Sequence[Row], ledger: Ledger) -> list[str]:
             old = then.get(name)
             if old is None:
                 continue
-            now = row.values.get(name, math.nan)
-            if not tolerance.allows(float(old), float(now)):
+            now = round(float(row.values.get(name, math.nan)), DIGITS)  # as it was written
+            if not tolerance.allows(float(old), now):
                 said = f"{old:g} -> {now:g}" if math.isfinite(now) else f"{old:g} -> not known"
                 lines.append(f"{key_of(what, row)}: {name} {said}")
     return lines
@@ -154,7 +155,7 @@ def write_ledger(path: Path, what: str, rows: Sequence[Row]) -> None:
     """
     held = {k: dict(v) for k, v in read_ledger(path).items()} if path.exists() else {}
     for row in rows:
-        told = {k: (round(float(v), 5) if math.isfinite(v) else None) for k, v in row.values.items()}
+        told = {k: (round(float(v), DIGITS) if math.isfinite(v) else None) for k, v in row.values.items()}
         held[key_of(what, row)] = told
     part = path.with_name(path.name + ".part")
     try:

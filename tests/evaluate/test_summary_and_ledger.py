@@ -179,6 +179,15 @@ def test_a_figure_within_its_tolerance_has_not_fallen_and_one_that_is_gone_has(r
         assert line.endswith("not known")
 
 
+def test_what_was_rounded_when_it_was_written_has_not_fallen(tmp_path):
+    row = Row("s", "m", {"folded_frac": 0.003421784})
+    write_ledger(tmp_path / "ledger.json", "elastic", [row])
+
+    assert check("elastic", [row], read_ledger(tmp_path / "ledger.json")) == []
+    more = replace(row, values={"folded_frac": 0.00344})
+    assert len(check("elastic", [more], read_ledger(tmp_path / "ledger.json"))) == 1
+
+
 def test_a_row_the_ledger_lacks_is_named_and_a_strange_ledger_refused(rows, tmp_path):
     ledger = tmp_path / "ledger.json"
     write_ledger(ledger, "pairs", rows)
