@@ -11,6 +11,9 @@ from demis_ij.images.reading import (
     Mask,
 )
 
+SHARED = 0.95
+"""Share of the columns that step at once where an opaque data bar begins."""
+
 
 def _grey_step(image: Grey) -> float:
     """Return 1/255 of the image's own range: the step that an 8-bit image would have."""
@@ -29,11 +32,14 @@ def _data_bar_top(image: Grey) -> int:
         return rows
     start = int(rows * 0.75)
     step = _grey_step(image)
-    part = image[start - 1 :].astype(np.float32) / step
-    change = np.diff(part, axis=0)
-    shared = np.maximum((change > 1.5).mean(1), (change < -1.5).mean(1))  # row i: from row start-1+i to start+i
-    for i in np.flatnonzero(shared >= 0.95):
-        bar = part[i + 1 :]
+    shown = image[start - 1 :]
+    # no more columns may miss the step than SHARED leaves, so that most of any eighth of them have it, too
+    eighth = max(1, cols // 8)
+    least = max(0.0, 1 - (1 - SHARED) * cols / eighth)
+    for i in np.flatnonzero(_stepping(shown[:, :eighth], step) >= least - 1e-6):  # row i: from row start-1+i to start+i
+        if _stepping(shown[i : i + 2], step)[0] < SHARED:
+            continue
+        bar = shown[i + 1 :].astype(np.float32) / step
         values, counts = np.unique(np.rint(bar), return_counts=True)
         same = (np.abs(bar - values[counts.argmax()]) <= 3).mean()
         flat = (np.abs(np.diff(bar, axis=1)) <= 1.5).mean()
@@ -42,12 +48,20 @@ def _data_bar_top(image: Grey) -> int:
     return _scale_bar_top(image, step)
 
 
+def _stepping(rows: Grey, step: float) -> NDArray[np.float64]:
+    """Return the share of columns that grow, or of those that fall, by 1.5 steps from each row to the next."""
+    change = np.diff(rows.astype(np.float32) / step, axis=0)
+    return np.asarray(np.maximum((change > 1.5).mean(1), (change < -1.5).mean(1)), np.float64)
+
+
 def _scale_bar_top(image: Grey, step: float) -> int:
     """Return the top row of a white rectangle that can only be a scale bar, or the number of rows."""
     rows, cols = int(image.shape[0]), int(image.shape[1])
     start = int(rows * 0.85)
     white = (image[start:] >= image.max() - 4 * step).astype(np.uint8)
     kernel = np.ones((1, max(16, cols // 25)), np.uint8)
+    if np.count_nonzero(white) < kernel.size:
+        return rows
     long_runs = cv2.erode(white, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     count, _, stats, _ = cv2.connectedComponentsWithStats(long_runs, connectivity=4)
     for x, y, w, h, area in stats[1:count]:
@@ -78,7 +92,10 @@ def _constant_border(image: Grey) -> Mask:
     grains reaches the border too, but is ragged, or what it leaves does not fill its own convex hull: it stays data.
     """
     out = np.zeros(image.shape, bool)
-    for value in _corner_values(image):
+    values = _corner_values(image)
+    if not values:
+        return out
+    for value in values:
         same = (image == value).astype(np.uint8)
         _, label = cv2.connectedComponents(same, connectivity=4)
         for number in {int(label[r, c]) for r in (0, -1) for c in (0, -1)} - {0}:
