@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import bsr_matrix, csr_matrix
+from threadpoolctl import threadpool_limits
 
 from demis_ij.pools import cores
 
@@ -27,6 +28,9 @@ SMALLEST_STRIPE = 50_000  # rows of a matrix below which handing out costs more 
 class Threads:
     """Some threads; with one, everything is done in the caller's.
 
+    As a context it holds BLAS and LAPACK, in all of the process, at one thread each: with more they add in another
+    order, and a run by one worker would differ in its last bits from a run by two.
+
     Parameters
     ----------
     workers : int
@@ -36,13 +40,17 @@ class Threads:
     def __init__(self, workers: int = 1) -> None:
         self.workers = workers or cores()
         self._pool = ThreadPoolExecutor(self.workers) if self.workers > 1 else None
+        self._limits: threadpool_limits | None = None
 
     def __enter__(self) -> Threads:
+        self._limits = threadpool_limits(1, user_api="blas")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._limits is not None:
+            self._limits.restore_original_limits()
 
     def ordered(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Return the results in the order of the items, a few ahead of the caller."""
