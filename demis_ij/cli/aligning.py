@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,8 @@ import typer
 
 from demis_ij import jobs
 from demis_ij.cli.progress import Bars
-from demis_ij.cli.telling import say_warnings
+from demis_ij.cli.settings import unknown_setting
+from demis_ij.cli.telling import say_notes, say_warnings
 from demis_ij.config import from_dict, read_toml, to_dict
 from demis_ij.config.aligning import METHODS, AlignConfig
 from demis_ij.config.ssemnet import SsemnetConfig
@@ -57,10 +57,7 @@ def _table_of(key: str, defaults: dict[str, dict[str, Any]]) -> tuple[str, str]:
     if name in defaults.get(table, {}):
         return table, name
     known = [*defaults["align"], *(f"ssemnet.{name}" for name in defaults["ssemnet"])]
-    near = difflib.get_close_matches(key, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-    msg = f"--set {key}: unknown setting; {hint}"
-    raise InputError(msg)
+    raise unknown_setting(key, known)
 
 
 def _value(text: str, default: Any) -> Any:
@@ -168,8 +165,7 @@ def _say_result(result: jobs.AlignJobResult, as_json: bool) -> None:
         typer.echo(json.dumps(facts))
         return
     say_warnings(result.warnings)
-    for line in result.notes:
-        typer.echo(f"note: {line}", err=True)
+    say_notes(result.notes)
     if facts["resumed"]:
         typer.echo("went on with the run that was there: what was finished is kept")
     typer.echo(f"{facts['sections']} sections aligned by {facts['method']}, {len(facts['bridged'])} bridged")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,10 +83,14 @@ def _table_of(key: str, defaults: dict[str, dict[str, Any]]) -> str:
         if key in known:
             return table
     names = [name for known in defaults.values() for name in known]
-    near = difflib.get_close_matches(key, names, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
-    msg = f"--set {key}: unknown setting; {hint}"
-    raise InputError(msg)
+    raise unknown_setting(key, names)
+
+
+def unknown_setting(key: str, known: Sequence[str]) -> InputError:
+    """Return the refusal of a setting that is not known, with the nearest name."""
+    near = difflib.get_close_matches(key, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    return InputError(f"--set {key}: unknown setting; {hint}")
 
 
 def _value(text: str, default: Any) -> Any:

@@ -17,6 +17,12 @@ def say_warnings(lines: Sequence[str]) -> None:
         typer.echo(f"warning: {' '.join(line.split())}", err=True)
 
 
+def say_notes(lines: Sequence[str]) -> None:
+    """Print what is told besides to standard error, one line each."""
+    for line in lines:
+        typer.echo(f"note: {line}", err=True)
+
+
 def say_result(result: jobs.JobResult, as_json: bool) -> None:
     """Say what came out, for people or for programs."""
     facts = jobs.summary(result)
@@ -24,8 +30,7 @@ def say_result(result: jobs.JobResult, as_json: bool) -> None:
         typer.echo(json.dumps(facts))
         return
     say_warnings(result.warnings)
-    for line in result.notes:
-        typer.echo(f"note: {line}", err=True)
+    say_notes(result.notes)
     how = ", ".join(f"{n} by {name}" for name, n in facts["placed_by"].items())
     residual = facts["median_residual_px"]
     seams = f", median residual {residual:.2f} px" if residual is not None else ""
@@ -54,4 +59,4 @@ def _cell(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-__all__ = ["say_result", "say_table", "say_warnings"]
+__all__ = ["say_notes", "say_result", "say_table", "say_warnings"]
