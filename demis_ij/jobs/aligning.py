@@ -245,7 +245,7 @@ def _aligned(stack: Stack, folder: RunFolder, job: AlignJob, tell: Progress) -> 
         tell("report", 0, 1)
         write_alignment(report, stack, result, warnings=warnings, settings=_settings(job))
         write_json(files["verdicts"], verdicts_json(stack, job, result, warnings))
-        folder.mark_done("report", key)
+        folder.mark_done("report", key, files=[report])
         tell("report", 1, 1)
     return AlignJobResult(result, files, tuple(warnings), (*notes, *said), folder.resumed)
 

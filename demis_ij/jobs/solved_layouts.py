@@ -63,7 +63,7 @@ def write_solved_layout(
         out = folder.path / "solved"
         if not folder.is_done("project", state, [out]):
             write_solved_parts(document, layouts, out)
-            folder.mark_done("project", state)
+            folder.mark_done("project", state, files=[out])
         return {"layout": out}
     if document.format == "trakem2":
         return {"project": _trakem2(document, layouts, folder.path, job, warnings)}
@@ -77,7 +77,8 @@ def write_solved_layout(
         layout = _own_format(document, layouts, folder, job, warnings)
         project = _free_name(project, job, warnings)
         formats.write(project, layouts, format="trakem2", overwrite=True, allow_lossy=True)
-        folder.mark_done("project", state, [str(layout.absolute()), _sha256(layout), project.name])
+        said = [str(layout.absolute()), _sha256(layout), project.name]
+        folder.mark_done("project", state, said, files=[layout, project])
     return {"layout": layout, "project": project}
 
 

@@ -36,7 +36,7 @@ from demis_ij.render.spreading import by_workers, in_threads
 from demis_ij.sinks.calibration import to_metres
 from demis_ij.sinks.frame import LEVELS_A_STAGE, Frame, Region
 from demis_ij.sinks.pyramid import chunk_side
-from demis_ij.sinks.regional import RegionSink, clear_region
+from demis_ij.sinks.regional import RegionSink, clear_region, region_files
 from demis_ij.sinks.scratch import Mark, link, rest_file
 
 
@@ -270,7 +270,7 @@ class _Making:
         rest = rest_file(scratch.drawn, region)
         if rest.is_file():
             link(rest, rest_file(scratch.folder, region))
-        scratch.finish(region, mark)
+        scratch.finish_linked(region, mark)
         return True
 
     def _finish(self, found: Done[RegionTask, LeftOut]) -> None:
@@ -282,7 +282,8 @@ class _Making:
         self.left_out.update(found.value)
         for sink in self.sinks:
             if any(sink.part is part or sink.part == part for part in task.parts):
-                sink.scratch.finish(task.region, Mark(task.key, found.value or self._left_out_below(sink, task.region)))
+                mark = Mark(task.key, found.value or self._left_out_below(sink, task.region))
+                sink.scratch.finish(task.region, mark, region_files(sink.part, task.region))
         self.drawn += 1
 
     def _left_out_below(self, sink: RegionSink, region: Region) -> LeftOut:

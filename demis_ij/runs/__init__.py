@@ -14,7 +14,16 @@ A stage is skipped only when the hash of what it depends on agrees.
 """
 
 from demis_ij.formats.files import slug
-from demis_ij.runs.files import BROKEN_DISK, fingerprint, make_folder, read_json, whole_file, write_json, write_text
+from demis_ij.runs.files import (
+    BROKEN_DISK,
+    ends_as_written,
+    fingerprint,
+    make_folder,
+    read_json,
+    whole_file,
+    write_json,
+    write_text,
+)
 from demis_ij.runs.folder import RunFolder, check_folder, differences, settings_in
 from demis_ij.runs.lock import occupant, occupied
 from demis_ij.runs.matches import MatchStore
@@ -23,6 +32,7 @@ from demis_ij.runs.tiles import changed_tiles, other_tiles, remember_tiles, stam
 
 __all__ = [
     "BROKEN_DISK", "FORMAT_VERSION", "MatchStore", "RunFolder", "changed_tiles", "check_folder", "differences",
-    "fingerprint", "make_folder", "occupant", "occupied", "other_tiles", "read_json", "read_sections", "read_solution",
-    "remember_tiles", "settings_in", "slug", "solution_json", "stamp_of", "whole_file", "write_json", "write_text",
+    "ends_as_written", "fingerprint", "make_folder", "occupant", "occupied", "other_tiles", "read_json",
+    "read_sections", "read_solution", "remember_tiles", "settings_in", "slug", "solution_json", "stamp_of",
+    "whole_file", "write_json", "write_text",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from demis_ij.errors import FormatError, InputError
+from demis_ij.sinks.syncing import sync_file, sync_folder, sync_tree
 
 BROKEN_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 """What is the machine's fault when a folder cannot be written, not the user's."""
@@ -35,27 +36,18 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(path)
-        keep_names(path.parent)
+        sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
 
 def to_disk(path: Path) -> None:
-    """Wait until a file that somebody else has written is on the disk, with its name."""
-    with path.open("rb+") as stream:  # Windows flushes only what may be written
-        os.fsync(stream.fileno())
-    keep_names(path.parent)
-
-
-def keep_names(folder: Path) -> None:
-    """Make the names of a folder's files durable, where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """Wait until a file that somebody else has written is on the disk, with its name; of a folder, all in it, too."""
+    if path.is_dir():
+        sync_tree(path, lambda _name: True)
+    else:
+        sync_file(path)
+    sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -69,6 +61,19 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON all or nothing; numbers that JSON lacks are refused."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False))
+
+
+def ends_as_written(path: Path) -> bool:
+    """Return whether a JSON object has its end: one line with a brace, as `write_json` leaves it, else all is read."""
+    with path.open("rb") as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - 2))
+        if stream.read() == b"\n}":
+            return True
+    try:
+        read_json(path)
+    except FormatError:
+        return False
+    return True
 
 
 def read_json(path: Path) -> Any:

@@ -8,6 +8,7 @@ not at how many bytes the directory claims. Where there is no data stands 0, NaN
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +24,7 @@ from demis_ij.sinks.frame import LEVELS_A_STAGE, Piece, Region
 from demis_ij.sinks.parts import ChunkPart, Filling, Part
 from demis_ij.sinks.regional import RegionSink
 from demis_ij.sinks.scratch import write_new
+from demis_ij.sinks.syncing import name_whole
 
 MAX_PX = 2**31 - 1
 """ImageJ holds an image in one Java array."""
@@ -64,10 +66,10 @@ class PicturePart(ChunkPart):
         """Return what takes the level of a region and its sample."""
         return _Sampled(super().begin(region), self, self.sample_file(region))
 
-    def clear(self, region: Region) -> None:
-        """Remove what an earlier attempt may have left of a region."""
-        super().clear(region)
-        self.sample_file(region).unlink(missing_ok=True)
+    def files(self, region: Region) -> Iterator[Path]:
+        """Yield the files that a region may have."""
+        yield from super().files(region)
+        yield self.sample_file(region)
 
     def sample_file(self, region: Region) -> Path:
         """Return the file of a region's sample."""
@@ -139,7 +141,7 @@ class ImageJTiffSink(RegionSink):
         whole = self.scratch.folder / "whole.tif"
         with whole.open("wb") as file:
             self._write_tiff(file, size)
-        whole.replace(self.path)
+        name_whole(whole, self.path)
 
     def _write_tiff(self, file: BinaryIO, size: tuple[float, str] | None) -> None:
         shape, dtype = self.frame.shapes[self._level], self.frame.dtype

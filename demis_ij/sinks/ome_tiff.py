@@ -22,6 +22,7 @@ from demis_ij.sinks.calibration import ome_symbol, to_metres
 from demis_ij.sinks.encoding import DEFLATE, no_data_value
 from demis_ij.sinks.parts import ChunkPart, Part
 from demis_ij.sinks.regional import RegionSink
+from demis_ij.sinks.syncing import name_whole
 
 BIGTIFF_FROM_BYTES = 3 * 2**30
 
@@ -49,7 +50,7 @@ class OmeTiffSink(RegionSink):
     def _assemble(self) -> None:
         whole = self.scratch.folder / "whole.ome.tif"
         self._write_tiff(whole)
-        whole.replace(self.path)
+        name_whole(whole, self.path)
 
     def _write_tiff(self, path: Path) -> None:
         frame = self.frame

@@ -21,7 +21,10 @@ from demis_ij.sinks.encoding import BLOSC, Encoding, no_data_value
 from demis_ij.sinks.frame import Frame
 from demis_ij.sinks.parts import ChunkPart, Part
 from demis_ij.sinks.regional import PixelSize, RegionSink
+from demis_ij.sinks.scratch import PARTS
+from demis_ij.sinks.syncing import sync_folder, sync_tree
 
+METADATA = {".zarray", ".zattrs", ".zgroup", "zarr.json"}
 VERSIONS = ("auto", "0.4", "0.5")
 MOST_FILES = 500_000
 """A mosaic of more chunks than this is sharded when nobody says otherwise: file systems, backups and copies suffer from
@@ -67,12 +70,14 @@ class OmeZarrSink(RegionSink):
             raise InputError(msg)
 
     def _assemble(self) -> None:
-        folder = self.scratch.folder / "mosaic"
+        folder = self.scratch.folder / PARTS
         self._write_metadata(folder)
-        self.scratch.set_drawn_aside()
+        sync_tree(folder, METADATA.__contains__)  # chunks are on the disk already
+        self.scratch.begin_closing()
         if self.path.exists():  # an earlier mosaic; it stays whole under its name until the new one is
             shutil.move(self.path, self.scratch.folder / "replaced")
         folder.replace(self.path)
+        sync_folder(self.path.parent)
 
     def _write_metadata(self, folder: Path) -> None:
         levels = len(self.frame.shapes)

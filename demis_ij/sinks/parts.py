@@ -56,8 +56,8 @@ class Part(Protocol):
         """Return what takes the chunks of a region; files left by an earlier attempt are replaced."""
         ...
 
-    def clear(self, region: Region) -> None:
-        """Remove what an earlier attempt may have left of a region."""
+    def files(self, region: Region) -> Iterator[Path]:
+        """Yield the files that a region may have; where there is no data there is none."""
         ...
 
     def take_over(self, finished: Path, region: Region) -> None:
@@ -108,7 +108,8 @@ class ChunkPart:
         """Return the file of all chunks that a region has of a level."""
         return self.folder / "mosaic" / str(number) / "c" / str(row) / str(col)
 
-    def _files(self, region: Region) -> Iterator[Path]:
+    def files(self, region: Region) -> Iterator[Path]:
+        """Yield the files that a region may have."""
         for number in self.frame.levels(region.stage):
             if self.is_packed:
                 yield self.shard_file(number, region.row, region.col)
@@ -118,14 +119,9 @@ class ChunkPart:
                 for c in range(region.col * many, (region.col + 1) * many):
                     yield self.chunk_file(number, r, c)
 
-    def clear(self, region: Region) -> None:
-        """Remove what an earlier attempt may have left of a region."""
-        for path in self._files(region):
-            path.unlink(missing_ok=True)
-
     def take_over(self, finished: Path, region: Region) -> None:
         """Keep a region as it is in a finished folder of chunks: under a second name, without copying a byte."""
-        for path in self._files(region):
+        for path in self.files(region):
             source = finished / path.relative_to(self.folder / "mosaic")
             if source.is_file():
                 link(source, path)

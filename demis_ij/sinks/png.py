@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +18,7 @@ from demis_ij.sinks.parts import Filling, Part
 from demis_ij.sinks.reduction import COVERAGE_FRAC, stretched
 from demis_ij.sinks.regional import PixelSize, RegionSink
 from demis_ij.sinks.scratch import link, write_new
+from demis_ij.sinks.syncing import name_whole
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,9 @@ class SumsPart:
         """Return what adds up a region."""
         return _Sums(self, region)
 
-    def clear(self, region: Region) -> None:
-        """Remove what an earlier attempt may have left of a region."""
-        self.file(region).unlink(missing_ok=True)
+    def files(self, region: Region) -> Iterator[Path]:
+        """Yield the file that a region may have."""
+        yield self.file(region)
 
     def take_over(self, finished: Path, region: Region) -> None:
         """Keep the sums of a region as another folder has them."""
@@ -147,7 +149,7 @@ class PngSink(RegionSink):
         whole = self.scratch.folder / "whole.png"
         with whole.open("wb") as file:
             write_png(file, image, None if mask.all() else mask)
-        whole.replace(self.path)
+        name_whole(whole, self.path)
 
     def _covered(self, count: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Return the squares at least half of which, as far as they lie in the mosaic, is data."""

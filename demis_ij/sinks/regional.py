@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,6 +26,7 @@ from demis_ij.sinks.levels import Source, make_levels
 from demis_ij.sinks.parts import Filling, Part
 from demis_ij.sinks.pyramid import chunk_side
 from demis_ij.sinks.scratch import Scratch, read_rest, rest_file, write_rest
+from demis_ij.sinks.syncing import sync_all
 
 PixelSize = tuple[float, str] | None
 TAKEN_NOTHING = "the sink is not open: call open() first"
@@ -110,11 +111,12 @@ class RegionSink(ABC):
         self.part = self._make_part(self._scratch.folder)
 
     def close(self) -> None:
-        """Make the file and give it its real name."""
+        """Make the file and give it its real name; it is on the disk then."""
         scratch = self.scratch
         if self._spool is not None:
             self._spool.close()
             make_regions(self.part, self._spool.chunks())
+        scratch.settle()
         self._assemble()
         if self.keeps_drawn and self._spool is None:
             scratch.keep_drawn()
@@ -124,7 +126,9 @@ class RegionSink(ABC):
         """Leave nothing that looks whole; ``keep`` the finished regions, if any, to go on with later."""
         if self._spool is not None:
             self._spool.close()
-        if self._scratch is not None and not (keep and self._scratch.any_finished):
+        if self._scratch is not None and keep and self._scratch.any_finished:
+            self._scratch.leave()
+        elif self._scratch is not None:
             self._scratch.remove()
         self._scratch = self._spool = None
 
@@ -147,6 +151,7 @@ def make_regions(part: Part, source: Source) -> None:
     for stage in range(part.frame.stages):
         for region in part.frame.regions(stage):
             put_region([part], region, source if stage == 0 else stage_before(part.folder, part.frame, region))
+            sync_all(part.files(region), part.folder)
 
 
 def put_region(parts: Sequence[Part], region: Region, source: Source) -> None:
@@ -193,8 +198,14 @@ def stage_before(folder: Path, frame: Frame, region: Region) -> Source:
 def clear_region(parts: Iterable[Part], region: Region) -> None:
     """Remove what an earlier attempt may have left of a region without data."""
     for part in parts:
-        part.clear(region)
-        rest_file(part.folder, region).unlink(missing_ok=True)
+        for path in region_files(part, region):
+            path.unlink(missing_ok=True)
+
+
+def region_files(part: Part, region: Region) -> Iterator[Path]:
+    """Yield the files that a region may have in a part, with what the next stage is made from."""
+    yield from part.files(region)
+    yield rest_file(part.folder, region)
 
 
 class _Spool:

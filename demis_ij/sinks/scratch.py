@@ -5,12 +5,16 @@
     .NAME.partial/head          one line: what the mosaic is and how it is written
     .NAME.partial/regions.jsonl a line for each region that is finished, with the key of all that it depends on
     .NAME.partial/rest/...      the last level of each region, which the next stage is made from
-    .NAME.partial/...           the parts of the file itself
+    .NAME.partial/mosaic/...    the parts of the file itself
+    .NAME.partial/closing       all parts are there, and are about to get their real name
     .NAME.drawn/                head, regions.jsonl and rest of a finished mosaic whose regions can be drawn anew
 
-A line is written when all files of its region are; so after ``kill -9`` a region either has a line and is whole, or is
-drawn again. A region is taken over only where its key agrees: another layout, other options and other images than those
-that the folder was begun with do no harm.
+A line is written when all files of its region are on the disk (`demis_ij.sinks.syncing`); so after ``kill -9``, and
+after a loss of power, a region either has a line and is whole, or is drawn again. A region is taken over only where its
+key agrees: another layout, other options and other images than those that the folder was begun with do no harm.
+
+Where a folder says ``closing`` and its parts are gone, they have got their name, and all that was left to do is to keep
+what is known of them: who comes next does that first.
 """
 
 from __future__ import annotations
@@ -18,7 +22,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +32,9 @@ import numpy as np
 from demis_ij.geometry import Box
 from demis_ij.sinks.encoding import BLOSC
 from demis_ij.sinks.frame import Frame, Piece, Region
+from demis_ij.sinks.syncing import Syncing, sync_all, sync_file
+
+CLOSING, PARTS = "closing", "mosaic"
 
 
 class Mark:
@@ -67,14 +75,19 @@ class Scratch:
         self.folder = path.with_name(f".{path.name}.partial")
         self.drawn = path.with_name(f".{path.name}.drawn")
         self._marks: dict[str, Mark] = {}
+        self._linked: dict[Region, Mark] = {}
+        if (self.folder / CLOSING).exists() and not (self.folder / PARTS).exists():
+            self.keep_drawn()
         self.is_new = fresh or _head_of(self.folder) != head
         if self.is_new:
             discard(self.folder)
             self.folder.mkdir()
             (self.folder / "head").write_text(head, encoding="utf-8")
+            sync_all([self.folder / "head"], self.folder)
         else:
             self._marks = _marks_of(self.folder)
         self._earlier = _marks_of(self.drawn) if path.exists() and _head_of(self.drawn) == head else {}
+        self._syncing = Syncing(self.folder)
 
     @property
     def any_finished(self) -> bool:
@@ -94,40 +107,68 @@ class Scratch:
         mark = self._marks.get(region.name)
         return () if mark is None else mark.left_out
 
-    def finish(self, region: Region, mark: Mark) -> None:
-        """Remember that a region is finished; its files are on disk."""
+    def finish(self, region: Region, mark: Mark, files: Iterable[Path]) -> None:
+        """Remember that a region is finished; its line follows when its files are on the disk, those that there are.
+
+        Raises
+        ------
+        OSError
+            When that failed for an earlier region.
+        """
         self._marks[region.name] = mark
-        self._append(region, mark)
+        self._syncing.add(files, partial(self._append, region, mark))
+
+    def finish_linked(self, region: Region, mark: Mark) -> None:
+        """Remember that a region is taken over, whose bytes are on the disk; it has no line before `settle`.
+
+        Until then it is as quickly taken over again, and nothing has to be synced a region.
+        """
+        self._marks[region.name] = self._linked[region] = mark
+
+    def settle(self) -> None:
+        """Wait until every region that is finished is on the disk and has its line. Raises `OSError`."""
+        self._syncing.settle()
+        for region, mark in self._linked.items():
+            self._append(region, mark)
+        self._linked = {}
 
     def forget(self, region: Region) -> None:
         """Remember that a region is no longer there."""
         if self._marks.pop(region.name, None) is not None:
-            self._append(region, Mark(""))
+            self._syncing.add((), partial(self._append, region, Mark("")))
 
     def _append(self, region: Region, mark: Mark) -> None:
         line = json.dumps({"region": region.name, "key": mark.key, "left_out": mark.left_out})
         with (self.folder / "regions.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
-    def set_drawn_aside(self) -> None:
-        """Take what drawing a few regions anew needs out of the way, before the mosaic is given its name.
+    def begin_closing(self) -> None:
+        """Say that all parts are there and are about to leave for their real name.
 
-        From here on the folder is not gone on with: its parts are about to leave it.
+        What is known of an earlier mosaic goes first: it would not be true of the new one.
         """
-        kept = self.folder / "drawn"
-        discard(kept)
-        kept.mkdir()
         discard(self.drawn)
-        for name in ("head", "regions.jsonl", "rest"):
-            if (self.folder / name).exists():
-                (self.folder / name).replace(kept / name)
+        (self.folder / CLOSING).touch()
+        sync_all([self.folder / CLOSING], self.folder.parent)
 
     def keep_drawn(self) -> None:
-        """Put what was set aside beside the finished mosaic."""
-        (self.folder / "drawn").replace(self.drawn)
+        """Put what drawing a few regions anew needs beside the finished mosaic; doing so twice does no harm."""
+        kept = self.folder / "drawn"
+        for name in ("regions.jsonl", "rest", "head"):
+            if (self.folder / name).exists():
+                kept.mkdir(exist_ok=True)
+                (self.folder / name).replace(kept / name)
+        if kept.exists():
+            discard(self.drawn)
+            kept.replace(self.drawn)
+
+    def leave(self) -> None:
+        """End what is at work; what is finished stays."""
+        self._syncing.end()
 
     def remove(self) -> None:
         """Remove all that is unfinished."""
+        self._syncing.end()
         discard(self.folder)
 
 
@@ -205,6 +246,7 @@ def link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+        sync_file(target)
 
 
 # --- what the next stage is made from ---------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from demis_ij.errors import InputError
 from demis_ij.geometry import Box
 from demis_ij.sinks.calibration import to_metres
 from demis_ij.sinks.pyramid import discard
+from demis_ij.sinks.syncing import name_whole
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Scratch:
         return not self.finished
 
     def finish(self, section: int) -> None:
-        """Remember that a section is complete."""
+        """Remember that a section is complete; its files are on the disk (`demis_ij.sinks.syncing`)."""
         self.finished.add(section)
         self._remember()
 
@@ -130,7 +131,7 @@ class Scratch:
     def _remember(self) -> None:
         part = self.folder / "sections.json.part"
         part.write_text(json.dumps({"key": self.key, "finished": sorted(self.finished)}), encoding="utf-8")
-        part.replace(self.folder / "sections.json")
+        name_whole(part, self.folder / "sections.json")
 
 
 class Unfinished:

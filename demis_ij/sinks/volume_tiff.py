@@ -20,6 +20,7 @@ from demis_ij.geometry import Box
 from demis_ij.sinks.calibration import to_metres
 from demis_ij.sinks.imagej_tiff import MAX_PX, grey_range, header
 from demis_ij.sinks.pyramid import no_data_value
+from demis_ij.sinks.syncing import name_whole, sync_file
 from demis_ij.sinks.volume import Unfinished, VolumeKind, check_block, still_open
 
 MOST_OFFSET = 2**32 - 1
@@ -96,6 +97,7 @@ class TiffVolumeSink:
         volume = still_open(self._volume)
         self._begin(section)
         self._voxels.flush()
+        sync_file(volume.folder / "volume.tif")
         volume.scratch.finish(section)
 
     def close(self) -> None:
@@ -115,7 +117,7 @@ class TiffVolumeSink:
             if several:
                 file.seek(end)
                 file.write(directories(kind.shape, _stored(kind), self._start, end))
-        part.replace(volume.path)
+        name_whole(part, volume.path)
         self.abort()
 
     def abort(self, *, keep: bool = False) -> None:

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from demis_ij.errors import InputError
 from demis_ij.geometry import Box
 from demis_ij.sinks.calibration import zarr_name
+from demis_ij.sinks.ome_zarr import METADATA
 from demis_ij.sinks.pyramid import chunk_side, chunks, level_shapes, no_data_value
 from demis_ij.sinks.reduction import area_mean, to_dtype
+from demis_ij.sinks.syncing import sync_all, sync_folder, sync_tree
 from demis_ij.sinks.volume import Unfinished, VolumeKind, check_block, still_open
 
 
@@ -96,6 +98,8 @@ class ZarrVolumeSink:
             for level in range(1, len(self._levels)):
                 mask = self._reduce(section, level, mask)
         self._mask = None
+        inside = volume.folder / "volume"
+        sync_all((p for n in range(len(self._levels)) for p in (inside / str(n) / str(section)).rglob("*")), inside)
         volume.scratch.finish(section)
 
     def _reduce(self, section: int, level: int, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -127,9 +131,11 @@ class ZarrVolumeSink:
         zarr.open_group(folder, mode="r+", zarr_format=2).attrs.update(
             multiscales(volume.path.name, len(self._levels), volume.kind)
         )
+        sync_tree(folder, METADATA.__contains__)  # sections are on the disk already
         if volume.path.exists():  # an earlier volume; it stays whole under its name until the new one is
             shutil.move(volume.path, volume.folder / "replaced")
         folder.replace(volume.path)
+        sync_folder(volume.path.parent)
         self.abort()
 
     def abort(self, *, keep: bool = False) -> None:
