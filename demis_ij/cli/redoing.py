@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,10 +27,10 @@ from demis_ij.cli.settings import (
     configs,
 )
 from demis_ij.cli.telling import say_result
-from demis_ij.cli.workers import Workers_
+from demis_ij.cli.workers import Memory_, Workers_, size_in_bytes
 from demis_ij.errors import InputError
 from demis_ij.jobs.redo_plan import RedoPlan, Wish
-from demis_ij.jobs.redoing import opened, prepare
+from demis_ij.jobs.redoing import check_job, opened, prepare
 from demis_ij.jobs.redoing import redo as do_again
 from demis_ij.jobs.seam_tables import pairs_of_csv
 from demis_ij.runs import redone
@@ -60,6 +60,7 @@ def redo(
     setting: Set_ = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")] = False,
     workers: Workers_ = 1,
+    memory: Memory_ = None,
     as_json: Json_ = False,
     quiet: Quiet_ = False,
     strict: Strict_ = False,
@@ -70,6 +71,7 @@ def redo(
     the run has them. Where seams are chosen (--worse-than, --failed, --pair, --pairs), only these are matched again,
     with the settings given, and the run keeps its own. With neither, tiles that have changed are looked for.
     """
+    memory_bytes = size_in_bytes(memory)
     before = opened(run)[1]
     named = {"matcher": matcher, "model": model, "solver": solver, "weights": weights, "device": device}
     found = configs(config, setting, mosaic, before=(before.config, before.render), **named)
@@ -85,14 +87,16 @@ def redo(
     if margin is not None and not wish.is_of_seams:
         msg = "--margin belongs to seams: choose them, with --worse-than, --failed, --pair or --pairs"
         raise InputError(msg)
-    plan = prepare(run, wish)[2]
+    document, job, plan = prepare(run, wish)
     if dry_run or (plan.is_empty and not redone.is_open(run)):
         _say_nothing_done(plan, dry_run, as_json)
         return 0
-    with Bars(not (quiet or as_json)) as bars:
+    if memory_bytes is not None:  # what is refused is refused before anything is announced
+        check_job(document, replace(job, workers=workers, memory_bytes=memory_bytes))
+    with Bars(not (quiet or as_json), memory_bytes=memory_bytes) as bars:
         for line in _shortened(plan.lines()) or ["the redoing that was interrupted goes on"]:
             bars.say(line)
-        done = do_again(run, wish, progress=bars, workers=workers)
+        done = do_again(run, wish, progress=bars, workers=workers, memory_bytes=memory_bytes)
     if done.result is None:
         return 0
     more: dict[str, Any] = {"redo": plan.facts()}

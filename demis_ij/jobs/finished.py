@@ -20,7 +20,7 @@ from demis_ij.records import Layout
 from demis_ij.report import write_report
 from demis_ij.report.section_facts import SectionFacts
 from demis_ij.report.volume import write_volume_report
-from demis_ij.runs import RunFolder, occupied, read_json, slug
+from demis_ij.runs import RunFolder, ends_as_written, occupied, read_json, slug
 
 
 def reopen(run: Path, *, may_be_unfinished: bool = False) -> tuple[Document, StitchJob]:
@@ -65,8 +65,17 @@ def reopen(run: Path, *, may_be_unfinished: bool = False) -> tuple[Document, Sti
 
 
 def is_finished(run: Path) -> bool:
-    """Return whether a run has come to a solution."""
-    return (run / "solution.json").is_file() and (run / "matches").is_dir()
+    """Return whether a run has come to a solution, and that is whole."""
+    return (run / "solution.json").is_file() and (run / "matches").is_dir() and cut_off(run) is None
+
+
+def cut_off(run: Path) -> Path | None:
+    """Return a solution of a run, its own or a section's, that lacks its end; None where there is none.
+
+    Only the ends of the files are read.
+    """
+    files = [run / "solution.json", *sorted((run / FOLDER).glob("*.json"))]
+    return next((file for file in files if file.is_file() and not ends_as_written(file)), None)
 
 
 def rebuild_report(run: Path, page: Path) -> Path:

@@ -10,6 +10,7 @@ from demis_ij.errors import InputError
 from demis_ij.jobs.plans import StitchJob
 from demis_ij.pools import Pool
 from demis_ij.records import Layout
+from demis_ij.render import check_memory
 
 USUAL_BYTES = 1 << 29
 """What one process keeps of tiles when nobody says anything."""
@@ -92,6 +93,20 @@ def tile_bytes(job: StitchJob, pool: Pool, section: Layout) -> int:
         )
         raise InputError(msg)
     return min(4 * USUAL_BYTES, free - MATCHING_BYTES * pixels - (known if processes == 1 else 0))
+
+
+def checked_bytes(job: StitchJob, pool: Pool, section: Layout) -> int:
+    """Return what each process may keep of tiles, if what is allowed is enough for all that a job does.
+
+    Raises
+    ------
+    InputError
+        As `tile_bytes`, and when it is too little to draw.
+    """
+    keep = tile_bytes(job, pool, section)
+    if job.write_mosaic:
+        check_memory(section, job.render.block_px, pool)
+    return keep
 
 
 def _largest(section: Layout) -> int:

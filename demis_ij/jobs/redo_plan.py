@@ -88,6 +88,8 @@ class RedoPlan:
         Mosaics of formats that are not asked for any more.
     is_unfinished : bool
         Whether the run never came to a solution; it is finished then, whatever else there is to do.
+    damaged : Path or None
+        A solution that was cut off by a loss of power or a copy that was stopped; it is written anew.
     """
 
     tiles: Mapping[str, Mapping[str, str]]
@@ -99,11 +101,12 @@ class RedoPlan:
     config: StitchConfig = field(default_factory=StitchConfig)
     dropped: tuple[Path, ...] = ()
     is_unfinished: bool = False
+    damaged: Path | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not (self.tiles or self.settings or self.seams or self.is_unfinished)
+        return not (self.tiles or self.settings or self.seams or self.is_unfinished or self.damaged)
 
     @property
     def moves_all(self) -> bool:
@@ -113,6 +116,8 @@ class RedoPlan:
     def lines(self) -> list[str]:
         """Return what will be done, one line each, in the order in which it is done."""
         out = ["the run was not finished: it goes on"] if self.is_unfinished else []
+        if self.damaged:
+            out.append(f"{self.damaged} is cut off: it is written anew from what the run remembers")
         for section, tiles in self.tiles.items():
             out += [
                 f"section {section}: tile {tile} {what}: its seams are matched again" for tile, what in tiles.items()
@@ -154,6 +159,7 @@ class RedoPlan:
             "matched_by": to_dict(self.config) if self.seams else None,
             "dropped": [str(path) for path in self.dropped],
             "unfinished": self.is_unfinished,
+            "damaged": None if self.damaged is None else str(self.damaged),
         }
 
 

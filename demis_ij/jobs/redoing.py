@@ -17,13 +17,15 @@ from demis_ij.config import StitchConfig, from_dict
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats import Document
 from demis_ij.images import TileStore
-from demis_ij.jobs.finished import is_finished, reopen
+from demis_ij.jobs.finished import cut_off, is_finished, reopen
+from demis_ij.jobs.memory import checked_bytes
 from demis_ij.jobs.mosaics import SUFFIX
 from demis_ij.jobs.plans import JobResult, StitchJob, chosen_sections, ready_sections, settings_of
 from demis_ij.jobs.redo_count import Again, Remembered
 from demis_ij.jobs.redo_plan import From, RedoPlan, Wish, plan_redo
 from demis_ij.jobs.seams import RunSeams, SeamChoice, SeamRow
 from demis_ij.jobs.stitching import run_stitch
+from demis_ij.pools import open_pool
 from demis_ij.records import Layout, PairMatch, Rejected, Tile
 from demis_ij.runs import MatchStore, RunFolder, fingerprint, occupied, redone, slug
 from demis_ij.stitch import AUTO, Outcome, Pair, Progress, match_first
@@ -76,12 +78,17 @@ def prepare(run: Path, wish: Wish) -> tuple[Document, StitchJob, RedoPlan]:
     """
     document, old = opened(run)
     wish = _interrupted(run, wish)
+    damaged = cut_off(run)
+    if damaged is not None and wish.is_of_seams:
+        msg = f"{damaged} is cut off, and says nothing of seams: 'demis-ij redo {run}' alone writes it anew"
+        raise InputError(msg)
     new = old
     if not wish.is_of_seams:
         render = wish.render or old.render
         new = replace(old, config=wish.config or old.config, render=render)
         new = replace(new, write_mosaic=bool(render.formats) if wish.render else old.write_mosaic)
-    plan = replace(plan_redo(run, document, old, new, wish), is_unfinished=not is_finished(run))
+    plan = plan_redo(run, document, old, new, wish)
+    plan = replace(plan, is_unfinished=damaged is None and not is_finished(run), damaged=damaged)
     gone = [kind for kind in old.render.formats if kind not in new.render.formats] if wish.render else []
     dropped = [path for kind in gone for path in sorted(run.glob(f"mosaic*{SUFFIX[kind]}"))]
     kept = [SUFFIX[kind] for kind in new.render.formats]
@@ -130,7 +137,7 @@ def redo(
     Raises
     ------
     InputError
-        When the folder holds no run, or the wish does not fit; nothing was changed then.
+        When the folder holds no run, the wish does not fit, or the memory is too small; nothing was changed then.
     """
     opened(run)  # refused before anything is written
     with occupied(run):
@@ -143,7 +150,7 @@ def _redone(run: Path, wish: Wish, progress: Progress | None, workers: int, memo
     job = replace(job, workers=workers, memory_bytes=memory_bytes)
     if plan.is_empty and not redone.is_open(run):
         return Redone(plan, None)
-    ready_sections(document, job, TileStore(1 << 26))  # refused before anything is changed
+    check_job(document, job)  # refused before anything is changed
     if not plan.is_empty:
         redone.note(run, "begun", plan.facts())
     better = worse = 0
@@ -160,6 +167,13 @@ def _redone(run: Path, wish: Wish, progress: Progress | None, workers: int, memo
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     redone.note(run, "done", {"better": better, "worse": worse} if plan.seams else {})
     return Redone(plan, result, better, worse, again)
+
+
+def check_job(document: Document, job: StitchJob) -> None:
+    """Raise `InputError` when the tiles cannot be read, or the memory is too small for what is to be done."""
+    ready = ready_sections(document, job, TileStore(1 << 26))[0]
+    with open_pool(job.workers, memory_bytes=job.memory_bytes) as pool:
+        checked_bytes(job, pool, ready[0])
 
 
 # --- what is out of date --------------------------------------------------------------------------------------------
@@ -275,4 +289,4 @@ def _chain(config: StitchConfig) -> tuple[str, ...]:
     return AUTO if config.matcher == "auto" else (config.matcher,)
 
 
-__all__ = ["Redone", "opened", "prepare", "redo"]
+__all__ = ["Redone", "check_job", "opened", "prepare", "redo"]

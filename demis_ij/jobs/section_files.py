@@ -26,7 +26,16 @@ from demis_ij.records import Layout
 from demis_ij.render import Canvas
 from demis_ij.report import write_csv, write_report
 from demis_ij.report.section_facts import AcrossFacts, SectionFacts, facts_of
-from demis_ij.runs import RunFolder, fingerprint, read_json, read_sections, slug, solution_json, write_json
+from demis_ij.runs import (
+    RunFolder,
+    ends_as_written,
+    fingerprint,
+    read_json,
+    read_sections,
+    slug,
+    solution_json,
+    write_json,
+)
 from demis_ij.stitch import Progress
 
 FOLDER = "sections"
@@ -165,7 +174,7 @@ def write_section(
 def known_facts(folder: RunFolder, section: str, state: str = "") -> SectionFacts | None:
     """Return the facts of a section whose files are whole, None where there is something to do."""
     files = SectionFiles.of(folder.path, section)
-    if not folder.is_done(_mark(section), state, files.all):
+    if not folder.is_done(_mark(section), state, files.all) or not ends_as_written(files.solution):
         return None
     try:
         return SectionFacts.from_json(read_json(files.facts))

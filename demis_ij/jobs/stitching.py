@@ -9,7 +9,7 @@ from typing import Any
 from demis_ij.formats import Document
 from demis_ij.images import TileStore
 from demis_ij.jobs.faulty import broken_lines
-from demis_ij.jobs.memory import tile_bytes
+from demis_ij.jobs.memory import checked_bytes
 from demis_ij.jobs.mosaics import all_paths, common_canvas, draw_mosaics, make_preview, mosaic_targets
 from demis_ij.jobs.plans import JobResult, StitchJob, check_parts, chosen_sections, ready_sections, settings_of
 from demis_ij.jobs.sections import report_name, work_on
@@ -18,7 +18,6 @@ from demis_ij.jobs.totals import totals
 from demis_ij.jobs.volume_stitching import run_volume
 from demis_ij.pools import Pool, open_pool
 from demis_ij.records import Layout
-from demis_ij.render import check_memory
 from demis_ij.report import write_csv, write_report
 from demis_ij.runs import RunFolder, check_folder, fingerprint, occupied, solution_json, write_json
 from demis_ij.stitch import Progress, StitchResult
@@ -67,9 +66,7 @@ def run_stitch(
     if not check_folder(out, settings, sections=chosen):
         check_parts(job.config)
     with open_pool(job.workers, job.dask, memory_bytes=job.memory_bytes) as pool:
-        keep = tile_bytes(job, pool, sections[0])
-        if job.write_mosaic:
-            check_memory(sections[0], job.render.block_px, pool)
+        keep = checked_bytes(job, pool, sections[0])
         with occupied(out):
             folder = RunFolder(out, settings, sections=chosen)
             if len(sections) > 1:

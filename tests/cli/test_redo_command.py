@@ -273,3 +273,41 @@ def test_killed_in_the_middle_nothing_is_lost(demis, root):
     assert demis("redo", "run").code == 0
     demis("stitch", "user/tiles", *WORDS, "--out", "fresh")
     assert differing(root / "run", root / "fresh") == []
+
+
+def test_too_little_memory_is_one_line_and_the_run_stays_as_it_was(demis, root):
+    replace_tile(root)
+    before = bytes_of(root)
+    for words in (("--memory", "150M"), ("--memory", "300M", "--workers", "2"), ("--memory", "nothing")):
+        said = demis("redo", "run", *words)
+        assert (said.code, len(said.lines), said.out) == (2, 1, ""), said.err
+        assert "--memory" in said.err
+    assert bytes_of(root) == before
+    assert demis("redo", "run", "--memory", "1G").code == 0
+
+
+def test_a_solution_that_was_cut_off_is_written_anew_and_nothing_else_is_done(demis, root, monkeypatch):
+    path = root / "run" / "solution.json"
+    whole, before = path.read_bytes(), bytes_of(root / "run")
+    path.write_bytes(whole[: len(whole) // 2])
+
+    said = demis("redo", "run", "--failed")
+    assert (said.code, len(said.lines), said.out) == (2, 1, "")
+    assert "solution.json is cut off" in said.err
+    assert "'demis-ij redo run' alone writes it anew" in said.err
+    report = demis("report", "run")
+    assert (report.code, len(report.lines)) == (2, 1)
+    assert "not finished" in report.err
+
+    told = demis("redo", "run", "--dry-run")
+    assert "is cut off: it is written anew" in told.out
+    assert path.read_bytes() != whole
+
+    asked = matched_pairs(monkeypatch)
+    done = demis("redo", "run")
+    assert (done.code, asked) == (0, []), done.err
+    assert "seams matched again: 0 of" in done.out
+    assert path.read_bytes() == whole
+    again = bytes_of(root / "run")
+    assert [k for k in before if again.get(k) != before[k]] == []
+    assert "nothing has changed" in demis("redo", "run").out
