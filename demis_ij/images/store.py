@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -77,8 +78,23 @@ def normalise(
 # --- a store of tiles -----------------------------------------------------------------------------------------------
 
 
+_Stamp = tuple[int, int] | None
+_Key = tuple[str, Path, int | None, _Stamp, tuple[Path, _Stamp] | None]
+
+
+def _stamp(path: Path) -> _Stamp:
+    """Return size and time of a file, None where there is none: whoever reads it says so."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a third faster, and asked for each time
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
 class TileStore:
     """Reads each tile once, while memory lasts: images, masks and normalised images; safe to use from threads.
+
+    A file that was replaced, by its size and time, is another tile.
 
     Parameters
     ----------
@@ -96,10 +112,10 @@ class TileStore:
         self._clip = clip
         self._keep_images = keep_images
         self._bytes = 0
-        self._kept: OrderedDict[tuple[str, Path, int | None, Path | None], Grey] = OrderedDict()
-        self._broken: dict[tuple[Path, int | None], str] = {}
+        self._kept: OrderedDict[_Key, Grey] = OrderedDict()
+        self._broken: dict[_Key, str] = {}
         self._lock = threading.Lock()
-        self._busy: dict[tuple[str, Path, int | None, Path | None], threading.Lock] = {}
+        self._busy: dict[_Key, threading.Lock] = {}
 
     @property
     def max_bytes(self) -> int:
@@ -127,7 +143,7 @@ class TileStore:
         return made
 
     def _read(self, tile: Tile) -> Grey:
-        key = (tile.path, tile.page)
+        key = self._key("image", tile)
         if key in self._broken:
             raise InputError(self._broken[key])
         try:
@@ -160,10 +176,11 @@ class TileStore:
         return value
 
     @staticmethod
-    def _key(kind: str, tile: Tile) -> tuple[str, Path, int | None, Path | None]:
-        return kind, tile.path, tile.page, tile.mask_path
+    def _key(kind: str, tile: Tile) -> _Key:
+        mask = None if tile.mask_path is None else (tile.mask_path, _stamp(tile.mask_path))
+        return kind, tile.path, tile.page, _stamp(tile.path), mask
 
-    def _keep(self, key: tuple[str, Path, int | None, Path | None], value: Grey) -> None:
+    def _keep(self, key: _Key, value: Grey) -> None:
         with self._lock:
             if value.nbytes > self._max_bytes or key in self._kept:
                 return

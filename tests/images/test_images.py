@@ -315,3 +315,22 @@ def test_the_tiles_own_mask_counts_and_its_size_is_checked(tmp_path):
     small = Tile("s", tile.path, (64, 64), mask_path=save(tmp_path / "small.png", own[:30]))
     with pytest.raises(InputError, match=r"tile s: the mask .* 64x30"):
         store.mask(small)
+
+
+def test_a_file_that_was_replaced_is_read_anew_and_one_that_could_not_be_read_is_tried_again(tmp_path):
+    store = TileStore()
+    path, mask = tmp_path / "a.tif", tmp_path / "mask.png"
+    tile = Tile("a", path, (32, 32), mask_path=mask)
+    path.write_bytes(b"no image yet")
+    with pytest.raises(InputError):
+        store.image(tile)
+    for value in (10, 200):
+        tifffile.imwrite(path, np.full((32, 32), value, np.uint8))
+        assert store.image(tile)[0, 0] == value
+        assert store.image(tile) is store.image(tile)
+    for rows in (20, 5):
+        cv2.imwrite(
+            str(mask), np.repeat(np.uint8([[255], [0]]), [rows, 32 - rows], axis=0) * np.ones((1, 32), np.uint8)
+        )
+        assert store.mask(tile).sum() == 32 * rows
+        assert not store.normalised(tile).flags.writeable

@@ -2,6 +2,7 @@ import hashlib
 import shutil
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -314,6 +315,17 @@ def test_a_tile_replaced_on_disk_is_drawn_anew_with_its_gain(layout, tmp_path):
     fresh = tmp_path / "b"
     draw(own, fresh, names, intensity={"0": (0.5, 1.0)})
     assert files_of(tmp_path / "a") == files_of(fresh)
+
+
+def test_workers_that_have_drawn_a_tile_draw_the_one_that_has_replaced_it(layout, tmp_path):
+    own = Layout(tuple(replace(t, path=Path(shutil.copy(t.path, tmp_path / t.path.name))) for t in layout.tiles[:2]))
+    names = ("s.ome.zarr",)
+    with open_pool(2) as pool:
+        draw(own, tmp_path / "a", names, pool=pool)
+        tifffile.imwrite(own["0"].path, np.full((SIDE, SIDE), 77, np.uint8))
+        draw(own, tmp_path / "b", names, pool=pool)
+    draw(own, tmp_path / "c", names)
+    assert files_of(tmp_path / "b") == files_of(tmp_path / "c") != files_of(tmp_path / "a")
 
 
 def test_redrawing_that_is_stopped_leaves_the_earlier_mosaic(layout, drawn, tmp_path):
