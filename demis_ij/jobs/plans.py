@@ -14,9 +14,9 @@ from demis_ij.errors import InputError
 from demis_ij.formats import Document
 from demis_ij.formats.document import LayoutsOnDemand
 from demis_ij.formats.files import CASE_BLIND
-from demis_ij.formats.trakem2 import solved_name
 from demis_ij.images import TileStore
 from demis_ij.jobs.shown import job_card
+from demis_ij.jobs.solved_names import solved_project
 from demis_ij.pairs import neighbours
 from demis_ij.records import Layout
 from demis_ij.render import Canvas
@@ -235,7 +235,7 @@ def plan(document: Document, job: StitchJob, out: Path) -> dict[str, Any]:
     """
     sections, warnings = ready_sections(document, job, TileStore(clip=job.config.clahe_clip))
     resumes = check_folder(out, settings_of(document, job), sections=chosen_sections(document, job))
-    project = project_target(document, job)
+    project, said = (out / "solved", []) if document.parts else solved_project(document, job, out)
     entries = []
     for section in sections:
         layout, found = usable(section, job.config)
@@ -254,9 +254,9 @@ def plan(document: Document, job: StitchJob, out: Path) -> dict[str, Any]:
         "sections": entries,
         "out": str(out),
         "resumes": resumes,
-        "project": str(project or out / ("solved" if document.parts else "project.xml")),
+        "project": str(project),
         "mosaics": list(job.render.formats) if job.write_mosaic else [],
-        "warnings": [*document.warnings, *warnings],
+        "warnings": [*document.warnings, *warnings, *said],
     }
 
 
@@ -296,15 +296,3 @@ def with_pixel_size(layout: Layout) -> Layout:
         if found:
             return replace(layout, pixel_size=found)
     return layout
-
-
-def project_target(document: Document, job: StitchJob) -> Path | None:
-    """Return where the solved copy goes first of all, None for the run folder."""
-    if document.format != "trakem2" or document.parts:
-        return job.project_out
-    name = solved_name(document.path.name)
-    if job.project_out is None:
-        return document.path.parent / name
-    if job.project_out.is_dir() or not job.project_out.suffix:
-        return job.project_out / name
-    return job.project_out

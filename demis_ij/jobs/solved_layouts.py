@@ -12,7 +12,8 @@ from demis_ij.errors import InputError
 from demis_ij.formats import Document
 from demis_ij.formats.parts import write_solved_parts
 from demis_ij.formats.trakem2 import is_solved_copy
-from demis_ij.jobs.plans import StitchJob, project_target
+from demis_ij.jobs.plans import StitchJob
+from demis_ij.jobs.solved_names import PROJECT, solved_project
 from demis_ij.records import Layout
 from demis_ij.runs import RunFolder
 
@@ -66,37 +67,23 @@ def write_solved_layout(
             folder.mark_done("project", state, files=[out])
         return {"layout": out}
     if document.format == "trakem2":
-        return {"project": _trakem2(document, layouts, folder.path, job, warnings)}
+        target, said = solved_project(document, job, folder.path)
+        warnings += said
+        return {"project": formats.write_solved(document, layouts, target, overwrite=True)}
     notes = folder.notes("project")
     known = [Path(text) for text in notes[:1]]
-    project = folder.path / (notes[2] if len(notes) > 2 else "project.xml")
+    project = folder.path / (notes[2] if len(notes) > 2 else PROJECT)
     if known and folder.is_done("project", state, [*known, project]):
         inside = known[0].parent == folder.path.absolute()
         layout = folder.path / known[0].name if inside else known[0]  # as the user named the folder
     else:
         layout = _own_format(document, layouts, folder, job, warnings)
-        project = _free_name(project, job, warnings)
+        project, said = solved_project(document, job, folder.path)
+        warnings += said
         formats.write(project, layouts, format="trakem2", overwrite=True, allow_lossy=True)
-        said = [str(layout.absolute()), _sha256(layout), project.name]
-        folder.mark_done("project", state, said, files=[layout, project])
+        known_as = [str(layout.absolute()), _sha256(layout), project.name]
+        folder.mark_done("project", state, known_as, files=[layout, project])
     return {"layout": layout, "project": project}
-
-
-def _free_name(first: Path, job: StitchJob, warnings: list[str]) -> Path:
-    """Return a file's name, another one when the file is open in TrakEM2, which is warned of."""
-    target, number = first, 1
-    while not job.may_write(target):
-        number += 1
-        target = _numbered(first, number)
-    if target != first:
-        warnings.append(f"{first.name} is open in TrakEM2 and is left alone: the solved project is {target.name}")
-    return target
-
-
-def _numbered(path: Path, number: int) -> Path:
-    """Return ``p-2.xml`` for ``p.xml``, ``p-2.xml.gz`` for ``p.xml.gz``."""
-    head, _, tail = path.name.rpartition(".xml")
-    return path.with_name(f"{head}-{number}.xml{tail}")
 
 
 def _own_format(
@@ -117,26 +104,6 @@ def _own_format(
     except InputError as error:
         warnings.append(f"{error}; the solved layout is in {folder.path} instead")
         return write(folder.path, overwrite=True)
-
-
-def _trakem2(document: Document, layouts: Sequence[Layout], out: Path, job: StitchJob, warnings: list[str]) -> Path:
-    """Write the solved project; a file of that name that is more than our own earlier output keeps its place."""
-    first = project_target(document, job)
-    if first is None:
-        return formats.write_solved(document, layouts, out, overwrite=True)
-    if job.project_out is None and not os.access(first.parent, os.W_OK):
-        warnings.append(f"{first.parent} cannot be written: the solved project is in {out}")
-        first = out / first.name
-    target = first
-    number = 1
-    while not job.may_write(target) or (target.exists() and not is_solved_copy(document, target)):
-        number += 1
-        target = _numbered(first, number)
-    if target != first and not job.may_write(first):
-        warnings.append(f"{first.name} is open in TrakEM2 and is left alone: the solved project is {target.name}")
-    elif target != first:
-        warnings.append(f"{first.name} holds more than a solved copy and is left alone: the new one is {target.name}")
-    return formats.write_solved(document, layouts, target, overwrite=True)
 
 
 def losses_of(document: Document, layouts: Sequence[Layout], files: Mapping[str, Path]) -> tuple[str, ...]:

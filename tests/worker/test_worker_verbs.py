@@ -132,6 +132,23 @@ def test_a_project_that_is_open_in_trakem2_is_never_written(worker, scene):
         assert found["out"] == str(scene / "project.demis")  # what is open is no part of the settings
 
 
+@pytest.mark.parametrize("name", ["project.xml", "TileConfiguration.txt"])
+def test_the_plan_names_the_project_that_stitch_writes_whatever_is_open(worker, scene, tmp_path, name):
+    asked = {"layout": scene / name, **FAST, "out": tmp_path / "run"}
+    usual = Path(worker.done("plan", asked)["project"])
+
+    planned = worker.done("plan", {**asked, "never_write": [usual]})
+    found = worker.done("stitch", {**asked, "never_write": [usual]})
+
+    assert planned["project"] == found["project"] == str(usual.with_name(f"{usual.stem}-2.xml"))
+    said = f"{usual.name} is open in TrakEM2 and is left alone: the solved project is {usual.stem}-2.xml"
+    assert said in planned["warnings"]
+    assert said in found["warnings"]
+    assert worker.done("plan", asked)["project"] == (
+        found["project"] if usual.parent == tmp_path / "run" else str(usual)
+    )
+
+
 def test_a_project_in_a_run_folder_that_is_open_is_never_written_either(worker, scene, tmp_path):
     asked = {"layout": scene / "TileConfiguration.txt", **FAST, "out": tmp_path / "run"}
     first = worker.done("stitch", asked)
