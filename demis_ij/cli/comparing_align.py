@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import cv2
 import typer
 
+from demis_ij import __version__
 from demis_ij.cli import evaluation
 from demis_ij.cli.aligning import Fiji_
 from demis_ij.cli.evaluation import Anew_, Check_, Json_, Out_, Quiet_, Threads_, Write_
@@ -27,7 +28,7 @@ from demis_ij.evaluate.tables import csv_table, json_rows, score_table
 from demis_ij.fiji import find_fiji
 from demis_ij.formats.stacks import read_stack
 from demis_ij.protocols import ALIGNERS
-from demis_ij.runs import check_folder, make_folder, write_json, write_text
+from demis_ij.runs import check_folder, make_folder, occupied, write_json, write_text
 
 Method_ = Annotated[
     list[str] | None,
@@ -134,14 +135,15 @@ def compare_align(
     Correlation alone misleads: look at the cross-sections, too.
     """
     sections, methods = read_stack(stack, masks=masks, pattern=pattern), methods_of(method, threads, fiji)
-    check_folder(out, {"compare_align": str(stack)})
-    make_folder(out)
-    write_json(out / "run.json", {"compare_align": str(stack), "methods": [m.name for m in methods]})
-    with Bars(not (quiet or as_json)) as bars:
+    settings = {"compare_align": str(stack.absolute())}  # the same stack by other methods is made anew
+    check_folder(out, settings)
+    with occupied(out), Bars(not (quiet or as_json)) as bars:
+        make_folder(out)
+        write_json(out / "run.json", {"demis_ij": __version__, **settings})
         found = compare_methods(sections, methods, progress=bars)
         pictures = cross_sections(sections, found, out)
-    lines = [_compared_line(c) for c in found]
-    write_json(out / "comparison.json", {"stack": str(stack), "table": lines})
+        lines = [_compared_line(c) for c in found]
+        write_json(out / "comparison.json", {"stack": str(stack), "table": lines})
     if as_json:
         typer.echo(json.dumps({"table": lines, "files": [str(p) for p in pictures]}))
         return

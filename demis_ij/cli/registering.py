@@ -16,8 +16,9 @@ from demis_ij.config import from_dict, read_toml
 from demis_ij.config.registering import METHODS, MODELS, RegisterConfig
 from demis_ij.errors import InputError
 from demis_ij.jobs.register_pairs import PairOutcome, pairs_table, read_pairs, run_pairs
+from demis_ij.jobs.register_runs import run_register
 from demis_ij.jobs.register_watch import Arrival, watch
-from demis_ij.jobs.registering import register_files, run_register
+from demis_ij.jobs.registering import register_files
 
 NO_RESULT = 4
 """Exit code: done, but images do not match."""

@@ -60,7 +60,8 @@ from demis_ij.jobs.reading import Converted, convert_layout, read_layout
 from demis_ij.jobs.register_compared import compare_registrations
 from demis_ij.jobs.register_looks import look_at_registration
 from demis_ij.jobs.register_pairs import Pair
-from demis_ij.jobs.registering import register_files, run_register
+from demis_ij.jobs.register_runs import run_register
+from demis_ij.jobs.registering import register_files
 from demis_ij.jobs.sections import placed_beside_neighbours
 from demis_ij.jobs.solved_layouts import write_solved_layout
 from demis_ij.jobs.stitching import run_stitch, summary

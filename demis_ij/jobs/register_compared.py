@@ -27,7 +27,7 @@ from demis_ij.jobs.register_pairs import PROBLEMS, Pair, in_one_line
 from demis_ij.jobs.registering import FixedImage, Registered, Start
 from demis_ij.records import Affine
 from demis_ij.report.registration_compared import ComparedView, comparison_page, overlay_sheet
-from demis_ij.runs import check_folder, make_folder, write_json, write_text
+from demis_ij.runs import check_folder, make_folder, occupied, write_json, write_text
 from demis_ij.synth.correlative_pairs import corner_error_px
 
 Progress = Callable[[str, int, int], None]
@@ -84,9 +84,20 @@ def compare_registrations(
     WeightsError
         When a method's weights cannot be used.
     """
-    tell = progress or (lambda _what, _done, _all: None)
     settings = {"compare_register": [[str(p.fixed.absolute()), str(p.moving.absolute())] for p in pairs]}
     check_folder(out, settings)
+    with occupied(out):
+        return _compared_into(out, settings, pairs, methods, progress or (lambda _what, _done, _all: None))
+
+
+def _compared_into(
+    out: Path,
+    settings: Mapping[str, Any],
+    pairs: Sequence[Pair],
+    methods: Mapping[str, RegisterConfig],
+    tell: Progress,
+) -> dict[str, Any]:
+    """Compare into a folder that nobody else works in."""
     starts = {name: Start.of(config) for name, config in methods.items()}
     make_folder(out)
     write_json(out / "run.json", {"demis_ij": __version__, **settings})

@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from demis_ij.config import to_dict
 from demis_ij.config.registering import RegisterConfig
 from demis_ij.errors import DemisError, FormatError, InputError
 from demis_ij.formats.files import read_raw, read_text
-from demis_ij.jobs.registering import FixedImage, Start, check_sizes, register_settings
-from demis_ij.runs import RunFolder, fingerprint, write_text
+from demis_ij.jobs.register_runs import register_settings
+from demis_ij.jobs.registering import FixedImage, Start, check_sizes
+from demis_ij.runs import RunFolder, check_folder, fingerprint, occupied, write_text
 
 PROBLEMS = (DemisError, OSError, ValueError, ArithmeticError, MemoryError, cv2.error)
 """What one odd image among many can raise, here or in what it is read and registered by: the others are done."""
@@ -128,17 +130,22 @@ def run_pairs(
     Raises
     ------
     InputError
-        When the folder holds something else.
+        When the folder holds something else, or somebody else works there.
     WeightsError
         When the weights cannot be used.
     """
     check_sizes(config.fixed_pixel_size, config.moving_pixel_size)
     start = Start.of(config)
-    memory = None if out is None else _Memory(out, config)
     done: list[PairOutcome] = []
     fixed: FixedImage | None = None
     said: set[str] = set()
-    try:
+    with ExitStack() as ending:
+        memory = None
+        if out is not None:
+            check_folder(out, _settings(config))
+            ending.enter_context(occupied(out))
+            memory = _Memory(out, config)
+            ending.callback(_write_table, out, done)
         for pair in pairs:
             kept = memory.kept(pair) if memory else None
             if kept is None:
@@ -151,9 +158,17 @@ def run_pairs(
                     tell(line)
             done.append(PairOutcome(pair, kept))
             yield done[-1]
-    finally:
-        if out is not None and done:
-            write_text(out / "registrations.csv", pairs_csv(done))
+
+
+def _write_table(out: Path, done: Sequence[PairOutcome]) -> None:
+    if done:
+        write_text(out / "registrations.csv", pairs_csv(done))
+
+
+def _settings(config: RegisterConfig) -> dict[str, Any]:
+    """Return what all pairs of a run folder have in common."""
+    kept = {k: v for k, v in to_dict(config).items() if k not in {"threads", "device"}}
+    return {"job": "register pairs", **kept}
 
 
 def _registered(
@@ -179,8 +194,7 @@ class _Memory:
     """Outcomes in a run folder, one JSON line each; a line that was cut off is done again."""
 
     def __init__(self, out: Path, config: RegisterConfig) -> None:
-        settings = {k: v for k, v in to_dict(config).items() if k not in {"threads", "device"}}
-        folder = RunFolder(out, {"job": "register pairs", **settings})
+        folder = RunFolder(out, _settings(config))
         self._config, self._path = config, folder.path / KEPT
         self._kept = {line["key"]: line["facts"] for line in whole_lines(self._path) if "key" in line}
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from cli_words import bytes_of, demis, made  # noqa: F401 - fixtures
+from registered import write_pair
 
 from demis_ij.runs import occupied
 
@@ -95,3 +96,28 @@ def sections(tmp_path):
 
 def test_an_alignment_is_in_use(demis, sections, tmp_path):
     refused(demis, tmp_path / "run", "align", sections, "--out", tmp_path / "run", "--quiet")
+
+
+def test_a_registration_is_in_use_alone_by_pairs_and_compared(demis, tmp_path):
+    fixed, moving = write_pair(tmp_path / "data")
+    run, quick = tmp_path / "run", ("--set", "weights=none", "--set", "reach=near", "--quiet")
+    (tmp_path / "pairs.csv").write_text(f"fixed,moving\n{fixed},{moving}\n")
+    for words in (
+        ("register", fixed, moving, *quick),
+        ("register", "--pairs", tmp_path / "pairs.csv", *quick),
+        ("compare-register", "--pairs", tmp_path / "pairs.csv", "--method", "search", "--quiet"),
+    ):
+        refused(demis, run, *words, "--out", run)
+        assert not run.exists()
+
+
+def test_a_comparison_of_alignments_is_in_use_and_its_own_folder_is_taken_again(demis, sections, tmp_path):
+    run = tmp_path / "run"
+    words = ("compare-align", sections, "--out", run, "--method", "chain:affine", "--quiet")
+    refused(demis, run, *words)
+    assert demis(*words).code == 0
+    again = demis(*words)
+    assert again.code == 0, again.err
+    refused(demis, run, *words)
+    other = demis("compare-align", sections / "0.png", *words[2:])
+    assert (other.code, len(other.lines)) == (2, 1)

@@ -20,8 +20,9 @@ from demis_ij.errors import InputError, WeightsError
 from demis_ij.formats.warps_bunwarpj import read_raw_transformation
 from demis_ij.jobs import register_watch
 from demis_ij.jobs.register_pictures import all_samples, read_picture
+from demis_ij.jobs.register_runs import run_register
 from demis_ij.jobs.register_watch import Arrival, watch
-from demis_ij.jobs.registering import register_files, run_register
+from demis_ij.jobs.registering import register_files
 from demis_ij.records import Affine
 from demis_ij.register.looks import Look
 from demis_ij.register.network import network_guess
