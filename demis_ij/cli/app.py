@@ -103,7 +103,7 @@ def _named_base(kind: type[Exception], name: str) -> type[Exception]:
 USAGE_ERROR = _named_base(typer.BadParameter, "UsageError")
 COMMAND_ERROR = _named_base(typer.BadParameter, "ClickException")
 INTERRUPTED = 130
-GOES_ON = ("stitch", "redo", "merge", "align", "compare", "demo", "synth", "train", "evaluate")
+GOES_ON = ("stitch", "redo", "merge", "render", "align", "compare", "demo", "synth", "train", "evaluate")
 """Commands that an interruption leaves in a state from which the same command goes on."""
 
 

@@ -40,11 +40,11 @@ from demis_ij.cli.settings import (
     Weights_,
     configs,
 )
-from demis_ij.cli.telling import say_result, say_warnings
+from demis_ij.cli.telling import say_notes, say_result, say_warnings
 from demis_ij.cli.workers import Dask_, Memory_, Workers_, size_in_bytes
 from demis_ij.formats import Document
 from demis_ij.jobs.live_run import LiveRun
-from demis_ij.jobs.parts import PartDone, part_of_text, run_part
+from demis_ij.jobs.parts import Part, PartDone, part_of_text, run_part
 from demis_ij.records import Layout
 
 
@@ -99,6 +99,7 @@ def stitch(
 
     A TrakEM2 project gets its solved copy NAME.demis.xml beside it; the original is never changed.
     """
+    wanted = None if part is None else part_of_text(part)
     stitch_config, render_config = configs(
         config,
         setting,
@@ -139,10 +140,9 @@ def stitch(
     )
     if dry_run:
         facts = jobs.plan(document, job, out)
-        _say_plan(facts, as_json)
+        _say_plan(facts if wanted is None else _of_part(facts, wanted), as_json)
         warned = facts["warnings"] or any(e["warnings"] for e in facts["sections"])
         return 3 if strict and warned else 0
-    wanted = None if part is None else part_of_text(part)
     with Bars(not (quiet or as_json), memory_bytes=job.memory_bytes) as bars:
         if wanted is not None:
             done = run_part(document, out, job, wanted, progress=bars, on_section=_named(document, bars))
@@ -169,9 +169,18 @@ def _say_part(done: PartDone, out: Path, as_json: bool) -> None:
         typer.echo(json.dumps(done.to_json()))
         return
     say_warnings(done.warnings)
-    for line in done.notes:
-        typer.echo(f"note: {line}", err=True)
+    say_notes(done.notes)
     typer.echo(f"part {done.part}: {done.agree} of {done.pairs} pairs agree; join parts with 'merge RUN {out} ...'")
+
+
+def _of_part(facts: dict[str, Any], part: Part) -> dict[str, Any]:
+    """Return a plan of which only a part of the pairs is matched: nothing is solved, drawn or written besides."""
+
+    def share(pairs: int) -> int:  # as `demis_ij.stitch.part_of` has it
+        return part.number * pairs // part.of - (part.number - 1) * pairs // part.of
+
+    sections = [{**e, "pairs": share(e["pairs"])} for e in facts["sections"]]
+    return {**facts, "part": str(part), "sections": sections, "project": None, "mosaics": []}
 
 
 def _say_plan(facts: dict[str, Any], as_json: bool) -> None:
@@ -181,9 +190,11 @@ def _say_plan(facts: dict[str, Any], as_json: bool) -> None:
     say_warnings([*facts["warnings"], *(w for e in facts["sections"] for w in e["warnings"])])
     for e in facts["sections"]:
         wide, high = e["mosaic_px"]
-        typer.echo(f"section {e['section']}: {e['tiles']} tiles, {e['pairs']} pairs, mosaic about {wide} x {high} px")
+        pairs = f"{e['pairs']} pairs" + (f" in part {facts['part']}" if "part" in facts else "")
+        typer.echo(f"section {e['section']}: {e['tiles']} tiles, {pairs}, mosaic about {wide} x {high} px")
     typer.echo(f"{'goes on with the run in' if facts['resumes'] else 'would write the run folder'}  {facts['out']}")
-    typer.echo(f"would write the solved layout  {facts['project']}")
+    if facts["project"] is not None:
+        typer.echo(f"would write the solved layout  {facts['project']}")
     typer.echo("dry run: nothing was written")
 
 

@@ -55,12 +55,15 @@ def settings_begun_with(kind: type[T], path: Path, changed: dict[str, Any]) -> T
     if not path.is_file():
         return from_dict(kind, changed)
     try:
-        before = from_dict(kind, json.loads(path.read_text(encoding="utf-8")))
+        before = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         msg = f"{path} cannot be read as the settings of a training; delete it to begin anew"
         raise InputError(msg) from error
+    if not isinstance(before, dict):
+        msg = f"{path} holds no settings of a training; delete it to begin anew"
+        raise InputError(msg)
     from_dict(kind, changed)  # unknown names are refused with the nearest one
-    return replace(before, **changed)
+    return replace(from_dict(kind, before), **changed)
 
 
 __all__ = ["CHECKPOINT", "prepare_run", "settings_begun_with"]

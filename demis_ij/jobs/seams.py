@@ -18,6 +18,7 @@ from demis_ij.errors import FormatError, InputError
 from demis_ij.formats.solutions import lenses_in
 from demis_ij.formats.streamed_json import StreamedJson, at
 from demis_ij.records import Affine, Tile
+from demis_ij.runs import read_json
 from demis_ij.stitch import Progress
 
 BELIEVED, OVERRULED, FAILED = "believed", "not believed", "failed"
@@ -332,11 +333,19 @@ def solution_of(run: Path) -> Path:
     path = run / "solution.json" if run.is_dir() else run
     if path.is_file():
         return path
-    if (run / "run.json").is_file() or (run / "matches").is_dir():
+    if _is_of_stitch(run):
         msg = f"{run} holds a run that is not finished: 'demis-ij redo {run}', or the same 'stitch' again, finishes it"
     else:
         msg = f"{run} holds no run of 'stitch': choose the folder that 'stitch' made"
     raise InputError(msg)
+
+
+def _is_of_stitch(run: Path) -> bool:
+    """Return whether a folder holds a run of ``stitch``, and not one of ``align`` or ``compare``, say."""
+    if not (run / "run.json").is_file():
+        return (run / "matches").is_dir()
+    settings = read_json(run / "run.json")
+    return isinstance(settings, dict) and "stitch" in settings
 
 
 def _files_of(path: Path) -> Iterator[_File]:

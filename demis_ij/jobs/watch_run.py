@@ -47,10 +47,14 @@ class WatchedRun:
         self._check()
         make_folder(path)
         self._alone.enter_context(occupied(path))
-        self.resumed = self._check()  # once more: somebody may have been at work there until now
-        if not self.resumed:
-            write_json(path / "run.json", {"demis_ij": __version__, **self._settings})
-        self._arrived = self._read_arrived()
+        try:
+            self.resumed = self._check()  # once more: somebody may have been at work there until now
+            if not self.resumed:
+                write_json(path / "run.json", {"demis_ij": __version__, **self._settings})
+            self._arrived = self._read_arrived()
+        except BaseException:  # nobody closes what was never made
+            self._alone.close()
+            raise
         self._before: dict[str, dict[str, Stamp]] = {}
         """Of which size and time the tiles were for a run of ``stitch`` that is watched on: it noted no arrivals."""
         self._memories: dict[str, MatchStore] = {}

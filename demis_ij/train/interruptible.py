@@ -145,10 +145,14 @@ class Interruptible(ABC):
         if other:
             msg = f"{path.parent} holds another training: {other}. Choose another --out, or those settings"
             raise InputError(msg)
-        for name in self.states:
-            getattr(self, name).load_state_dict(content[name])
-        for name in _PLAIN:
-            setattr(self, name, content[name])
+        try:
+            for name in self.states:
+                getattr(self, name).load_state_dict(content[name])
+            for name in _PLAIN:
+                setattr(self, name, content[name])
+        except UNREADABLE as error:
+            msg = f"{path} is a checkpoint of another version: delete it to begin anew, or choose another --out"
+            raise InputError(msg) from error
 
     def run(
         self, out: Path, *, progress: Callable[[str, int, int], None], on_validated: Callable[[dict[str, Any]], None]
@@ -167,6 +171,7 @@ class Interruptible(ABC):
                     on_validated(self.history[-1])
             if self.step < config.steps:
                 self.save(out)
+            if stopped():  # in the last step, too: what comes after the steps may take long
                 raise KeyboardInterrupt
 
 

@@ -147,6 +147,22 @@ def test_half_a_solution_is_one_line_that_says_where_it_ends(demis, stitched, tm
     assert said.lines[0].startswith(f"demis-ij: {path}: is not JSON")
 
 
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"align": {}}, "holds no run of 'stitch'"),
+        ({"compare": []}, "holds no run of 'stitch'"),
+        ({"stitch": {}}, "holds a run that is not finished"),
+    ],
+)
+def test_a_folder_without_a_solution_is_told_by_whose_run_it_holds(settings, what, demis, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps(settings))
+    (tmp_path / "matches").mkdir()
+    said = demis("seams", tmp_path)
+    assert (said.code, len(said.lines)) == (2, 1)
+    assert said.lines[0].startswith(f"demis-ij: {tmp_path} {what}")
+
+
 def test_a_section_of_a_single_tile_is_there_and_has_no_seam(demis, stitched, tmp_path):
     solution = solution_of(stitched)
     run = tmp_path / "run"
