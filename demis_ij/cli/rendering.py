@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,9 +16,8 @@ from demis_ij.cli.telling import say_warnings
 from demis_ij.cli.workers import Dask_, Memory_, Workers_, size_in_bytes
 from demis_ij.errors import InputError
 from demis_ij.geometry import Box
+from demis_ij.jobs.rendering import drawable
 from demis_ij.pools import open_pool
-from demis_ij.records import Layout
-from demis_ij.runs import read_solution
 
 
 def render(
@@ -51,23 +49,12 @@ def render(
     """
     _, render_config = configs(config, setting, mosaic)
     box, memory_bytes = _box(region), size_in_bytes(memory)
-    is_run = source.is_dir() or source.name == "solution.json"
-    found = read_solution(source)[0] if is_run else list(jobs.read_layout(source, relink=relink).layouts)
-    if is_run and relink is not None:
-        msg = "--relink belongs to a layout; the paths of a run are changed by --replace OLD=NEW"
-        raise InputError(msg)
-    names = [s.section for s in found]
-    unknown = next((name for name in section or () if name not in names), None)
-    if unknown is not None:
-        msg = f"{source}: no section {unknown!r}; there are {', '.join(names)}"
-        raise InputError(msg)
-    chosen = [s for s in found if not section or s.section in section]
-    if replace_text:
-        chosen = [_replaced(s, replace_text) for s in chosen]
+    found = drawable(source, sections=section or (), replaced=replace_text, relink=relink)
     with Bars(not (quiet or as_json)) as bars, open_pool(workers, dask, memory_bytes=memory_bytes) as pool:
         files, warnings = jobs.run_render(
-            chosen, out, render_config, progress=bars, keep_frame=is_run, region=box, scale=scale, pool=pool
-        )
+            found.layouts, out, render_config, progress=bars, keep_frame=found.is_solution, region=box, scale=scale,
+            pool=pool,
+        )  # fmt: skip
     if as_json:
         typer.echo(json.dumps({"files": [str(path) for path in files], "warnings": warnings}))
     else:
@@ -89,17 +76,6 @@ def _box(text: str | None) -> Box | None:
         msg = f"--region {text}: needed X,Y,W,H in whole pixels, for instance 0,0,2048,1024"
         raise InputError(msg)
     return Box(x, y, x + width, y + height)
-
-
-def _replaced(layout: Layout, text: str) -> Layout:
-    old, equals, new = text.partition("=")
-    if not equals or not old:
-        msg = f"--replace {text}: needed OLD=NEW"
-        raise InputError(msg)
-    if not any(old in str(t.path) for t in layout):
-        msg = f"--replace {text}: no tile's path holds {old!r}; for instance {layout.tiles[0].path}"
-        raise InputError(msg)
-    return replace(layout, tiles=tuple(replace(t, path=Path(str(t.path).replace(old, new))) for t in layout))
 
 
 def report(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from demis_ij import images
-from demis_ij.config import RenderConfig
+from demis_ij import __version__, images
+from demis_ij.config import RenderConfig, to_dict
 from demis_ij.errors import InputError
 from demis_ij.geometry import Box
 from demis_ij.images import TileStore
@@ -19,7 +20,7 @@ from demis_ij.protocols import SINKS, Sink
 from demis_ij.records import Layout
 from demis_ij.render import Canvas, Rendered, check_memory, common_dtype, preview, render, solve_intensity
 from demis_ij.report import Preview
-from demis_ij.runs import RunFolder, make_folder, slug
+from demis_ij.runs import RunFolder, fingerprint, make_folder, slug, stamp_of, write_json
 from demis_ij.stitch import Progress, StitchResult
 
 SUFFIX = {"ome-tiff": ".ome.tif", "ome-zarr": ".ome.zarr", "png": ".png", "imagej": ".tif"}
@@ -187,6 +188,8 @@ def run_render(
 ) -> tuple[list[Path], list[str]]:
     """Draw layouts as they stand, and return the files and the warnings; existing files are not overwritten.
 
+    What was stopped is gone on with by the same call, section by section and region by region.
+
     Parameters
     ----------
     layouts : sequence of Layout
@@ -217,8 +220,9 @@ def run_render(
     if not config.formats:
         msg = "nothing to draw: name a --mosaic format"
         raise InputError(msg)
+    begun = _Begun(out, fingerprint([__version__, [[stamp_of(t) for t in d] for d in drawn], canvas, to_dict(config)]))
     there = next((path for path in all_paths(targets) if path.exists()), None)
-    if there is not None:
+    if there is not None and not begun.goes_on:
         msg = f"{there} exists already: choose another --out"
         raise InputError(msg)
     if pool is not None:
@@ -226,12 +230,62 @@ def run_render(
             check_memory(layout, config.block_px, pool)
     make_folder(out)
     for layout, paths in zip(drawn, targets, strict=True):
-        known = brightness_file(out, layout.section)
-        warnings += draw_mosaic(
-            layout, paths, config, store, canvas=canvas, progress=progress, pool=pool, remember=known
-        ).warnings
-        known.unlink(missing_ok=True)
+        if not begun.has(layout.section, paths.values()):
+            known = brightness_file(out, layout.section)
+            done = draw_mosaic(
+                layout, paths, config, store, canvas=canvas, progress=progress, pool=pool, remember=known
+            )
+            known.unlink(missing_ok=True)
+            begun.finish(layout.section, done.warnings)
+        warnings += begun.warnings[layout.section]
+    begun.end()
     return all_paths(targets), warnings
+
+
+class _Begun:
+    """What an earlier call for the same mosaics has left in their folder: ``.render.json``, until all are drawn.
+
+    Parameters
+    ----------
+    out : Path
+        The folder; it need not be there.
+    key : str
+        What the mosaics depend on.
+
+    Attributes
+    ----------
+    goes_on : bool
+        Whether files that are there are those of an earlier call.
+    warnings : dict of str to list of str
+        Of the sections that are finished.
+    """
+
+    def __init__(self, out: Path, key: str) -> None:
+        self._path, self._key = out / ".render.json", key
+        self.warnings: dict[str, list[str]] = {}
+        try:
+            held = json.loads(self._path.read_text(encoding="utf-8"))
+            self.goes_on = held["key"] == key
+            if self.goes_on:
+                self.warnings = {str(name): [str(line) for line in said] for name, said in held["done"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            self.goes_on = False
+
+    def has(self, section: str, files: Iterable[Path]) -> bool:
+        """Return whether a section is finished; that it is begun is written down where it is not."""
+        if section in self.warnings and all(file.exists() for file in files):
+            return True
+        write_json(self._path, {"key": self._key, "done": self.warnings})
+        return False
+
+    def finish(self, section: str, warnings: Iterable[str]) -> None:
+        """Remember that a section is finished, and what there is to say of it."""
+        self.warnings[section] = list(warnings)
+        write_json(self._path, {"key": self._key, "done": self.warnings})
+
+    def end(self) -> None:
+        """Forget it: what is there now is not to be replaced."""
+        self._path.unlink(missing_ok=True)
 
 
 def _canvas(layouts: Sequence[Layout], keep_frame: bool, region: Box | None, scale: float) -> tuple[Canvas, list[str]]:

@@ -80,10 +80,11 @@ class Wanted:
 
 def read_document(given: Mapping[str, Any]) -> Document:
     """Return the layout of the inputs. Raises `InputError`."""
-    return jobs.read_layout(given["layout"], relink=given.get("relink"), **_read_options(given))
+    return jobs.read_layout(given["layout"], relink=given.get("relink"), **read_options(given))
 
 
-def _read_options(given: Mapping[str, Any]) -> dict[str, Any]:
+def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a layout is read, by the names that `demis_ij.jobs.read_layout` has for it."""
     read = given.get("read", {})
     return {"format_name" if name == "format" else name: read.get(name) for name in READ}
 
@@ -115,7 +116,7 @@ def wanted(given: Mapping[str, Any], *, matcher: str | None = None) -> Wanted:
         images_only=given.get("images_only", False),
         project_out=given.get("project_out"),
         relink=given.get("relink"),
-        read_options=_read_options(given),
+        read_options=read_options(given),
         never_write=given.get("never_write", ()),
         workers=given.get("workers", 1),
         dask=given.get("dask"),

@@ -38,6 +38,7 @@ VERBS = {
     "plan": "demis_ij.worker.verbs.plan",
     "stitch": "demis_ij.worker.verbs.stitch",
     "compare": "demis_ij.worker.verbs.compare",
+    "render": "demis_ij.worker.verbs.render",
     "matches": "demis_ij.worker.verbs.matches",
     "convert": "demis_ij.worker.verbs.convert",
     "transforms": "demis_ij.worker.verbs.transforms",
