@@ -33,6 +33,11 @@ class Seen(Protocol):
         ...
 
     @property
+    def compared(self) -> NDArray[np.uint8]:
+        """What means the same in both: the image, or its local contrast."""
+        ...
+
+    @property
     def mask(self) -> Mask:
         """Where there is data, (H, W)."""
         ...
@@ -65,7 +70,8 @@ class Alike:
     Attributes
     ----------
     fixed, moving : ndarray of shape (H, W), uint8
-        One of them is restyled, the other evened out.
+        One of them is restyled, the other evened out; the local contrast of both where a style has greys that mean
+        nothing.
     fixed_mask, moving_mask : ndarray of shape (H, W), bool
         Where there is data.
     restyled : str
@@ -139,7 +145,7 @@ class StyledAligner:
             first, second = self.style(fixed, known), self.style.shown(moving, moving_known)
         else:
             first, second = self.style.shown(fixed, known), self.style(moving, moving_known)
-        return Alike(_grey(first.image, which), _grey(second.image, which), first.mask, second.mask, which)
+        return Alike(_grey(first.compared, which), _grey(second.compared, which), first.mask, second.mask, which)
 
     def _restyled(self, fixed: NDArray[Any], moving: NDArray[Any]) -> str:
         if self.which != "auto":

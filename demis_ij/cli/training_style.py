@@ -29,6 +29,9 @@ def style(
     unpaired: Annotated[
         bool, typer.Option("--unpaired", help="The images have no partners: CycleGAN. Else partners have one name.")
     ] = False,
+    unaligned: Annotated[
+        bool, typer.Option("--unaligned", help="Partners do not lie on each other yet: bring them into register first.")
+    ] = False,
     method: Annotated[
         str | None, typer.Option("--method", help=f"{', '.join(STYLE_METHODS)} (default unet; gan is slower).")
     ] = None,
@@ -57,8 +60,8 @@ def style(
         msg = f"--unpaired is method cycle, found --method {method}: leave one of them out"
         raise InputError(msg)
     named = {
-        "method": "cycle" if unpaired else method, "both": both, "crop_px": crop, "steps": steps, "batch": batch,
-        "seed": seed, "device": device, "threads": threads, "licence": licence,
+        "method": "cycle" if unpaired else method, "unaligned": unaligned or None, "both": both, "crop_px": crop,
+        "steps": steps, "batch": batch, "seed": seed, "device": device, "threads": threads, "licence": licence,
     }  # fmt: skip
     config = kept_style_config(out, {k: v for k, v in named.items() if v is not None} | assigned(setting or ()))
     with Bars(not (quiet or as_json)) as bars:

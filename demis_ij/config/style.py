@@ -40,12 +40,16 @@ class StyleConfig:
         Side of the squares that are learned from (the paper: 512), px that the network looks at.
     scale : float
         Half of the crops are turned by any angle and scaled by up to this factor; 1 turns by right angles alone.
+    unaligned : bool
+        Whether partners are brought into register by their local contrast before they are learned from; not with
+        ``cycle``, which has none.
     tolerance_px : int
         How far partners may be out of register: the target is looked for so many px around.
     pixel_weight, gradient_weight, likeness_weight, adversarial_weight : float
         Of the losses: absolute difference, that of gradients, local correlation, and the critic's.
-    cycle_weight, identity_weight, edge_weight : float
-        Of ``cycle``: the way there and back, targets that are left as they are, edges that stay where they are.
+    cycle_weight, identity_weight, edge_weight, polarity_weight : float
+        Of ``cycle``: the way there and back, targets that are left as they are, edges that stay where they are, and
+        edges that are bright or dark as those of the targets are.
     steps, batch : int
         Of Adam, and crops a step.
     learning_rate, critic_rate, weight_decay, ema_decay : float
@@ -81,14 +85,16 @@ class StyleConfig:
     target_blur_px: float = 0.0
     crop_px: int = 512
     scale: float = 1.15
+    unaligned: bool = False
     tolerance_px: int = 2
     pixel_weight: float = 1.0
     gradient_weight: float = 1.0
     likeness_weight: float = 0.5
     adversarial_weight: float = 0.01
-    cycle_weight: float = 10.0
+    cycle_weight: float = 5.0
     identity_weight: float = 0.0
-    edge_weight: float = 1.0
+    edge_weight: float = 3.0
+    polarity_weight: float = 3.0
     steps: int = 4000
     batch: int = 4
     learning_rate: float = 2e-3
@@ -115,6 +121,9 @@ class StyleConfig:
             if not getattr(self, name).strip():
                 msg = f"{name}: what the instrument is called is missing, e.g. lom or sem"
                 raise InputError(msg)
+        if self.unaligned and self.method == "cycle":
+            msg = "unaligned: method cycle learns from images without partners, there is nothing to bring into register"
+            raise InputError(msg)
         in_range("reduce", self.reduce, 1, 64)
         for name in ("source_window_px", "target_window_px"):
             in_range(name, getattr(self, name), 0, 10_000)
@@ -124,7 +133,7 @@ class StyleConfig:
         in_range("tolerance_px", self.tolerance_px, 0, 16)
         for name in (
             "pixel_weight", "gradient_weight", "likeness_weight", "adversarial_weight", "cycle_weight",
-            "identity_weight", "edge_weight",
+            "identity_weight", "edge_weight", "polarity_weight",
         ):  # fmt: skip
             in_range(name, getattr(self, name), 0, 1000)
         for name in ("weight_decay", "ema_decay"):

@@ -4,6 +4,7 @@
 
     raw         grey values as they are
     gradient    gradient magnitude of both: the baseline that needs no training
+    contrast    local contrast of both, whatever its sign (`demis_ij.nets.style_contrast`): needs no training either
     styled      the light picture through a style network, the electron picture as that network's target looks
     perfect     the deformed specimen seen by electrons: no style network can do better
 
@@ -39,7 +40,7 @@ Grey = NDArray[np.uint8]
 Register = Callable[[Grey, Grey], Offsets]
 Styles = Mapping[str, "Style"]
 
-LOOKS = ("raw", "gradient", "styled", "perfect")
+LOOKS = ("raw", "gradient", "contrast", "styled", "perfect")
 ENGINES = ("elastic", "dis", "elastix", "bunwarpj")
 NOTHING = "nothing"
 _GRADIENT_PX = 1.0
@@ -126,12 +127,22 @@ def gradient(image: NDArray[np.uint8]) -> Grey:
     return np.asarray(np.clip(np.rint(found * (255 / high)), 0, 255), np.uint8)
 
 
+def contrast(image: NDArray[np.uint8]) -> Grey:
+    """Return the local contrast of an image, all its colours together."""
+    from demis_ij.nets.style_contrast import contrast_look  # torch: only when asked for
+    from demis_ij.nets.style_look import look_at, to_bytes
+
+    return to_bytes(contrast_look(look_at(image), np.ones(image.shape[:2], bool)))
+
+
 def looked_at(pair: CorrelativeViews, look: str, styles: Styles) -> tuple[Grey, Grey]:
     """Return a pair's fixed and moving picture as a look shows them. Raises `InputError` where a style is missing."""
     if look == "raw":
         return pair.sem, grey(pair.lom)
     if look == "gradient":
         return gradient(pair.sem), gradient(pair.lom)
+    if look == "contrast":
+        return contrast(pair.sem), contrast(pair.lom)
     if look == "perfect":
         return pair.sem, perfect_style(pair.kind, pair.seed, pair.sem.shape[0])
     style = styles.get(pair.kind)
@@ -139,7 +150,7 @@ def looked_at(pair: CorrelativeViews, look: str, styles: Styles) -> tuple[Grey, 
         msg = f"styled: no style for {pair.kind} is given: name its weights by --style {pair.kind}=WEIGHTS"
         raise InputError(msg)
     moving = pair.lom if style.fits(pair.lom) else grey(pair.lom)
-    return _plane(style.shown(pair.sem).image), _plane(style(moving).image)
+    return _plane(style.shown(pair.sem).compared), _plane(style(moving).compared)
 
 
 def _plane(image: NDArray[np.uint8]) -> Grey:
@@ -204,5 +215,6 @@ def _dis(fixed: Grey, moving: Grey) -> Offsets:
 
 
 __all__ = [
-    "ENGINES", "LOOKS", "NOTHING", "StyleMethod", "Styles", "engine_of", "gradient", "grey", "looked_at", "read_method",
+    "ENGINES", "LOOKS", "NOTHING", "StyleMethod", "Styles", "contrast", "engine_of", "gradient", "grey", "looked_at",
+    "read_method",
 ]  # fmt: skip

@@ -118,20 +118,27 @@ class Wardrobe:
             raise InputError(msg) from error
         planes = found.image if found.image.ndim == 3 else found.image[..., None]
         before = look_at(image, mask, window_px=self.style.form.source_window_px)
-        check = check_style(before, from_bytes(np.moveaxis(planes, -1, 0)), found.mask)
+        check = check_style(
+            before, from_bytes(np.moveaxis(planes, -1, 0)), found.mask, wanted=self.style.polarity,
+            reduce=self.style.form.reduce,
+        )  # fmt: skip
         told = {k: _number(getattr(check, k)) for k in ("invented", "lost", "drift_px", "moved_px")}
-        return _with(picture, planes.mean(axis=2)), told, check.said
+        return _with(picture, _grey(found.compared)), told, check.said
 
     def _as_target(self, picture: Picture, *, keep: bool) -> Picture:
         """Return an image of the target instrument as restyled images look; one that stays for others is kept."""
         key = picture.path, "target"
         if key in self._worn:
             return self._worn[key]
-        shown = self.style.shown(read_channels(picture.path), _enlarged(picture)).image
-        found = _with(picture, shown if shown.ndim == 2 else shown.mean(axis=2))
+        shown = self.style.shown(read_channels(picture.path), _enlarged(picture)).compared
+        found = _with(picture, _grey(shown))
         if keep:
             self._worn[key] = found
         return found
+
+
+def _grey(image: NDArray[np.uint8]) -> NDArray[Any]:
+    return image if image.ndim == 2 else np.asarray(image.mean(axis=2))
 
 
 def _enlarged(picture: Picture) -> NDArray[np.bool_]:

@@ -88,11 +88,13 @@ def run_restyle(
         target.parent.mkdir(parents=True, exist_ok=True)
         planes = restyled.image if restyled.image.ndim == 3 else restyled.image[..., None]
         after = from_bytes(np.moveaxis(planes, -1, 0))
-        check = check_style(look_at(image, mask, window_px=style.form.source_window_px), after, restyled.mask)
+        before = look_at(image, mask, window_px=style.form.source_window_px)
+        check = check_style(before, after, restyled.mask, wanted=style.polarity, reduce=style.form.reduce)
         shown = np.where(restyled.mask if restyled.image.ndim == 2 else restyled.mask[..., None], restyled.image, 0)
         coded = cv2.imencode(target.suffix.lower(), shown[..., ::-1] if shown.ndim == 3 else shown)[1].tobytes()
         write_new(target, coded, overwrite=overwrite)
-        facts = {"invented": check.invented, "lost": check.lost, "moved_px": check.moved_px}
+        facts: dict[str, Any] = {"invented": check.invented, "lost": check.lost, "moved_px": check.moved_px}
+        facts |= {"doubts": list(check.doubts)}
         done.append({"image": str(path), "restyled": str(target), "said": check.said} | facts)
         progress("images", number + 1, len(paths))
     return {"style": style.name, "from": style.source, "to": style.target, "images": done}

@@ -8,6 +8,9 @@ So edges of the restyled image are compared with those of its source, whatever t
     invented = (1 - support) / (1 - chance)      0: every edge has its cause, 1: as if of another image
 
 ``lost`` is the same the other way round. ``drift`` is how far windows of the edges lie from where they fit best.
+
+All of that holds of an image turned into its negative, too. So, where it is known whether edges are the bright or the
+dark places of the targets (`demis_ij.nets.style_contrast.polarity_of`), restyled images are asked for the same.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from demis_ij.nets.style_contrast import polarity_look
 from demis_ij.nets.style_look import Look, Mask
 
 _SIGMA = 1.5  # px of the Gaussian before gradients
@@ -27,6 +31,8 @@ _REACH = 3  # px around within which an edge has its cause
 _STRONG, _THERE = 0.9, 0.7  # quantiles of the gradient: edges that are asked about, and such as answer
 _WINDOW, _SEARCH = 64, 6  # px of a window, and how far its edges are looked for
 _LEAST_FIT = 0.35  # correlation below which a window says nothing of drift
+_MOST_INVENTED = 0.5  # half of what an image of another place has
+_MOST_MOVED_PX = 3.0  # farther than an edge may lie from its cause
 
 
 @dataclass(frozen=True)
@@ -42,23 +48,55 @@ class StyleCheck:
         Length of the median displacement of edges, px; NaN when no window tells.
     moved_px : float
         What nine of ten windows of edges are displaced by at most, px; NaN when no window tells.
+    polarity : float
+        Above 0 where edges are the bright places, below 0 where they are the dark ones; NaN where that was not asked.
+    wanted : tuple of float, optional
+        Between what most targets lie.
     """
 
     invented: float
     lost: float
     drift_px: float
     moved_px: float
+    polarity: float = math.nan
+    wanted: tuple[float, float] | None = None
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What speaks against it, one phrase each; none where nothing does."""
+        found = []
+        if self.invented > _MOST_INVENTED:
+            found.append("much of its structure has no cause in the source")
+        if self.moved_px > _MOST_MOVED_PX:
+            found.append("edges are not where they were")
+        if self._turned_over:
+            found.append(
+                f"edges are {'dark' if self.polarity < 0 else 'bright'} places, other than in the targets that it "
+                "learned from: greys may be turned over"
+            )
+        return tuple(found)
+
+    @property
+    def _turned_over(self) -> bool:
+        """Whether the negative of the image would be more like the targets."""
+        if self.wanted is None or math.isnan(self.polarity):
+            return False
+        low, high = self.wanted
+        return _beyond(self.polarity, low, high) > _beyond(-self.polarity, low, high)
 
     @property
     def said(self) -> str:
         """One line about it."""
+        doubts = f"; look at it before it is used: {', '.join(self.doubts)}" if self.doubts else ""
         return (
             f"structure without a cause in the source {_percent(self.invented)}, lost {_percent(self.lost)}, "
-            f"edges displaced by {self.drift_px:.1f} px (90 % of windows: {self.moved_px:.1f} px at most)"
+            f"edges displaced by {_px(self.drift_px)} (90 % of windows: {_px(self.moved_px)} at most){doubts}"
         )
 
 
-def check_style(source: Look, restyled: Look, mask: Mask) -> StyleCheck:
+def check_style(
+    source: Look, restyled: Look, mask: Mask, *, wanted: tuple[float, float] | None = None, reduce: int = 1
+) -> StyleCheck:
     """Return what became of an image's structure.
 
     Parameters
@@ -67,11 +105,22 @@ def check_style(source: Look, restyled: Look, mask: Mask) -> StyleCheck:
         Looks, before and after.
     mask : ndarray of shape (H, W), bool
         Where there is data.
+    wanted : tuple of float, optional
+        Between what most targets lie (`demis_ij.nets.style_transfer.Style.polarity`); not asked without it.
+    reduce : int
+        Px of the looks to a px that the network looked at.
     """
     inside = cv2.erode(mask.astype(np.uint8), np.ones((9, 9), np.uint8), borderValue=0).astype(bool)
     before, after = _edges(source), _edges(restyled)
     drift, moved = _displaced(before, after, inside)
-    return StyleCheck(_uncaused(after, before, inside), _uncaused(before, after, inside), drift, moved)
+    polarity = math.nan if wanted is None else polarity_look(restyled, mask, reduce)
+    return StyleCheck(
+        _uncaused(after, before, inside), _uncaused(before, after, inside), drift, moved, polarity, wanted
+    )
+
+
+def _beyond(value: float, low: float, high: float) -> float:
+    return max(low - value, value - high, 0.0)
 
 
 def _edges(look: Look) -> NDArray[np.float32]:
@@ -144,6 +193,10 @@ def _peak(three: NDArray[Any]) -> float:
     a, b, c = (float(v) for v in three)
     bend = a - 2 * b + c
     return 0.5 * (a - c) / bend if bend < -1e-9 else 0.0
+
+
+def _px(value: float) -> str:
+    return "unknown" if math.isnan(value) else f"{value:.1f} px"
 
 
 def _percent(value: float) -> str:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from demis_ij.errors import InputError
 from demis_ij.nets.style import Form, Generator, folded
+from demis_ij.nets.style_contrast import contrast_look
 from demis_ij.nets.style_look import Look, Mask, known_of, look_at, planes_of, to_bytes
-from demis_ij.nets.style_weights import LoadedStyle, load_style
+from demis_ij.nets.style_weights import COMPARED, LoadedStyle, load_style
 from demis_ij.nets.two_headed_start import device_named
 
 TILE_PX = 1024
@@ -33,10 +34,18 @@ class Restyled:
         Even in brightness and contrast, its middle 128.
     mask : ndarray of shape (H, W), bool
         Where there is data: where the image had some.
+    edges : ndarray of shape (H, W), uint8, or None
+        Its local contrast, where that alone may be compared.
     """
 
     image: NDArray[np.uint8]
     mask: Mask
+    edges: NDArray[np.uint8] | None = None
+
+    @property
+    def compared(self) -> NDArray[np.uint8]:
+        """What a registration compares: the image, or its local contrast where greys mean nothing."""
+        return self.image if self.edges is None else self.edges
 
 
 class Style:
@@ -57,6 +66,10 @@ class Style:
         auto, cpu, cuda or mps.
     tile_px : int
         Side of the tiles, px that the network looks at.
+    compare : str
+        Of `demis_ij.nets.style_weights.COMPARED`: what of both images a registration compares.
+    polarity : tuple of float, optional
+        Between what most targets lie (`demis_ij.nets.style_contrast.polarity_of`): whether edges are bright in them.
     """
 
     def __init__(
@@ -70,11 +83,14 @@ class Style:
         plain: Generator | None = None,
         device: str = "auto",
         tile_px: int = TILE_PX,
+        compare: str = COMPARED[0],
+        polarity: tuple[float, float] | None = None,
     ) -> None:
         if tile_px < 1 or tile_px % net.form.multiple:
             msg = f"tile_px: {tile_px} is not a multiple of {net.form.multiple}, which this style's cells need"
             raise InputError(msg)
         self.form, self.source, self.target, self.name, self.tile_px = net.form, source, target, name, tile_px
+        self.compare, self.polarity = compare, polarity
         self._device_name, self.device = device, device_named(device)
         self._given, self._given_back, self._given_plain = net, back, plain
 
@@ -98,7 +114,7 @@ class Style:
             return None
         return Style(
             self._given_back, self.target, self.source, name=self.name, back=self._given, device=self._device_name,
-            tile_px=self.tile_px,
+            tile_px=self.tile_px, compare=self.compare,
         )  # fmt: skip
 
     def fits(self, image: NDArray[Any]) -> bool:
@@ -146,7 +162,7 @@ class Style:
         out = self.sent_through(look_at(image, mask, window_px=self.form.source_window_px), progress=progress)
         known = known_of(image, mask)
         out[:, ~known] = 0
-        return Restyled(to_bytes(out), known)
+        return self._seen(out, known)
 
     def shown(self, image: NDArray[Any], mask: Mask | None = None) -> Restyled:
         """Return an image of the target instrument in the look that restyled images have: what they compare with.
@@ -159,7 +175,11 @@ class Style:
         if self._plain is not None:
             return self._plain(image, mask)
         known = known_of(image, mask)
-        return Restyled(to_bytes(target_look(image, known, self.form)), known)
+        return self._seen(target_look(image, known, self.form), known)
+
+    def _seen(self, look: Look, known: Mask) -> Restyled:
+        edges = to_bytes(contrast_look(look, known)) if self.compare == "edges" else None
+        return Restyled(to_bytes(look), known, edges)
 
     def sent_through(self, look: Look, *, progress: Callable[[int, int], None] = lambda done, total: None) -> Look:
         """Return what the network makes of a look (C, H, W), in tiles with margins that no seam reaches through."""
@@ -235,6 +255,8 @@ def style_from(loaded: LoadedStyle, *, device: str = "auto") -> Style:
         back=loaded.back,
         plain=loaded.plain,
         device=device,
+        compare=loaded.compare,
+        polarity=loaded.polarity,
     )
 
 

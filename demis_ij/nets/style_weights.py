@@ -17,6 +17,9 @@ from demis_ij.nets.weights import UNREADABLE, first_line, load_state, save_weigh
 
 SHIPPED = ("tissue", "steel", "fluorescence")
 """Styles that ship, as files ``style_<name>.safetensors``."""
+COMPARED = ("greys", "edges")
+"""What of restyled images means the same as in targets: grey values, or, where nothing told which grey means what
+(trained without partners), local contrast alone (`demis_ij.nets.style_contrast`)."""
 _FORWARD, _BACK, _PLAIN = "there.", "back.", "plain."
 
 
@@ -38,6 +41,8 @@ class LoadedStyle:
         Of the weights, for reports.
     card : dict
         What is known of their training.
+    compare : str
+        Of `COMPARED`.
     """
 
     forward: Generator
@@ -47,6 +52,13 @@ class LoadedStyle:
     target: str
     name: str
     card: dict[str, Any]
+    compare: str = COMPARED[0]
+
+    @property
+    def polarity(self) -> tuple[float, float] | None:
+        """Between what most targets lie (`demis_ij.nets.style_contrast.polarity_of`); None where that is not known."""
+        span = self.card.get("polarity")
+        return (float(span[0]), float(span[1])) if span else None
 
 
 def save_style(
@@ -58,6 +70,7 @@ def save_style(
     *,
     back: Generator | None = None,
     plain: Generator | None = None,
+    compare: str = COMPARED[0],
 ) -> None:
     """Write style networks as safetensors of 16-bit numbers: form, directions, card and checksum; all or nothing."""
     state = _named(forward, _FORWARD)
@@ -65,6 +78,7 @@ def save_style(
         state |= {} if net is None else _named(net, prefix)
     ways = {"back": back is not None, "plain": plain is not None}
     what: dict[str, Any] = {"kind": KIND, "form": asdict(forward.form), "source": source, "target": target} | ways
+    what["compare"] = compare
     save_weights(path, state, what, half_pixel=0.0, card=card)
 
 
@@ -104,9 +118,13 @@ def load_style(name: str) -> LoadedStyle:
         forward = _generator(form, state, _FORWARD)
         back = _generator(form.reversed, state, _BACK) if what["back"] else None
         plain = _generator(form.plain, state, _PLAIN) if what["plain"] else None
+        compare = str(what.get("compare", COMPARED[0]))
+        if compare not in COMPARED:
+            msg = f"{path} is compared by {compare!r}, which this version does not know: {', '.join(COMPARED)}"
+            raise WeightsError(msg)
         return LoadedStyle(
             forward, back, plain, str(what["source"]), str(what["target"]), name if name in SHIPPED else path.name,
-            json.loads(meta.get("card", "{}")),
+            json.loads(meta.get("card", "{}")), compare,
         )  # fmt: skip
     except (*UNREADABLE, InputError) as error:
         msg = f"{path} does not fit the form that it names: {first_line(error)}"
@@ -128,4 +146,4 @@ def _metadata(path: Path) -> dict[str, str]:
         return dict(source.metadata() or {})
 
 
-__all__ = ["SHIPPED", "LoadedStyle", "load_style", "save_style"]
+__all__ = ["COMPARED", "SHIPPED", "LoadedStyle", "load_style", "save_style"]

@@ -25,12 +25,22 @@ from torch import Tensor, nn
 from demis_ij.config.style import StyleConfig
 from demis_ij.errors import InputError
 from demis_ij.nets.style import Critic, Generator
+from demis_ij.nets.style_contrast import polarity_of
 from demis_ij.nets.style_weights import LoadedStyle, load_style
 from demis_ij.train.interruptible import CHECKPOINT, LOG, Interruptible, average_into, rate_left, trained
 from demis_ij.train.style_crops import Crops, paired_crops, single_crops, varied
 from demis_ij.train.style_earlier import Earlier
-from demis_ij.train.style_loss import difference, gradient_difference, in_register, judged, moved_edges, unlikeness
+from demis_ij.train.style_loss import (
+    difference,
+    gradient_difference,
+    in_register,
+    judged,
+    moved_edges,
+    outside,
+    unlikeness,
+)
 from demis_ij.train.style_pairs import Examples
+from demis_ij.train.style_polarity import polarities
 from demis_ij.train.style_validation import COLUMNS, validate
 
 SETTINGS = "style.json"
@@ -78,6 +88,9 @@ class StyleTraining(Interruptible):
             self.critics = _placed(nn.ModuleDict(critics), self.device)
         kept = {} if examples.paired else {k: Earlier(c, examples.crop_px) for k, c in shown.items()}
         self.earlier = nn.ModuleDict(kept).to(self.device)
+        self.polarities = {} if examples.paired else {
+            "there": polarities(examples.target.train), "back": polarities(examples.source.train)
+        }  # fmt: skip
         if config.init:
             self._begin_with(load_style(config.init))
         self.average = copy.deepcopy(self.nets).eval().requires_grad_(False)
@@ -199,6 +212,8 @@ class StyleTraining(Interruptible):
             self.nets[other].train()
             if c.edge_weight:
                 loss = loss + c.edge_weight * moved_edges(output, images, mask)
+            if c.polarity_weight:
+                loss = loss + c.polarity_weight * outside(polarity_of(output, mask), self.polarities[way])
             if c.identity_weight and images.shape[1] == output.shape[1]:
                 loss = loss + c.identity_weight * difference(self._made(way, batch[wanted][0]), *batch[wanted])
             fooled = fooled + judged(self._judge(way, output * mask), 1.0)

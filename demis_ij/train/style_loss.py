@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from demis_ij.nets.style_contrast import contrast_of
+
 _WINDOW = 32  # px a side in which one shift is taken
 _TOLL = 0.004  # of difference that a px of shift has to gain
 _STRIDE = 8  # px; windows are twice that
 _LEAST_VARIANCE = 1e-3
+_CONTRAST_GAIN = 2.0  # local contrast spreads half as far as looks do
 
 
 def in_register(output: Tensor, target: Tensor, mask: Tensor, reach: int) -> tuple[Tensor, Tensor]:
@@ -97,17 +100,18 @@ def unlikeness(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return 1 - local_correlation(output, target, mask)
 
 
-def edges_of(images: Tensor) -> Tensor:
-    """Return the length of the gradient over all channels, (N, 1, H, W), of softened images."""
-    soft = functional.avg_pool2d(functional.pad(images, (2, 2, 2, 2), mode="replicate"), 5, 1)
-    x = soft[..., 1:-1, 2:] - soft[..., 1:-1, :-2]
-    y = soft[..., 2:, 1:-1] - soft[..., :-2, 1:-1]
-    return functional.pad((x * x + y * y).sum(1, keepdim=True).add(1e-6).sqrt(), (1, 1, 1, 1), mode="replicate")
-
-
 def moved_edges(output: Tensor, source: Tensor, mask: Tensor) -> Tensor:
-    """Return 1 less the local correlation of an output's edges with those of what it was made of."""
-    return unlikeness(10 * edges_of(output), 10 * edges_of(source), mask)
+    """Return 1 less the local correlation of an output's local contrast with that of what it was made of.
+
+    A step may become a line, and dark lines bright ones: neither moves anything.
+    """
+    first, second = (_CONTRAST_GAIN * contrast_of(x, mask) for x in (output, source))
+    return unlikeness(first, second, mask)
+
+
+def outside(values: Tensor, span: tuple[float, float]) -> Tensor:
+    """Return how far values lie outside of a span, on average."""
+    return (functional.relu(span[0] - values) + functional.relu(values - span[1])).mean()
 
 
 def judged(found: Tensor, wanted: float) -> Tensor:
@@ -116,6 +120,6 @@ def judged(found: Tensor, wanted: float) -> Tensor:
 
 
 __all__ = [
-    "difference", "edges_of", "gradient_difference", "in_register", "judged", "local_correlation", "moved_edges",
-    "unlikeness",
+    "difference", "gradient_difference", "in_register", "judged", "local_correlation", "moved_edges",
+    "outside", "unlikeness",
 ]  # fmt: skip

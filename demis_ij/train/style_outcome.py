@@ -77,10 +77,12 @@ def finish_style(
         facts,
         back=nets.get("back"),
         plain=nets.get("plain"),
+        compare="greys" if training.examples.paired else "edges",
     )
     write_whole(out / CARD, card_page(facts).encode())
     progress("pictures", 0, 1)
-    shown = shown_crops(nets, training.examples, min(_PICTURES, config.validation_crops))
+    count = min(_PICTURES, config.validation_crops)
+    shown = shown_crops(nets, training.examples, count, training.polarities.get("there"))
     progress("pictures", 1, 1)
     return TrainedStyle(out / WEIGHTS, out / CARD, facts, tuple(training.history), tuple(shown))
 
@@ -110,6 +112,7 @@ def _facts(training: StyleTraining, command: str) -> dict[str, Any]:
         "crop_px": examples.crop_px,
         "config": to_dict(config),
         "scores": scores,
+        "polarity": list(training.polarities.get("there", ())),
     }
 
 

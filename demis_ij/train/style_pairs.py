@@ -23,6 +23,7 @@ from demis_ij.nets.style import Form
 from demis_ij.nets.style_look import known_of, look_at, planes_of
 from demis_ij.nets.style_transfer import target_look
 from demis_ij.train.style_crops import Seen
+from demis_ij.train.style_partners import brought_into_register
 
 Read = Callable[[Path], NDArray[Any]]
 Progress = Callable[[str, int, int], None]
@@ -115,9 +116,13 @@ def gather_examples(
     channels = [_one_count(images, config) for images in seen]
     if paired:
         _check_sizes(seen)
+    if paired and config.unaligned:
+        *seen_now, said = brought_into_register(*seen, kept, progress)
+        seen, warnings = (seen_now[0], seen_now[1]), warnings + said
+        _check_left(len(seen[0]), total // 2, config)
     form = _plain_form(config, *channels)
     crop, said_crop = _crop_side(seen, form, config)
-    held = max(1, round(config.held_out_frac * min(map(len, files)))) if config.held_out_frac else 0
+    held = max(1, round(config.held_out_frac * min(map(len, seen)))) if config.held_out_frac else 0
     sides = [_split(images, held, config.seed) for images in seen]
     return Examples(sides[0], sides[1], form, crop, paired, _digest((*seen[0], *seen[1])), (*warnings, *said_crop))
 
@@ -179,6 +184,17 @@ def _check_count(files: list[list[Path]], config: StyleConfig, folders: Sequence
                 f"each instrument; add images{all_of_them}"
             )
             raise InputError(msg)
+
+
+def _check_left(left: int, count: int, config: StyleConfig) -> None:
+    """Raise `InputError` when too few pairs were brought into register."""
+    needed = LEAST[config.method] if config.held_out_frac else LEAST_ALL
+    if left < needed:
+        msg = (
+            f"{left} of {count} pairs were brought into register, method {config.method} needs {needed}: bring them "
+            "roughly into place first (demis-ij register), add pairs, or use --unpaired"
+        )
+        raise InputError(msg)
 
 
 def _seen(path: Path, side: int, form: Form, config: StyleConfig, read: Read, kept: Path) -> tuple[Seen, list[str]]:

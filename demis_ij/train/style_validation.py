@@ -80,14 +80,19 @@ def validate(nets: Mapping[str, Generator], examples: Examples, config: StyleCon
     return {key: _mean([line[key] for line in lines]) for key in lines[0]}
 
 
-def shown_crops(nets: Mapping[str, Generator], examples: Examples, count: int) -> list[Shown]:
-    """Return held-out crops before and after, for pictures."""
+def shown_crops(
+    nets: Mapping[str, Generator],
+    examples: Examples,
+    count: int,
+    wanted_polarity: tuple[float, float] | None = None,
+) -> list[Shown]:
+    """Return held-out crops before and after, for pictures, with whether edges are bright or dark as is wanted."""
     found = []
     names = [one.name for one in examples.source.validation]
     for number, (one, known, wanted, _) in enumerate(_crops(examples, count, nets["there"])):
         restyled, returned, plain = _sent(nets, one, wanted)
         looks = [None if x is None else x[0].cpu().numpy() for x in (one, restyled, wanted, plain, returned)]
-        check = check_style(looks[0], looks[1], known[0, 0].cpu().numpy() > 0)  # type: ignore[arg-type]
+        check = check_style(looks[0], looks[1], known[0, 0].cpu().numpy() > 0, wanted=wanted_polarity)  # type: ignore[arg-type]
         found.append(Shown(names[number % len(names)], looks[0], looks[1], looks[2], looks[3], looks[4], check))  # type: ignore[arg-type]
     return found
 

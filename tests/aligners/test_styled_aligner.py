@@ -23,6 +23,10 @@ class Seen:
     image: np.ndarray
     mask: np.ndarray
 
+    @property
+    def compared(self):
+        return self.image
+
 
 class Same:
     """A style that changes nothing: images look alike already."""

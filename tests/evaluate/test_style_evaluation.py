@@ -17,7 +17,7 @@ from demis_ij.errors import InputError
 from demis_ij.evaluate.kept import Kept
 from demis_ij.evaluate.scores import StyleScore
 from demis_ij.evaluate.style import evaluate_styles, read_styles
-from demis_ij.evaluate.style_methods import engine_of, gradient, looked_at, read_method
+from demis_ij.evaluate.style_methods import contrast, engine_of, gradient, looked_at, read_method
 from demis_ij.evaluate.style_rows import style_rows
 from demis_ij.evaluate.summary import ALL
 from demis_ij.report.style_evaluation import style_evaluation_page, write_style_evaluation
@@ -34,10 +34,10 @@ class Inverted:
         return image.ndim == 2
 
     def shown(self, image: np.ndarray) -> SimpleNamespace:
-        return SimpleNamespace(image=image)
+        return SimpleNamespace(compared=image)
 
     def __call__(self, image: np.ndarray) -> SimpleNamespace:
-        return SimpleNamespace(image=255 - image)
+        return SimpleNamespace(compared=255 - image)
 
 
 def score(kind: str, method: str, pair: int, tier: str, mean_px: float, told: str = "") -> StyleScore:
@@ -90,6 +90,16 @@ def test_a_gradient_is_bright_at_an_edge_and_dark_elsewhere() -> None:
 
     assert found[30, 29:31].min() > 200
     assert found[:, :20].max() == 0
+
+
+def test_contrast_is_the_same_for_a_negative() -> None:
+    pair = views("steel", 5, SIDE)
+    fixed, moving = looked_at(pair, "contrast", {})
+
+    assert fixed.shape == moving.shape == (SIDE, SIDE)
+    turned = contrast(255 - pair.sem).astype(int)
+    assert np.abs(turned - fixed).mean() < 1
+    assert fixed.std() > 30
 
 
 def test_scores_rank_methods_and_are_not_measured_twice(tmp_path: Path) -> None:

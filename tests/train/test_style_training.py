@@ -21,6 +21,7 @@ from demis_ij.train.style_loss import (
     in_register,
     local_correlation,
     moved_edges,
+    outside,
     unlikeness,
 )
 from demis_ij.train.style_outcome import finish_style
@@ -169,9 +170,28 @@ def test_every_way_learns_and_goes_on_to_the_same_weights(method, folders, tmp_p
     assert (loaded.source, loaded.target) == ("lom", "sem")
     assert (loaded.back is None) == (method == "unet")
     assert (loaded.plain is None) == (method == "cycle")
+    assert loaded.compare == ("edges" if method == "cycle" else "greys")  # without partners greys mean nothing
+    assert (loaded.polarity is None) == (method != "cycle")
     assert "demis-ij train style a b" in trained.card.read_text()
     assert trained.shown[0].restyled.shape == (1, 64, 64)
     assert (trained.shown[0].target is None) == (method == "cycle")
+
+
+def test_lines_in_place_of_steps_move_no_edges():
+    mask = torch.ones(1, 1, 96, 96)
+    steps = torch.zeros(1, 1, 96, 96)
+    steps[..., 30:60] = 0.8
+    lines = torch.zeros_like(steps)
+    lines[..., 29:31] = lines[..., 59:61] = 1.0
+    assert float(moved_edges(lines, steps, mask)) < 0.3
+    assert float(moved_edges(-lines, steps, mask)) == pytest.approx(float(moved_edges(lines, steps, mask)), abs=1e-4)
+    assert float(moved_edges(lines.roll(10, 3), steps, mask)) > 0.7
+
+
+def test_what_lies_outside_of_a_span_costs_by_how_much():
+    values = torch.tensor([-0.5, 0.1, 0.4])
+    assert float(outside(values, (0.0, 0.3))) == pytest.approx(0.2)
+    assert float(outside(values, (-1.0, 1.0))) == 0
 
 
 def test_a_checkpoint_of_another_training_is_refused(folders, tmp_path):
