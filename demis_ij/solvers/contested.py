@@ -2,8 +2,9 @@
 
 The robust solve ends in one consistent reading of the pairs; where a wrong pair got hold of a tile (a corner tile
 with one right and one wrong pair), another reading may explain as many pairs and agree better with the stage. Each
-such tile is tried at every place one of its pairs would put it, and at the stage's. A place counts `EVIDENCE` for
-every pair that agrees with it, less half its squared distance from the stage in sigmas, where the stage's place is
+such tile is tried at every place one of its pairs would put it, made good by all pairs that more or less agree, and at
+the stage's. A place counts `EVIDENCE` for every pair less half its squared distance from the place in sigmas of its
+class, at worst nothing, less half the place's own squared distance from the stage in sigmas, where the stage's place is
 taken relative to the tiles around it and the sigmas are learnt from all tiles.
 """
 
@@ -15,14 +16,17 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from demis_ij.solvers.beliefs import DOUBTED, STAGE_LIMIT, Beliefs
-from demis_ij.solvers.residuals import joined, squares
+from demis_ij.solvers.normal_equations import build_blocks
+from demis_ij.solvers.residuals import Worth, joined, squares
 from demis_ij.solvers.tables import Array, Flags, PairTable, Rows, TileTable
+from demis_ij.solvers.tangents import stepped, tangents
 
 EVIDENCE = STAGE_LIMIT**2 / 2  # a pair alone is believed up to STAGE_LIMIT sigmas from the stage
 NEIGHBOURS = 24  # tiles that speak for the stage around a tile
 FEWEST = 8
 SOUND_ENOUGH = 50_000  # of so many tiles the stage's spread is learnt
-AGREES = 4.0  # a pair agrees with a place up to so many widths of the robust kernel: places come from one pair only
+AGREES = 16.0  # a place is refined by the pairs that are off by less than so many scales: it comes from one pair only
+PER_SCALE = 1.5  # half the square of a normal law's sigmas in one squared scale (2.2 times the median square)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,23 +59,26 @@ class SecondLook:
     ----------
     tiles, pairs, beliefs
         The problem.
+    turn : bool
+        Whether a tile may be turned.
     """
 
-    def __init__(self, tiles: TileTable, pairs: PairTable, beliefs: Beliefs) -> None:
+    def __init__(self, tiles: TileTable, pairs: PairTable, beliefs: Beliefs, *, turn: bool) -> None:
         self.tiles, self.pairs, self.beliefs = tiles, pairs, beliefs
+        self.model = "rigid" if turn else "translation"
         self.half = _Half.of(len(tiles), pairs)
         # (tile, which of its pairs were believed): no tile is asked twice about the same, or it would go to and fro
         self.heard: set[tuple[int, bytes]] = set()
 
-    def weights(self, motion: Array, weight: Array, limit: Array) -> Array | None:
+    def weights(self, motion: Array, weight: Array, scale: Array) -> Array | None:
         """Return weights to solve with again, None when every tile is where its pairs and the stage put it best.
 
         Parameters
         ----------
         motion, weight
             A robust solution.
-        limit : ndarray of shape (m,)
-            Squared width of the robust kernel of each pair, units squared.
+        scale : ndarray of shape (m,)
+            Squared: what a right seam of each pair is off by, units squared.
         """
         half, believed = self.half, weight > 0.5
         rejected = (weight < 0.05) & ~self.beliefs.barred
@@ -86,7 +93,7 @@ class SecondLook:
         readings = []
         for tile, stage in zip(asked.tolist(), expected, strict=True):
             found = _best_reading(
-                tile, half, self.tiles, self.pairs, self.beliefs, motion, weight, limit, stage, spread
+                tile, half, self.tiles, self.pairs, self.beliefs, motion, scale, stage, spread, self.model
             )
             if found is not None:
                 readings.append((found[0], tile, found[1]))
@@ -138,6 +145,44 @@ def _stage_law(tiles: TileTable, sound: Flags, motion: Array, asked: Rows) -> tu
     return mean_around(asked), np.maximum(spread, 1e-6)
 
 
+@dataclass(frozen=True, eq=False)
+class _Around:
+    """A tile (row 0), the tiles at the other ends of its pairs, and these pairs."""
+
+    tiles: TileTable
+    pairs: PairTable
+    motion: Array
+    own: Array
+    scale: Array  # squared: what a right seam is off by
+    usable: Flags
+    model: str
+
+    def off(self, place: Array) -> Array:
+        """Return how far every pair is off with the tile at a place, mean square over its points, in scales."""
+        trial = self.motion.copy()
+        trial[0] = place
+        left = squares(joined(trial, self.pairs, self.tiles), self.pairs.moments)
+        return np.asarray(np.maximum(0, left - self.own) / self.pairs.count / self.scale)
+
+    def evidence(self, place: Array) -> Array:
+        """Return (k,) what every pair says for a place: less than nothing is nothing, the pair is wrong then."""
+        return np.where(self.usable, np.maximum(0, EVIDENCE - self.off(place) * PER_SCALE), 0)
+
+    def refined(self, place: Array) -> Array:
+        """Return the place that is least squares on all pairs that a place more or less agrees with."""
+        for _ in range(2):
+            agree = self.usable & (self.off(place) < AGREES**2)
+            if agree.sum() < 2:
+                break
+            trial = self.motion.copy()
+            trial[0] = place
+            worth = Worth(agree.astype(float), np.where(agree, 1 / (self.scale * self.pairs.count), 0.0), np.zeros(2))
+            blocks = build_blocks(self.pairs, self.tiles, trial, worth, self.model, 0.0)
+            step = np.asarray(-np.linalg.solve(blocks.diagonal[:1], blocks.gradient[:1, :, None])[..., 0], np.float64)
+            place = stepped(trial[:1], tangents(trial[:1], self.model), step, self.model)[0]
+        return place
+
+
 def _best_reading(
     tile: int,
     half: _Half,
@@ -145,31 +190,29 @@ def _best_reading(
     pairs: PairTable,
     beliefs: Beliefs,
     motion: Array,
-    weight: Array,
-    limit: Array,
+    scale: Array,
     expected: Array,
     spread: Array,
+    model: str,
 ) -> tuple[float, Flags] | None:
     """Return (gain, which of the tile's pairs agree) of a better place than the present one, None if there is none."""
     part = slice(half.first[tile], half.first[tile + 1])
     rows, others = half.pair[part], half.other[part]
-    usable = ~beliefs.barred[rows]
+    ends = np.concatenate([[tile], others])
+    local, near = pairs.only(rows).renumbered(ends), tiles.where(ends)
+    around = _Around(near, local, motion[ends], beliefs.own[rows], scale[rows], ~beliefs.barred[rows], model)
     places = [_implied(tile, int(r), int(o), tiles, pairs, beliefs, motion) for r, o in zip(rows, others, strict=True)]
-    stage = motion[tile].copy()
     c, s = np.cos(expected[2]), np.sin(expected[2])
-    stage[:] = [[c, -s, expected[0]], [s, c, expected[1]]]
-    now = (weight[rows] > 0.5) & usable
-    best, gain = now, 0.0
-    present = EVIDENCE * now.sum() - _distance(motion[tile], expected, spread)
-    around = np.concatenate([[tile], others])
-    local, near, trial = pairs.only(rows).renumbered(around), tiles.where(around), motion[around]
-    for place in [*places, stage]:
-        trial[0] = place
-        off = np.maximum(0, squares(joined(trial, local, near), local.moments) - beliefs.own[rows]) / local.count
-        agree = (off < AGREES**2 * limit[rows]) & usable
-        better = EVIDENCE * agree.sum() - _distance(place, expected, spread) - present
-        if better > gain + 0.1 and (agree != now).any():
-            best, gain = agree, float(better)
+    places.append(np.array([[c, -s, expected[0]], [s, c, expected[1]]]))
+    present = around.evidence(motion[tile])
+    now, best, gain = present > 0, present > 0, 0.0
+    least = present.sum() - _distance(motion[tile], expected, spread)
+    for start in places:
+        place = around.refined(start)
+        said = around.evidence(place)
+        better = said.sum() - _distance(place, expected, spread) - least
+        if better > gain + 0.1 and ((said > 0) != now).any():
+            best, gain = said > 0, float(better)
     return (gain, best) if gain > 0 else None
 
 

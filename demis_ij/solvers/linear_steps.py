@@ -19,6 +19,7 @@ from demis_ij.solvers.threads import ALONE, Striped, Threads
 FACTOR_ALWAYS = 500  # tiles up to which a factor is cheaper than a look at whether the old one will do
 DIRECT_UP_TO = 3000  # tiles up to which a factor is made at all
 MOST_WITH_OLD, MOST = 25, 200  # iterations with the preconditioner of a like matrix, and with the matrix' own
+WORN = 1.5  # times as many iterations as at first, and a preconditioner is made anew for the next step
 ACCURACY, FINE_ACCURACY = 1e-2, 1e-3  # of a step: where it costs a factor, where an iteration is cheap
 ENOUGH = 1e-7  # units
 SAMPLE_ACCURACY = 2e-2  # of a draw of the noise: the number of draws limits what they say far more
@@ -94,6 +95,8 @@ class MultilevelSteps:
         self.model = model
         # tiles that may shear need so many that making it anew would not save what begun searches are worth
         self.most_with_old = MOST if model == "affine" else MOST_WITH_OLD
+        self.fresh = 0  # iterations with the preconditioner while it was new
+        self.worn = False
         self.unknown = np.flatnonzero(~tiles.locked)
         free = np.full(len(tiles), -1)
         free[self.unknown] = np.arange(len(self.unknown))
@@ -132,25 +135,24 @@ class MultilevelSteps:
         matrix = self.matrix(blocks)
         rows = Striped(matrix, self.threads)
         right = -blocks.gradient[self.unknown].ravel()
-        step, reached, renewed = np.zeros_like(right), False, False
-        if self.preconditioner is not None and alike:
-            step, reached = conjugate_gradients(
-                rows.__matmul__, right, self.preconditioner.solve, self.most_with_old, FINE_ACCURACY
-            )
+        step, reached, old = np.zeros_like(right), False, self.preconditioner
+        if old is not None and alike and not self.worn:
+            before = old.uses
+            step, reached = conjugate_gradients(rows.__matmul__, right, old.solve, self.most_with_old, FINE_ACCURACY)
+            self.worn = old.uses - before > max(MOST_WITH_OLD, WORN * self.fresh)
         if not reached:
-            self.preconditioner = None  # its memory is needed for the next
-            self.preconditioner, renewed = self.prepare(matrix, motion), True
-            rest, settled = conjugate_gradients(
-                rows.__matmul__, right - rows @ step, self.preconditioner.solve, MOST, FINE_ACCURACY
-            )
+            self.preconditioner = old = None  # its memory is needed for the next
+            self.preconditioner = new = self.prepare(matrix, motion)
+            rest, settled = conjugate_gradients(rows.__matmul__, right - rows @ step, new.solve, MOST, FINE_ACCURACY)
             stuck = not settled and not rest.any()
             step = np.full_like(step, np.nan) if stuck else step + rest
+            self.fresh, self.worn = new.uses, False
         if not np.isfinite(step).all():
             msg = f"the normal equations of {len(right)} unknowns cannot be solved"
             raise SolveError(msg)
         out = np.zeros_like(blocks.gradient)
         out[self.unknown] = step.reshape(len(self.unknown), -1)
-        return out, renewed
+        return out, not reached
 
     def inverse(self, blocks: Blocks, motion: Array) -> Callable[[Array], Array]:
         """Return the function from right sides (n, d, k) to solutions (n, d, k), each to `SAMPLE_ACCURACY`."""

@@ -101,9 +101,11 @@ class Multilevel:
             current = (down @ (current @ up)).tobsr((size, size))
             nodes = coarse
         self.bottom = _factor(current)
+        self.uses = 0
 
     def solve(self, right: Array) -> Array:
         """Return nearly the solution, of the shape of ``right``: (unknowns,) or (unknowns, k)."""
+        self.uses += 1
         length = float(np.abs(right).max(initial=0)) or 1.0
         return self._cycle(0, (right / length).astype(np.float32)).astype(float) * length
 

@@ -21,7 +21,7 @@ from demis_ij.solvers.normal_equations import build_blocks
 from demis_ij.solvers.residuals import Worth, squares_of, weighted_squares
 from demis_ij.solvers.settings import SolveSettings
 from demis_ij.solvers.strain import STRETCHED, strain_squares
-from demis_ij.solvers.tables import ACROSS, IN_PLANE, Array, PairTable, TileTable
+from demis_ij.solvers.tables import ACROSS, IN_PLANE, Array, Flags, PairTable, Rows, TileTable
 from demis_ij.solvers.tangents import stepped, tangents
 from demis_ij.solvers.threads import ALONE, Threads
 
@@ -31,6 +31,10 @@ MAX_STEPS = 60
 USUAL_STEPS = 14  # for telling how far it is
 MAX_RECONSIDERATIONS = 8
 HALO = 4  # tiles around those that are reconsidered that move with them at once
+FEW, FEW_TILES = (
+    1e-3,
+    0.1,
+)  # shares: of pairs that change, and of tiles around them, up to which these are settled alone
 MAX_HALVINGS = 12  # of a step that would make things worse
 UNSETTLED = 5e-3  # units (half a tile): what the first steps may leave a right seam off by
 
@@ -105,10 +109,10 @@ class RobustSolve:
 
     def _reconsidered(self) -> bool:
         """Look again at tiles whose pairs are contested; return whether any got another reading."""
-        second = SecondLook(self.tiles, self.pairs, self.beliefs)
+        second = SecondLook(self.tiles, self.pairs, self.beliefs, turn=self.model != "translation")
         for number in range(MAX_RECONSIDERATIONS):
             limit = self._limit(1.0)[0]
-            other = second.weights(self.motion, self.weight, limit)
+            other = second.weights(self.motion, self.weight, limit / WIDTH**2)
             if other is None:
                 return number > 0
             self._polish(other, limit)
@@ -119,23 +123,45 @@ class RobustSolve:
 
         What is left of it, the smooth change that reaches further, is for steps of the whole.
         """
-        turned = np.abs(weight - self.weight) > 1e-3
-        inside, pairs = surroundings(len(self.tiles), self.pairs, turned, HALO)
+        near = self._around(np.abs(weight - self.weight) > 1e-3, limit)
+        near.part.weight = weight[near.pairs]
+        for _ in range(2):  # the tile has to get there before its pairs are judged
+            near.part._step()
+        self.weight = weight.copy()
+        self._take_over(near)
+
+    def _settle_near(self, restless: Flags) -> None:
+        """Settle the surroundings of pairs that still change their weight, where these are few.
+
+        A tile that turns from one reading to another takes many small steps, of which the others need none.
+        """
+        if self.frozen is not None or restless.mean() > FEW:
+            return
+        near = self._around(restless, self._limit(1.0)[0])
+        near.part.still = self.still
+        if len(near.tiles) <= FEW_TILES * len(self.tiles):
+            self._take_over(near)
+
+    def _around(self, which: Flags, limit: Array) -> _Part:
+        """Return the solve of what lies up to `HALO` tiles from some pairs, held by what lies outside."""
+        inside, pairs = surroundings(len(self.tiles), self.pairs, which, HALO)
         rows = np.flatnonzero(inside)
         held = self.tiles.where(rows)
-        inner = surroundings(len(self.tiles), self.pairs, turned, HALO - 1)[0][rows]
+        inner = surroundings(len(self.tiles), self.pairs, which, HALO - 1)[0][rows]
         held = replace(held, locked=held.locked | ~inner)
         near = self.pairs.only(pairs).renumbered(rows)
         part = RobustSolve(self.settings, held, near, self.beliefs.only(pairs), self.threads)
-        part.motion, part.weight, part.misfit = self.motion[rows], weight[pairs], self.misfit
+        part.motion, part.weight, part.misfit = self.motion[rows], self.weight[pairs], self.misfit
         part.frozen = limit[pairs] / WIDTH**2
         part.linear = linear_steps(held, near, self.model, self.threads)
-        for _ in range(2):  # the tile has to get there before its pairs are judged
-            part._step()
-        part._settle(1.0)
-        self.motion, self.weight = self.motion.copy(), weight.copy()
-        self.motion[rows] = part.motion
-        self.weight[pairs] = part.weight
+        return _Part(part, rows, pairs)
+
+    def _take_over(self, near: _Part) -> None:
+        """Settle a part, and put it in its place."""
+        near.part._settle(1.0)
+        self.motion, self.weight = self.motion.copy(), self.weight.copy()
+        self.motion[near.tiles] = near.part.motion
+        self.weight[near.pairs] = near.part.weight
 
     def _settle(self, width: float) -> None:
         """Step and reweigh until neither motions nor weights change, the kernel narrowing to a width of one."""
@@ -147,6 +173,8 @@ class RobustSolve:
             if self.robust:
                 self._reweigh(width)
             self._compare(before)
+            if self.robust and width == 1.0 and self.weight_change >= self.still.weight:
+                self._settle_near(np.abs(self.weight - before) >= self.still.weight)
             still = moved * self.tiles.unit_px < self.still.px or self.decrement < self.still.sigmas
             if width == 1.0 and still and self.weight_change < self.still.weight:
                 break
@@ -230,6 +258,15 @@ class RobustSolve:
         """Set the weights from how far each seam lies from what its pair alone says."""
         limit, excess = self._limit(width)
         self.weight = np.where(self.beliefs.barred, 0.0, (limit / (limit + excess)) ** 2)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A solve of some of the tiles and pairs."""
+
+    part: RobustSolve
+    tiles: Rows
+    pairs: Rows
 
 
 def robust_solution(

@@ -63,3 +63,48 @@ def test_a_second_look_is_solved_near_the_tile_and_ends_where_a_solve_of_everyth
         errors = made.corner_errors(near.motion), made.corner_errors(whole.motion)
         np.testing.assert_allclose(*errors, atol=1e-2)  # px: both stop when little moves
     assert looked, "some tile is looked at again"
+
+
+@pytest.mark.parametrize("seed", [400, 403, 410, 413, 420, 423, 437])
+def test_two_right_pairs_across_outweigh_a_sharper_wrong_pair_in_the_section(seed: int) -> None:
+    # all four pairs of the tile in its section are wrong; one of them lies some 50 px off, and is ten times as sharp
+    good, bad = (
+        simulate_grid(
+            7,
+            7,
+            np.random.default_rng(seed),
+            wrong=share,
+            sections=3,
+            section_turn_deg=20,
+            section_shift_px=2000,
+            misfit_across_px=2,
+        )
+        for share in (0.0, 1.0)
+    )
+    tile = 49 + 24
+    wrong = ((good.fixed == tile) | (good.moving == tile)) & (good.section[good.fixed] == good.section[good.moving])
+    made = replace(good, sums=np.where(wrong[:, None], bad.sums, good.sums), wrong=wrong)
+
+    solved = solve_columns(made.tiles(), made.pairs(), QUICK)
+
+    assert (solved.weight[wrong] < 0.05).all()
+    assert (solved.weight[~wrong] > 0.05).all()
+    assert made.corner_errors(solved.motion)[tile].max() < 8  # px: pairs across have 2 px of noise and 2 px of misfit
+
+
+def test_a_tile_that_wavers_is_settled_by_itself_and_ends_where_steps_of_everything_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = simulate_grid(40, 40, np.random.default_rng(6), wrong=0.02, stretch=0.003)
+    how = SolveSettings(model="similarity", uncertainty=False)
+    near_steps: list[int] = []
+    whole_steps: list[int] = []
+    near = solve_columns(made.tiles(), made.pairs(), how, progress=lambda what, done, of: near_steps.append(done))
+
+    monkeypatch.setattr(robust, "FEW", -1.0)
+    whole = solve_columns(made.tiles(), made.pairs(), how, progress=lambda what, done, of: whole_steps.append(done))
+
+    assert max(near_steps) < max(whole_steps)
+    np.testing.assert_allclose(near.weight, whole.weight, atol=1e-2)
+    errors = made.corner_errors(near.motion), made.corner_errors(whole.motion)
+    np.testing.assert_allclose(*errors, atol=2e-2)  # px: both stop when little moves
