@@ -22,7 +22,7 @@ from demis_ij.jobs.plans import StitchJob, check_parts
 from demis_ij.jobs.watch_axes import AxesSearch
 from demis_ij.jobs.watch_events import Event, seam_facts
 from demis_ij.jobs.watch_files import Folders, Stamp, look_at
-from demis_ij.jobs.watch_page import PAGE, write_page
+from demis_ij.jobs.watch_page import PAGE, SHARE, LivePage, counts, counts_said
 from demis_ij.jobs.watch_plan import GridPlan, TilePlan
 from demis_ij.jobs.watch_run import WatchedRun
 from demis_ij.jobs.watch_section import SeamNow, WatchedSection
@@ -34,9 +34,7 @@ EVERY_S = 0.2
 """Between two looks at the folder while there is nothing to do."""
 AT_ONCE = 8
 """Pairs that a worker matches between two looks."""
-SOLVE_EVERY_S, PAGE_EVERY_S = 5.0, 3.0
-SHARE = 10
-"""Solving, drawing the page and saving take at most this part of the time: one in so many."""
+SOLVE_EVERY_S = 5.0
 STRANGE_S = 10.0
 """For so long images may lie in the folder of which none fits the pattern."""
 UNKNOWN_SHAPE = (1000, 1000)
@@ -109,9 +107,9 @@ class Watch:
         self._store = TileStore(clip=how.job.config.clahe_clip)
         self._shape: tuple[int, int] | None = None
         self._said_of: dict[Path, Stamp] = {}
-        self._lines: list[str] = []
+        self._page = LivePage(self.run.path, folder.name, clock)
         self._began = self._came = clock()
-        self._next = {"solve": self._began + SOLVE_EVERY_S, "page": self._began}
+        self._next_solve = self._began + SOLVE_EVERY_S
         self._changed = False
         self._open()
 
@@ -129,15 +127,15 @@ class Watch:
             section = self.sections[name] = WatchedSection(name, chosen, self.how.job.config)
             self._section_of |= dict.fromkeys(chosen, section)
         self._stamps: dict[int, Stamp] = {}
-        self._paces = {"tiles": Pace(self._clock(), 0, len(tiles)), "seams": Pace(self._clock(), 0, self._all_seams())}
+        self._page.begin(list(self.sections.values()))
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
     def loop(self) -> Iterator[Event]:
         """Yield what happens until all is there and matched, nothing has come for long, or all is done (once)."""
-        count = sum(map(len, self.sections.values()))
+        n = self.counts()
         yield self._event(
-            "note", f"watching {self.folder} for {count} tiles and {self._all_seams()} seams; "
+            "note", f"watching {self.folder} for {n['tiles']} tiles and {n['seams']} seams; "
             f"the page is {self.run.path / PAGE}; Ctrl-C ends it"
         )  # fmt: skip
         while True:
@@ -145,7 +143,7 @@ class Watch:
             worked = yield from self._match()
             yield from self._turn_if_needed()
             yield from self._solve_if_due()
-            self._page_if_due()
+            self._page.write_if_due(list(self.sections.values()))
             if not worked and not growing and self._is_done():
                 return
             if not worked:
@@ -304,14 +302,14 @@ class Watch:
 
     def _solve_if_due(self, *, last: bool = False) -> Iterator[Event]:
         began = self._clock()
-        if not self._changed or (began < self._next["solve"] and not last):
+        if not self._changed or (began < self._next_solve and not last):
             return
         self._changed = False
         for section in self.sections.values():
             if section.solve():
                 yield from self._judged(section)
         self.run.save(self.plan.document())
-        self._next["solve"] = self._clock() + max(SOLVE_EVERY_S, SHARE * (self._clock() - began))
+        self._next_solve = self._clock() + max(SOLVE_EVERY_S, SHARE * (self._clock() - began))
 
     def _judged(self, section: WatchedSection) -> Iterator[Event]:
         """Yield the seams that turn out to be bad, each once."""
@@ -341,9 +339,9 @@ class Watch:
             raise InputError(msg)
         self._changed = True
         yield from self._solve_if_due(last=True)
-        self._write_page(is_over=True)
-        counts = self.counts()
-        yield self._event("end", self._now(), {**counts, "stitch": self.stitch_command()})
+        self._page.write(list(self.sections.values()), is_over=True)
+        n = self.counts()
+        yield self._event("end", counts_said(n), {**n, "stitch": self.stitch_command()})
 
     def close(self) -> None:
         """End the workers, and let others work in the run folder."""
@@ -352,49 +350,17 @@ class Watch:
 
     def counts(self) -> dict[str, int]:
         """Return how many tiles and seams there are, by their state."""
-        sections = self.sections.values()
-        seams = [seam for s in sections for seam in s.seams.values()]
-        return {
-            "tiles": sum(map(len, sections)),
-            "there": sum(len(s.ready) for s in sections),
-            "problems": sum(len(s.problems) for s in sections),
-            "seams": self._all_seams(),
-            "matched": sum(seam.sums is not None for seam in seams),
-            "failed": sum(seam.sums is None for seam in seams),
-            "bad": sum(seam.is_told for seam in seams),
-        }
+        return counts(list(self.sections.values()))
+
+    def paces(self) -> dict[str, Pace]:
+        """Return how fast tiles come and seams are matched."""
+        return self._page.paces(list(self.sections.values()))
 
     def stitch_command(self) -> list[str]:
         """Return the words of the command that finishes this run."""
         return ["demis-ij", "stitch", *self.plan.words(), "--out", str(self.run.path)]
 
-    def _all_seams(self) -> int:
-        return sum(len(s.expected) for s in self.sections.values())
-
-    def _now(self) -> str:
-        n = self.counts()
-        said = f"{n['there']} of {n['tiles']} tiles are there; {n['matched']} of {n['seams']} seams matched"
-        more = [f"{n[what]} {what}" for what in ("failed", "bad") if n[what]]
-        return "; ".join([said, *more])
-
-    def paces(self) -> dict[str, Pace]:
-        """Return how fast tiles come and seams are matched."""
-        n, now = self.counts(), self._clock()
-        for name, done, total in (("tiles", n["there"], n["tiles"]), ("seams", n["matched"] + n["failed"], n["seams"])):
-            self._paces[name].tell(now, done, total)
-        return self._paces
-
-    def _page_if_due(self) -> None:
-        if self._clock() >= self._next["page"]:
-            began = self._clock()
-            self._write_page()
-            self._next["page"] = self._clock() + max(PAGE_EVERY_S, SHARE * (self._clock() - began))
-
-    def _write_page(self, *, is_over: bool = False) -> None:
-        sections, now = list(self.sections.values()), (self._now(), self._clock())
-        write_page(self.run.path, self.folder.name, sections, self.paces(), now=now, lines=self._lines, is_over=is_over)
-
     def _event(self, kind: str, said: str = "", facts: Mapping[str, Any] | None = None, is_bad: bool = False) -> Event:
         if said:
-            self._lines = [*self._lines[-99:], f"{time.strftime('%H:%M:%S')} {said}"]
+            self._page.say(said)
         return Event(kind, said, facts or {"said": said}, is_bad)
