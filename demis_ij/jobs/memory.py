@@ -51,7 +51,7 @@ PAIRS_A_TILE = 2
 """Of a grid: one to the right, one below."""
 
 
-def tile_bytes(job: StitchJob, pool: Pool, section: Layout) -> int:
+def tile_bytes(job: StitchJob, pool: Pool, section: Layout, sections: int = 1) -> int:
     """Return what each process may keep of tiles.
 
     Parameters
@@ -62,6 +62,8 @@ def tile_bytes(job: StitchJob, pool: Pool, section: Layout) -> int:
         Who does it.
     section : Layout
         Whose first readable tile says how large tiles are.
+    sections : int
+        How many there are: several are worked on side by side, each led by a worker.
 
     Raises
     ------
@@ -75,27 +77,30 @@ def tile_bytes(job: StitchJob, pool: Pool, section: Layout) -> int:
     pair = (MATCHING_BYTES + 2 * KEPT_BYTES) * pixels
     known = PAIR_BYTES * PAIRS_A_TILE * len(section)
     on_cluster = job.dask not in {None, "local"}
+    led = known if sections > 1 else 0  # by a worker
     # one worker is this process itself; several are processes beside it, which holds no tile; a cluster's are elsewhere
-    processes = 1 if on_cluster or pool.workers == 1 else pool.workers + 1
+    workers = 0 if on_cluster or pool.workers == 1 else pool.workers
     allowed = pool.bytes_each if on_cluster else pool.memory_bytes
-    free = allowed // processes - program
-    if on_cluster:
-        known = 0  # the process that leads is elsewhere
-    need = pair + known if processes == 1 else max(pair, known)
+    if workers:
+        leads = max(allowed // (workers + 1), program + known)  # the others share what that leaves
+        free, need = (allowed - leads) // workers - program, pair + led
+        needed = workers * (program + need) + program + max(need, known)
+        who = f"{workers} workers and the process that leads them need"
+    else:
+        led = led if on_cluster else known
+        free, need = allowed - program, pair + led
+        needed = program + need
+        who = "each worker needs" if on_cluster else "one process needs"
     if free < need:
-        needed = processes * (program + need)
-        who = f"{pool.workers} workers and the process that leads them need"
-        if processes == 1:
-            who = "each worker needs" if on_cluster else "one process needs"
         msg = (
             f"--memory {said(allowed)} is too small: {who} {said(needed)} to hold a pair of these tiles"
-            f"{'' if processes == 1 else '; allow more, or take fewer workers'}"
+            f"{'; allow more, or take fewer workers' if workers else ''}"
         )
         raise InputError(msg)
-    return min(4 * USUAL_BYTES, free - MATCHING_BYTES * pixels - (known if processes == 1 else 0))
+    return min(4 * USUAL_BYTES, free - MATCHING_BYTES * pixels - led)
 
 
-def checked_bytes(job: StitchJob, pool: Pool, section: Layout) -> int:
+def checked_bytes(job: StitchJob, pool: Pool, section: Layout, sections: int = 1) -> int:
     """Return what each process may keep of tiles, if what is allowed is enough for all that a job does.
 
     Raises
@@ -103,7 +108,7 @@ def checked_bytes(job: StitchJob, pool: Pool, section: Layout) -> int:
     InputError
         As `tile_bytes`, and when it is too little to draw.
     """
-    keep = tile_bytes(job, pool, section)
+    keep = tile_bytes(job, pool, section, sections)
     if job.write_mosaic:
         check_memory(section, job.render.block_px, pool)
     return keep

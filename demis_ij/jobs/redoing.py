@@ -173,7 +173,7 @@ def check_job(document: Document, job: StitchJob) -> None:
     """Raise `InputError` when the tiles cannot be read, or the memory is too small for what is to be done."""
     ready = ready_sections(document, job, TileStore(1 << 26))[0]
     with open_pool(job.workers, memory_bytes=job.memory_bytes) as pool:
-        checked_bytes(job, pool, ready[0])
+        checked_bytes(job, pool, ready[0], len(ready))
 
 
 # --- what is out of date --------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def run_stitch(
     if not check_folder(out, settings, sections=chosen):
         check_parts(job.config)
     with open_pool(job.workers, job.dask, memory_bytes=job.memory_bytes) as pool:
-        keep = checked_bytes(job, pool, sections[0])
+        keep = checked_bytes(job, pool, sections[0], len(sections))
         with occupied(out):
             folder = RunFolder(out, settings, sections=chosen)
             if len(sections) > 1:
