@@ -29,7 +29,9 @@ def path(tmp_path_factory):
 
 
 def section(path, count):
-    return Layout(tuple(Tile(str(n), path, (SIDE, SIDE), to_world=Affine.translation(n, 0.0)) for n in range(count)), "0")
+    return Layout(
+        tuple(Tile(str(n), path, (SIDE, SIDE), to_world=Affine.translation(n, 0.0)) for n in range(count)), "0"
+    )
 
 
 def kept(layout, workers, allowed, sections=1):
