@@ -10,6 +10,7 @@ after the other, the pairs of each spread over all workers. The results are the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -159,9 +160,10 @@ class _Volume:
         """Yield (task, value, problem): side by side where there are tasks enough, or where one cannot be spread."""
         if self.pool.workers > 1 and (count >= self.pool.workers or not spreads):
             self.tell(what, 0, count)
-            for n, done in enumerate(self.pool.unordered(function, tasks), 1):
-                yield done.task, done.value, done.problem
-                self.tell(what, n, count)
+            with closing(self.pool.unordered(function, tasks)) as loop:  # type: ignore[type-var]
+                for n, done in enumerate(loop, 1):
+                    yield done.task, done.value, done.problem
+                    self.tell(what, n, count)
             return
         for n, task in enumerate(tasks):
             if not spreads:

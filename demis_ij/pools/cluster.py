@@ -14,6 +14,7 @@ from typing import Any
 from demis_ij.errors import DemisError, InputError, MissingPart
 from demis_ij.pools.cores import cores, take_share
 from demis_ij.pools.devices import device_of, devices
+from demis_ij.pools.interrupts import ctrl_c_held_back
 from demis_ij.pools.serving import portable
 from demis_ij.pools.tasks import MOST_DEATHS, Done, Pool, Task, Value, given_up
 
@@ -128,13 +129,14 @@ class DaskPool(Pool):
             **QUIET,
         }
         self._resources.enter_context(dask.config.set(settings))
-        cluster = self._dask.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            memory_limit=0,  # our own bounds hold it; a worker that is stopped loses its work
-            dashboard_address="127.0.0.1:0",  # any port: the usual one may be in use
-            silence_logs=50,
-        )
+        with ctrl_c_held_back():  # also from the thread that starts workers anew
+            cluster = self._dask.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=0,  # our own bounds hold it; a worker that is stopped loses its work
+                dashboard_address="127.0.0.1:0",  # any port: the usual one may be in use
+                silence_logs=50,
+            )
         self._resources.callback(cluster.close, timeout=10)
         client = self._dask.Client(cluster, set_as_default=False)
         self._resources.callback(client.close, timeout=10)

@@ -20,6 +20,7 @@ from typing import Any
 from demis_ij.errors import DemisError
 from demis_ij.pools.cores import cores
 from demis_ij.pools.devices import device_of, devices
+from demis_ij.pools.interrupts import ctrl_c_held_back
 from demis_ij.pools.serving import serve
 from demis_ij.pools.tasks import MOST_DEATHS, Done, Pool, Task, Value, given_up
 
@@ -33,7 +34,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(target=serve, args=(theirs, threads), daemon=True)
-        with _environment_of_children(threads, device_of(place, devices())), _ctrl_c_held_back():
+        with _environment_of_children(threads, device_of(place, devices())), ctrl_c_held_back():
             self.process.start()
         theirs.close()
         self.place = place
@@ -95,19 +96,6 @@ def _environment_of_children(threads: int, device: Mapping[str, str]) -> Iterato
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def _ctrl_c_held_back() -> Iterator[None]:
-    """Keep Ctrl-C from a process that starts, until it knows that it is not meant."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Loop:

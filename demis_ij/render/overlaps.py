@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, sqrt
@@ -139,11 +140,13 @@ def _done(
     tasks: Sequence[GroupTask], store: TileSource, threads: int, pool: Pool | None
 ) -> Iterator[tuple[GroupTask, Measured]]:
     if pool is not None and not isinstance(pool, SerialPool):
-        for done in pool.unordered(measure_group, tasks):
-            if done.problem is not None:
-                msg = f"brightness of tiles near {done.task.layout.tiles[0].id}: {done.problem}; run the command again"
-                raise DemisError(msg)
-            yield done.task, done.value
+        with closing(pool.unordered(measure_group, tasks)) as loop:  # type: ignore[type-var]
+            for done in loop:
+                if done.problem is not None:
+                    where = f"brightness of tiles near {done.task.layout.tiles[0].id}"
+                    msg = f"{where}: {done.problem}; run the command again"
+                    raise DemisError(msg)
+                yield done.task, done.value
         return
     function = partial(measure_group_from, source=store)
     many = min(threads or cores(), len(tasks))

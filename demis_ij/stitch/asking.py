@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -150,15 +151,16 @@ class Asker:
             do = partial(in_turn, self._function(name))
             first = (tuple(map(batch_of, load)) for load in loads)
             for tasks in (first, self._one_by_one(given_up, batch_of)):
-                for done in self.pool.unordered(do, tasks):
-                    if done.problem is None:
-                        outcomes, seconds = done.value
-                        loads.took(len(outcomes), seconds)
-                        self.memory.put(f"{stage}-{name}", outcomes)
-                        found |= {(o.fixed, o.moving): o for o in outcomes}
-                        self.tell(label, len(known) + len(found), len(pairs))
-                    else:
-                        given_up.append(done)
+                with closing(self.pool.unordered(do, tasks)) as loop:  # type: ignore[type-var]
+                    for done in loop:
+                        if done.problem is None:
+                            outcomes, seconds = done.value
+                            loads.took(len(outcomes), seconds)
+                            self.memory.put(f"{stage}-{name}", outcomes)
+                            found |= {(o.fixed, o.moving): o for o in outcomes}
+                            self.tell(label, len(known) + len(found), len(pairs))
+                        else:
+                            given_up.append(done)
         except WeightsError as error:
             if self.config.matcher != "auto" or self.config.weights != "shipped":
                 raise

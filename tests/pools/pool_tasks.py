@@ -86,3 +86,11 @@ def device(task: int) -> tuple[int, str, bool]:
     """Return who does a task, which GPU it was given, and whether anything had looked for one before."""
     time.sleep(0.05)
     return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", ""), "torch" in sys.modules
+
+
+def begun(task: tuple[str, int]) -> int:
+    """Say that a task has begun, and take a while."""
+    folder, number = task
+    Path(folder, str(number)).touch()
+    time.sleep(0.3)
+    return number
