@@ -47,7 +47,7 @@ from demis_ij.runs import MatchStore
 from demis_ij.stitch import asking
 from demis_ij.synth import GridSpec
 
-SECONDS = re.compile(rb"\d+(\.\d+)? s\b")
+SECONDS = re.compile(rb"\d+ h \d+ min\b|(\d+ min )?\d+(\.\d+)? s\b")
 OF_ORDER = re.compile(r"\.project\.done|\.brightness.*|\.mosaic.*\.drawn")
 UNUID = re.compile(rb"\d{13}\.\d+\.\d+")
 """What makes a TrakEM2 project unlike any other: the date, and a number by chance."""
