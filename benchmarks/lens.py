@@ -29,7 +29,9 @@ from demis_ij.images import TileStore
 from demis_ij.records import Affine, Layout, Lens, PairMatch, Tile
 from demis_ij.records.lens import split_polynomial
 from demis_ij.render import Canvas, blocks
-from demis_ij.render.sampling import MaskDistances, Placed, sample
+from demis_ij.render.edges import MaskDistances
+from demis_ij.render.placed import Placed
+from demis_ij.render.sampling import sample
 from demis_ij.solvers.lens import fit_lenses, straightened
 from demis_ij.stitch import Memory, StitchResult, stitch, with_axes
 from demis_ij.synth import section

@@ -1,7 +1,11 @@
 """Layout and images become blocks of mosaic and validity mask; the blocks go into sinks.
 
 ``canvas``     where the mosaic lies, and its blocks
-``sampling``   one tile on whole mosaic pixels: values, no data, distance to the edge of the data
+``placed``     one tile where it is drawn, and where its images come from
+``interpolation``  pixels of an image at other places
+``edges``      how far inside a tile's data mosaic pixels lie
+``sampling``   one tile on whole mosaic pixels: values, no data, weight
+``tiling``     which parts of a cell one tile has for itself
 ``blending``   several tiles made one, where they overlap
 ``overlaps``   what overlaps say of brightness and contrast, group by group
 ``intensity``  a gain and an offset for each tile, solved on the overlaps

@@ -14,12 +14,13 @@ from demis_ij.geometry import Box
 from demis_ij.records import Layout, Tile
 from demis_ij.render.blending import CELL_PX, Style, merge, within
 from demis_ij.render.canvas import Canvas
+from demis_ij.render.edges import MaskDistances
 from demis_ij.render.intensity import Intensity
+from demis_ij.render.placed import Placed, TileSource
 from demis_ij.render.reduced import ReducedStore, reduced
-from demis_ij.render.sampling import MaskDistances, Placed, TileSource, sample, sample_whole
+from demis_ij.render.sampling import sample, sample_whole
 from demis_ij.render.tiling import alone_in, inner_box, remaining
 from demis_ij.sinks.frame import Piece
-from demis_ij.sinks.reduction import rounded_into
 
 Block = tuple[Box, NDArray[Any], NDArray[np.bool_]]
 Unreadable = Callable[[Tile, InputError], None]
@@ -94,8 +95,7 @@ class Drawing:
                 pixels[within(part, cell)] = 0
                 gaps.append((part, False))
                 continue
-            values, inside = merge(patches, part, self.distances, self.style)
-            rounded_into(values, pixels[within(part, cell)])
+            inside = merge(patches, part, self.distances, self.style, pixels[within(part, cell)])
             if inside is not None:
                 gaps.append((part, inside))
         if not gaps:

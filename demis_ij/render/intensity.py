@@ -30,7 +30,7 @@ from demis_ij.errors import SolveError
 from demis_ij.pools import Pool
 from demis_ij.records import Layout, PairMatch
 from demis_ij.render.overlaps import Level, Seam, measure
-from demis_ij.render.sampling import TileSource
+from demis_ij.render.placed import TileSource
 
 Float = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from demis_ij.render.blending import CELL_PX, Style
 from demis_ij.render.canvas import Canvas
 from demis_ij.render.drawing import Block, Drawing, Unreadable, checked_style, prepared
 from demis_ij.render.intensity import Intensity
-from demis_ij.render.sampling import TileSource
+from demis_ij.render.placed import TileSource
 from demis_ij.sinks.reduction import stretched
 
 Progress = Callable[[int, int], None]

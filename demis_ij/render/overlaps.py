@@ -28,8 +28,8 @@ from demis_ij.errors import DemisError, InputError
 from demis_ij.pools import Pool, cores
 from demis_ij.pools.tasks import SerialPool
 from demis_ij.records import Layout, PairMatch, Tile
+from demis_ij.render.placed import TileSource
 from demis_ij.render.reduced import ReducedStore, reduced
-from demis_ij.render.sampling import TileSource
 from demis_ij.render.stamps import stamp
 from demis_ij.render.worker_tiles import worker_tiles
 

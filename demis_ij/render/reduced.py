@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demis_ij.records import Affine, Layout, Tile
-from demis_ij.render.sampling import TileSource
+from demis_ij.render.placed import TileSource
 from demis_ij.sinks.reduction import area_mean, to_dtype
 
 

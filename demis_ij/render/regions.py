@@ -15,7 +15,7 @@ from demis_ij.render.blending import CELL_PX, Style, within
 from demis_ij.render.canvas import Canvas
 from demis_ij.render.drawing import prepared
 from demis_ij.render.intensity import Intensity
-from demis_ij.render.sampling import TileSource
+from demis_ij.render.placed import TileSource
 from demis_ij.render.stamps import stamp
 from demis_ij.render.worker_tiles import worker_tiles
 from demis_ij.sinks.frame import REGION_CHUNKS, Frame, Piece, Region

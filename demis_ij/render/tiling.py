@@ -9,10 +9,12 @@ from math import ceil, floor
 import numpy as np
 
 from demis_ij.geometry import Box
-from demis_ij.render.sampling import Placed
+from demis_ij.render.placed import Placed
 
 LEAST_SIDE_PX = 8
 """A rectangle narrower than this is not worth a pass of its own."""
+LEVEL_PX = 24
+"""Tops of rectangles beside each other that differ by less are made equal, and so are bottoms."""
 
 
 def inner_box(placed: Placed) -> Box:
@@ -41,28 +43,45 @@ def alone_in(cell: Box, tiles: Sequence[tuple[Placed, Box]]) -> list[tuple[Place
     tiles : sequence of (Placed, Box)
         The tiles that touch the cell, each with its `inner_box`.
     """
-    found = []
+    found: list[tuple[Placed, Box]] = []
     for placed, inner in tiles:
         part = inner & cell
         for other, _ in tiles:
             if other is not placed:
                 part = _cut(part, other.box)
-        if part.width >= LEAST_SIDE_PX and part.height >= LEAST_SIDE_PX:
+        if part.x1 - part.x0 >= LEAST_SIDE_PX and part.y1 - part.y0 >= LEAST_SIDE_PX + 2 * LEVEL_PX:
             found.append((placed, part))
-    return found
+    return list(zip([p for p, _ in found], _levelled([part for _, part in found]), strict=True))
 
 
 def _cut(box: Box, other: Box) -> Box:
     """Return the largest rectangle of a box outside of another."""
-    if (box & other).is_empty:
+    if other.x0 >= box.x1 or other.x1 <= box.x0 or other.y0 >= box.y1 or other.y1 <= box.y0:
         return box
-    sides = (
-        Box(box.x0, box.y0, min(box.x1, other.x0), box.y1),
-        Box(max(box.x0, other.x1), box.y0, box.x1, box.y1),
-        Box(box.x0, box.y0, box.x1, min(box.y1, other.y0)),
-        Box(box.x0, max(box.y0, other.y1), box.x1, box.y1),
-    )
-    return max(sides, key=lambda b: b.width * b.height)
+    width, height = box.x1 - box.x0, box.y1 - box.y0
+    left, right = (other.x0 - box.x0) * height, (box.x1 - other.x1) * height
+    above, below = (other.y0 - box.y0) * width, (box.y1 - other.y1) * width
+    most = max(left, right, above, below)
+    if left == most:
+        return Box(box.x0, box.y0, other.x0, box.y1)
+    if right == most:
+        return Box(other.x1, box.y0, box.x1, box.y1)
+    return Box(box.x0, box.y0, box.x1, other.y0) if above == most else Box(box.x0, other.y1, box.x1, box.y1)
+
+
+def _levelled(boxes: Sequence[Box]) -> list[Box]:
+    """Return boxes with tops and bottoms that differ by little made equal, by taking rows away.
+
+    What is left between boxes beside each other is then one rectangle; a few rows that are drawn as overlaps are drawn
+    cost less than another rectangle.
+    """
+    tops, bottoms = {b.y0 for b in boxes}, {b.y1 for b in boxes}
+    found = []
+    for b in boxes:
+        top = max(y for y in tops if b.y0 <= y < b.y0 + LEVEL_PX)
+        bottom = min(y for y in bottoms if b.y1 - LEVEL_PX < y <= b.y1)
+        found.append(Box(b.x0, top, b.x1, bottom))
+    return found
 
 
 def remaining(cell: Box, done: Sequence[Box]) -> Iterator[Box]:

@@ -24,6 +24,7 @@ from demis_ij.render.drawing import checked_style
 from demis_ij.render.intensity import Intensity, solve_intensity
 from demis_ij.render.memory import checked_memory
 from demis_ij.render.mosaic import Progress, blocks
+from demis_ij.render.placed import TileSource
 from demis_ij.render.regions import (
     LeftOut,
     Plan,
@@ -31,7 +32,6 @@ from demis_ij.render.regions import (
     RegionTask,
     make_region_from,
 )
-from demis_ij.render.sampling import TileSource
 from demis_ij.render.spreading import by_workers, in_threads
 from demis_ij.sinks.calibration import to_metres
 from demis_ij.sinks.frame import LEVELS_A_STAGE, Frame, Region

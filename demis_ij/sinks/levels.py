@@ -6,16 +6,15 @@ is never more than one chunk of a level, and four halves, in memory, however lar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from demis_ij.geometry import Box
 from demis_ij.sinks.frame import LEVELS_A_STAGE, Frame, Piece, Region
-from demis_ij.sinks.reduction import area_mean, rounded_into, to_dtype
+from demis_ij.sinks.reduction import area_mean, halved_squares, to_dtype, without_no_data
 
 Source = Callable[[Box], Piece | None]
 """Gives a chunk of the level that a region is made of; None where there is no data."""
@@ -81,7 +80,7 @@ def joined(box: Box, quarters: list[Piece]) -> Piece | None:
         inside[at] = True if mask is None else mask
     if not inside.any():
         return None
-    pixels[~inside] = 0
+    without_no_data(pixels, inside)
     return Piece(box, pixels, inside)
 
 
@@ -94,17 +93,31 @@ def _place_of(child: Box, box: Box) -> tuple[slice, slice]:
 def halved_into(piece: Piece, out: NDArray[Any]) -> NDArray[np.bool_] | None:
     """Put the mean of the data in each 2 x 2 square, rounded to the same type, into ``out``; return where it is data.
 
-    None means everywhere. Sums of four whole numbers are exact in float32, and halves go to the even neighbour: no
-    level is brighter than the one before.
+    None means everywhere. Halves go to the even neighbour: no level is brighter than the one before.
     """
     pixels, mask = piece.pixels, piece.mask
-    if mask is None and not (piece.box.height % 2 or piece.box.width % 2):
-        values = cv2.resize(pixels.astype(np.float32), out.shape[::-1], interpolation=cv2.INTER_AREA)
-        if out.dtype.kind == "f":
-            out[...] = values
-        else:
-            rounded_into(np.asarray(values, np.float32), out)
-        return None
-    mean, inside = area_mean(pixels, mask, 2)
-    out[...] = to_dtype(mean, out.dtype)
-    return None if inside.all() else inside
+    rows, cols = pixels.shape
+    halved_squares(pixels[: rows // 2 * 2, : cols // 2 * 2], out[: rows // 2, : cols // 2])
+    inside: NDArray[np.bool_] | None = None
+    for part in _incomplete(mask, (rows, cols)):
+        at, of = part.slices, Box(2 * part.x0, 2 * part.y0, 2 * part.x1, 2 * part.y1).slices
+        mean, known = area_mean(pixels[of], None if mask is None else mask[of], 2)
+        out[at] = to_dtype(mean, out.dtype)
+        if not known.all():
+            inside = np.ones(out.shape, bool) if inside is None else inside
+            inside[at] = known
+    return inside
+
+
+def _incomplete(mask: NDArray[np.bool_] | None, shape: tuple[int, int]) -> Iterator[Box]:
+    """Yield boxes that hold the squares, (x, y) each, of which some pixels are no data or outside of the image."""
+    rows, cols = shape
+    down, across = -(-rows // 2), -(-cols // 2)
+    if mask is not None:
+        gaps_y, gaps_x = (np.flatnonzero(~mask.all(axis)) // 2 for axis in (1, 0))
+        if gaps_y.size:
+            yield Box(int(gaps_x[0]), int(gaps_y[0]), int(gaps_x[-1]) + 1, int(gaps_y[-1]) + 1)
+    if rows % 2:
+        yield Box(0, down - 1, across, down)
+    if cols % 2:
+        yield Box(across - 1, 0, across, down)

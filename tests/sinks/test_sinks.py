@@ -12,6 +12,8 @@ from demis_ij.geometry import Box
 from demis_ij.protocols import SINKS
 from demis_ij.sinks import ome_tiff
 from demis_ij.sinks.calibration import ome_symbol, to_metres, zarr_name
+from demis_ij.sinks.frame import Piece
+from demis_ij.sinks.levels import halved_into
 from demis_ij.sinks.ome_tiff import OmeTiffSink
 from demis_ij.sinks.ome_zarr import OmeZarrSink
 from demis_ij.sinks.png import PngSink
@@ -285,6 +287,36 @@ def test_area_mean_keeps_sums_and_leaves_no_data_out():
     assert values[1, 1] == (16 + 17 + 23 + 24) / 4
     assert values[0, 3] == (6 + 13) / 2  # half outside the image
     np.testing.assert_array_equal(inside, [[1, 1, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_halves_go_to_the_even_neighbour(dtype):
+    most = int(np.iinfo(dtype).max)
+    first = np.concatenate([np.arange(40), np.arange(most - 40, most + 1)])
+    four = np.stack(np.meshgrid(first, [0, 1, most // 2, most], [0, 3, most], [1, most - 1]), -1).reshape(-1, 4)
+    rows = np.stack([four[:, :2].ravel(), four[:, 2:].ravel()]).astype(dtype)
+    out = np.empty((1, len(four)), dtype)
+
+    assert halved_into(Piece(Box(0, 0, rows.shape[1], 2), rows, None), out) is None
+
+    np.testing.assert_array_equal(out[0], np.rint(four.sum(1) / 4))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("shape", [(8, 12), (9, 12), (8, 11), (1, 7), (1, 1)])
+@pytest.mark.parametrize("share", [0.5, 0.98, None])
+def test_a_smaller_level_is_the_mean_of_the_data_in_squares_also_at_gaps_and_odd_sides(dtype, shape, share):
+    rng = np.random.default_rng(4)
+    pixels = rng.integers(0, 256, shape).astype(dtype)
+    mask = None if share is None else rng.random(shape) < share
+    out = np.empty((-(-shape[0] // 2), -(-shape[1] // 2)), dtype)
+
+    inside = halved_into(Piece(Box(0, 0, shape[1], shape[0]), pixels, mask), out)
+
+    mean, known = area_mean(pixels, mask, 2)
+    inside = np.ones(out.shape, bool) if inside is None else inside
+    np.testing.assert_array_equal(inside, known)
+    np.testing.assert_array_equal(out[inside], to_dtype(mean, np.dtype(dtype))[inside])
 
 
 def test_whole_numbers_are_rounded_and_clipped_floats_kept():
