@@ -16,8 +16,7 @@ from demis_ij.display.pace import Pace
 from demis_ij.errors import DemisError
 from demis_ij.formats import Document
 from demis_ij.formats.document import LayoutsOnDemand
-from demis_ij.jobs.watch_page import PAGE
-from demis_ij.jobs.watching import SHARE
+from demis_ij.jobs.watch_page import PAGE, SHARE
 from demis_ij.pairs import neighbours
 from demis_ij.records import Layout
 from demis_ij.report.live import BY_STAGE, FAILED_SEAM, MATCHED, OPEN_SEAM, THERE, LiveFacts, LivePlan, live_page
