@@ -15,7 +15,7 @@ float32, masks, marks of what is finished, which wait until it is on the disk. W
 no other for a while, and takes the longer for each new file the more were removed (4 to 24 times as long was seen).
 ``workers``: tiles in files, brightness solved, one worker and two, the pool already open: processes, dask's, threads.
 ``growth``: tiles of 512 px in files, brightness solved, two workers, ``--memory`` given: time, and the most memory that
-all processes had at one time, by their proportional set sizes (Linux).
+all processes had at one time, by their proportional set sizes (Linux); the plot shows the memory.
 ``plan``: what the process that leads does for a layout of so many tiles: which region needs which tiles, and its key.
 """
 
@@ -342,14 +342,14 @@ def measure_growth(counts: list[int], side: int, memory: int, plot: Path | None)
         command += ["--memory", str(memory >> 20)]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         r = json.loads(said.splitlines()[-1])
-        rows.append((r["tiles"], r["seconds"]))
+        rows.append((r["tiles"], r["mib"]))
         print(
             f"{r['tiles']:8d} {r['mpix']:9.0f} {r['seconds']:9.1f} {r['seconds'] / r['tiles'] * 1e6:10.0f} "
             f"{r['mpix'] / r['seconds']:7.0f} {r['mib']:6.0f}",
             flush=True,
         )
     if plot is not None:
-        plot.write_text(log_log(rows, "tiles", "seconds"), encoding="utf-8")
+        plot.write_text(log_log(rows, "tiles", "MiB, all processes"), encoding="utf-8")
 
 
 def measure_plan(counts: list[int]) -> None:
