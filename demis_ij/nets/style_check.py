@@ -32,7 +32,6 @@ _STRONG, _THERE = 0.9, 0.7  # quantiles of the gradient: edges that are asked ab
 _WINDOW, _SEARCH = 64, 6  # px of a window, and how far its edges are looked for
 _LEAST_FIT = 0.35  # correlation below which a window says nothing of drift
 _MOST_INVENTED = 0.5  # half of what an image of another place has
-_MOST_MOVED_PX = 3.0  # farther than an edge may lie from its cause
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,6 @@ class StyleCheck:
         found = []
         if self.invented > _MOST_INVENTED:
             found.append("much of its structure has no cause in the source")
-        if self.moved_px > _MOST_MOVED_PX:
-            found.append("edges are not where they were")
         if self._turned_over:
             found.append(
                 f"edges are {'dark' if self.polarity < 0 else 'bright'} places, other than in the targets that it "
