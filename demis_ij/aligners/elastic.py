@@ -28,7 +28,7 @@ from demis_ij.aligners.elastic_results import (
     way_back,
 )  # fmt: skip
 from demis_ij.aligners.elastic_solving import solved
-from demis_ij.aligners.elastic_verdict import held_out_gain
+from demis_ij.aligners.elastic_verdict import verdict
 from demis_ij.aligners.looks import Mask, check_sizes, data_of, is_blank, unknown
 from demis_ij.config.elastic import ElasticSettings
 from demis_ij.errors import InputError
@@ -38,7 +38,6 @@ from demis_ij.records import Affine, Field
 Progress = Callable[[str, int, int], None]
 
 _LEAST_SIDE = 32  # px
-_BEYOND_CHANCE = 3.2  # standard deviations
 _LEAST_DATA_FRAC = 0.02
 _ROUNDING = 1e-7  # of the largest value
 _REDUCED = 1.2  # px of the moving image to one of the fixed from where it is smoothed before it is drawn
@@ -161,14 +160,8 @@ class ElasticAligner:
         back = way_back(splines, bent, start, shape, moving_shape, stride)
         exact = len(splines) == 2 and start == Affine() and shape == moving_shape
         before, after = levels[-1].score(torch.zeros_like(splines)), levels[-1].score(splines)
-        gain = held_out_gain(levels, shape, self.settings)
+        held = verdict(levels, shape, self.settings)
         missed, most_missed = missed_px(field, back, shape, moving_shape)
-        reason = ""
-        if not gain > _BEYOND_CHANCE:
-            reason = (
-                f"what did not steer has become more alike by {gain:.1f} standard deviations of chance, "
-                f"{_BEYOND_CHANCE:g} are needed"
-            )
         return ElasticResult(
             field=field,
             inverse=back,
@@ -183,9 +176,10 @@ class ElasticAligner:
             consistency_95_px=most_missed,
             similarity_before=before,
             similarity_after=after,
-            held_out_gain=gain,
-            better_than_nothing=not reason,
-            reason=reason,
+            held_out_gain=held.gain,
+            standing=held.standing,
+            better_than_nothing=not held.reason,
+            reason=held.reason,
         )
 
     def _stride(self, shape: tuple[int, int]) -> int:
@@ -274,7 +268,7 @@ def _nothing(shape: tuple[int, int], moving_shape: tuple[int, int], stride: floa
         field=unknown(shape, stride), inverse=unknown(moving_shape, stride), coefficients=None,
         inverse_coefficients=None, folded_frac=0.0, least_jacobian=nan, smoothed=False, consistency_px=nan,
         consistency_95_px=nan, similarity_before=nan, similarity_after=nan, held_out_gain=nan,
-        better_than_nothing=False, reason="one of the images shows nothing where both have data",
+        standing=nan, better_than_nothing=False, reason="one of the images shows nothing where both have data",
     )  # fmt: skip
 
 

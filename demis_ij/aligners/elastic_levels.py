@@ -46,8 +46,10 @@ class Level:
         Px of the image to one of this level.
     intervals : int
         N of the spline.
+    images : Tensor of shape (2, h, w)
+        Grey values of the fixed and of the moving image.
     features : Tensor of shape (2, C, h, w)
-        Of the fixed and of the moving image.
+        What is compared of them.
     packed : Tensor of shape (2, 3 C + 1, h, w)
         Features, their slopes along x and y (a px of the image), and the mask.
     mask : Tensor of shape (2, h, w)
@@ -60,6 +62,7 @@ class Level:
 
     reduction: int
     intervals: int
+    images: Tensor
     features: Tensor
     packed: Tensor
     mask: Tensor
@@ -115,7 +118,7 @@ def pyramid(images: Tensor, masks: Tensor, settings: ElasticSettings) -> list[Le
     finest = 2**settings.finest
     while True:
         if reduction >= finest or 2 * settings.coarsest_px > min(images.shape[-2:]):
-            levels.append(_level(images, masks, shape, reduction, intervals, settings))
+            levels.append(level_of(images, masks, shape, reduction, intervals, settings))
         if min(images.shape[-2:]) // 2 < settings.coarsest_px:
             return levels[::-1]
         images, masks = _halved(images, masks)
@@ -131,9 +134,10 @@ def _halved(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     return grey / data.clamp_min(1e-6), (data > 0.49).to(data.dtype)
 
 
-def _level(
+def level_of(
     images: Tensor, masks: Tensor, shape: tuple[int, int], reduction: int, intervals: int, settings: ElasticSettings
 ) -> Level:
+    """Return one level from both images and their masks, (2, h, w), reduced from ``shape`` (rows, cols)."""
     size = (int(images.shape[-2]), int(images.shape[-1]))
     device = images.device
     measure = similarity(settings.similarity, size, settings.window_px, device)
@@ -145,7 +149,7 @@ def _level(
     slopes = _slopes(features, masks) / reduction
     packed = torch.cat([features, slopes[:, 0], slopes[:, 1], masks[:, None]], dim=1)
     return Level(
-        reduction, intervals, features, packed, masks, Lattice.at(pixels[0], pixels[1], shape, intervals),
+        reduction, intervals, images, features, packed, masks, Lattice.at(pixels[0], pixels[1], shape, intervals),
         Lattice.at(middles[0], middles[1], shape, intervals), spread[0], spread[1], measure,
     )  # fmt: skip
 
@@ -165,4 +169,4 @@ def _slopes(features: Tensor, masks: Tensor) -> Tensor:
     return torch.stack([x, y], dim=1) * masks[:, None, None]
 
 
-__all__ = ["Level", "Seen", "pyramid"]
+__all__ = ["Level", "Seen", "level_of", "pyramid"]

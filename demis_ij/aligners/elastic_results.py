@@ -48,8 +48,11 @@ class ElasticResult:
     held_out_gain : float
         How far beyond chance data that did not steer has become more alike, in standard deviations
         (`demis_ij.aligners.elastic_verdict`).
+    standing : float
+        Of pictures of few marks whose gain is not enough: how much more alike they are than strangers of the same
+        statistics, in standard deviations of these; else NaN.
     better_than_nothing : bool
-        Whether that is beyond chance; false, too, where the images lay right from the start.
+        Whether either is beyond chance; false, too, where images with more to see lay right from the start.
     reason : str
         Why not; empty when it is.
     """
@@ -66,6 +69,7 @@ class ElasticResult:
     similarity_before: float
     similarity_after: float
     held_out_gain: float
+    standing: float
     better_than_nothing: bool
     reason: str = ""
 

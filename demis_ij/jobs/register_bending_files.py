@@ -85,12 +85,13 @@ def shown_bending(found: Registered) -> list[Further]:
                 "Bending",
                 "Lines of the moving image that become a square grid when it is registered.",
                 [("deformation", _small(_grid(found.bending)))],
-                {_NAMES[name]: _told(told[name]) for name in _NAMES},
+                {said: _told(told[name]) for name, said in _NAMES.items() if name != _ASKED or told[name] is not None},
             )
         )
     return parts
 
 
+_ASKED = "marks_stand_out"  # only where there are but a few marks
 _NAMES = {
     "tier": "how well structures lie on each other (poor, bad, decent, good)",
     "tier_reason": "because",
@@ -102,6 +103,7 @@ _NAMES = {
     "similarity_before": "similarity before",
     "similarity_after": "similarity after",
     "gain_standard_errors": "what did not steer has become more alike, standard errors",
+    _ASKED: "few marks are more alike than strangers of them, standard deviations",
 }
 
 

@@ -120,6 +120,7 @@ class Bent:
             "similarity_before": _number(found.similarity_before),
             "similarity_after": _number(found.similarity_after),
             "gain_standard_errors": _number(found.held_out_gain),
+            "marks_stand_out": _number(found.standing),
         }
 
 
