@@ -83,14 +83,11 @@ def merge_runs(run: Path, others: Sequence[Path], *, progress: Progress | None =
         When a store is damaged or of another version.
     """
     tell = progress or (lambda _what, _done, _all: None)
-    is_new = _is_new(run)
-    first = others[0] if is_new else run
-    settings = _settings(first)
-    for other in others:
-        _check(run, settings, first, other)
-    stores = {other: _stores(other) for other in others}  # refused where one of them cannot be read
-    warnings = [f"{other} is still being worked on ({who})" for other in others if (who := occupant(other))]
+    _checked(run, others)  # refused before the folder is touched
     with occupied(run):
+        is_new, settings = _checked(run, others)  # once more: somebody may have been at work there until now
+        stores = {other: _stores(other) for other in others}  # refused where one of them cannot be read
+        warnings = [f"{other} is still being worked on ({who})" for other in others if (who := occupant(other))]
         if is_new:
             write_json(run / "run.json", settings)
         _copy_stamps(others[0], run)
@@ -104,6 +101,16 @@ def merge_runs(run: Path, others: Sequence[Path], *, progress: Progress | None =
             store.finish()
     warnings += _missing(parts_in([run, *others]))
     return Merged(run, taken, sum(map(_pairs, known.values())), Path(settings["layout"]), tuple(warnings))
+
+
+def _checked(run: Path, others: Sequence[Path]) -> tuple[bool, dict[str, Any]]:
+    """Return whether a run is to be made, and its settings. Raises `InputError` where one of the others does not fit."""
+    is_new = _is_new(run)
+    first = others[0] if is_new else run
+    settings = _settings(first)
+    for other in others:
+        _check(run, settings, first, other)
+    return is_new, settings
 
 
 def _is_new(run: Path) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pyarrow.parquet as pq
@@ -149,6 +150,27 @@ def test_what_does_not_belong_is_one_line_and_nothing_changes(demis, made, grid,
     refused("max_error_px was ", run, parts[0], parts[1])
     (parts[1] / "run.json").write_text(json.dumps({**settings, "render": {**settings["render"], "formats": []}}))
     assert demis("merge", tmp_path / "drawn_otherwise", parts[0], parts[1]).code == 0
+
+
+def test_a_run_that_another_merge_made_meanwhile_keeps_its_settings(parts, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    path = parts[1] / "run.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "stitch": {**settings["stitch"], "max_error_px": 9.5}}))
+    real = merging.occupied
+
+    @contextmanager
+    def late(folder):
+        monkeypatch.setattr(merging, "occupied", real)
+        merging.merge_runs(folder, [parts[1]])
+        with real(folder):
+            yield
+
+    monkeypatch.setattr(merging, "occupied", late)
+    with pytest.raises(InputError, match=r"max_error_px was 9\.5"):
+        merging.merge_runs(run, [parts[0]])
+    assert json.loads((run / "run.json").read_text())["stitch"]["max_error_px"] == 9.5
+    assert keys_of(run) == keys_of(parts[1])
 
 
 def test_a_tile_that_is_another_one_there_is_named(demis, tmp_path):
