@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -181,35 +182,55 @@ class DaskPool(Pool):
             self._counted = time.monotonic()
 
     def unordered(self, function: Callable[[Task], Value], tasks: Iterable[Task]) -> Iterator[Done[Task, Value]]:
-        """Yield tasks as they are done; two for each worker are on their way."""
+        """Yield tasks as they are done; two for each worker are on their way.
+
+        A worker that dies counts against all tasks that were on their way to it, also one that only waited behind what
+        killed it. So a task that the scheduler gives up is tried once more when nothing else is on its way.
+        """
         done: Any = self._dask.as_completed(loop=self._client.loop)
         running: dict[str, tuple[Any, Task]] = {}
+        suspects: deque[Task] = deque()
         fresh = iter(tasks)
         version, there = _package_version(), devices() if self._address == LOCAL else ()
 
+        def send(task: Task) -> None:
+            future = self._client.submit(_do, function, task, version, there, pure=False)
+            running[future.key] = (future, task)
+            done.add(future)
+
         def submit() -> None:
             self._recount()
-            if len(running) >= 2 * self.workers:
-                return
-            for task in fresh:
-                future = self._client.submit(_do, function, task, version, there, pure=False)
-                running[future.key] = (future, task)
-                done.add(future)
-                if len(running) >= 2 * self.workers:
+            while len(running) < 2 * self.workers:
+                for task in fresh:
+                    send(task)
+                    break
+                else:
                     return
 
         try:
             submit()
-            while running:
+            is_alone = False
+            while running or suspects:
+                if not running:
+                    is_alone = True
+                    send(suspects.popleft())
                 future = next(done)
                 if future.status in {"lost", "pending"}:  # it died with its result, which is made anew elsewhere
                     done.add(future)
                     continue
                 _, task = running.pop(future.key)
                 submit()
+                if not is_alone and self._killer(future) is not None:
+                    suspects.append(task)
+                    continue
                 yield self._outcome(future, task)
         finally:
             self._client.cancel([future for future, _ in running.values()], force=True)
+
+    def _killer(self, future: Any) -> Any:
+        """Return what the scheduler says of a task that it gave up as too many workers died on it; None of others."""
+        problem = future.exception() if future.status == "error" else None
+        return problem if isinstance(problem, self._dask.scheduler.KilledWorker) else None
 
     def _outcome(self, future: Any, task: Task) -> Done[Task, Any]:
         if future.status == "finished":
@@ -217,9 +238,10 @@ class DaskPool(Pool):
             if error is not None:
                 raise error
             return Done(task, value)
+        killed = self._killer(future)
+        if killed is not None:
+            return given_up(task, f"{killed.last_worker.address}", killed.allowed_failures + 1)
         problem = future.exception() if future.status == "error" else None
-        if isinstance(problem, self._dask.scheduler.KilledWorker):
-            return given_up(task, f"{problem.last_worker.address}", problem.allowed_failures + 1)
         msg = f"dask: the scheduler at {self._address} lost a task ({problem or future.status}): run the command again"
         raise DemisError(msg) from problem
 

@@ -53,6 +53,24 @@ def test_a_task_that_three_workers_died_on_is_given_up_and_the_rest_is_done(two)
     assert done[2].problem.startswith("given up: 3 workers died on it")
 
 
+def test_a_task_that_was_given_up_is_tried_once_more_when_nothing_else_is_on_its_way(two, monkeypatch, tmp_path):
+    really, blamed = type(two)._killer, []
+
+    def blames_the_first(self, future):
+        if not blamed:
+            blamed.append(future)
+            return "what waited behind a task that kills"
+        return really(self, future)
+
+    monkeypatch.setattr(type(two), "_killer", blames_the_first)
+    tasks = [(n, str(tmp_path)) for n in range(8)]
+    done = list(two.unordered(pool_tasks.notes_itself, tasks))
+    assert {d.task[0]: d.value for d in done} == {n: n for n in range(8)}
+    last = (tmp_path / "order").read_text().split()[-1]
+    assert done[-1].task[0] == int(last), "it came last, by itself"
+    assert (tmp_path / "order").read_text().split().count(last) == 2
+
+
 def test_a_scheduler_that_is_not_there_is_one_line_soon():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -168,9 +168,9 @@ def test_a_disk_that_cannot_keep_a_region_leaves_it_unmarked_and_ends_the_work(l
     marks = (tmp_path / ".s.ome.zarr.partial" / "regions.jsonl").read_text().splitlines()
     names = [json.loads(line)["region"] for line in marks]
     assert "0/1/0" not in names
-    assert len(names) == 4
 
-    assert draw(layout, path).drawn == 2, "the region, and the smaller copies that are made from it"
+    whole = draw(layout, tmp_path / "new" / "s.ome.zarr").drawn
+    assert draw(layout, path).drawn == whole - len(names) >= 2, "the region, and the smaller copies made from it"
 
 
 class Killed(BaseException):
