@@ -76,8 +76,9 @@ def redo(
     named = {"matcher": matcher, "model": model, "solver": solver, "weights": weights, "device": device}
     found = configs(config, setting, mosaic, before=(before.config, before.render), **named)
     chosen = [_pair_of(text) for text in pair or ()] + (pairs_of_csv(pairs) if pairs else [])
+    says = config or setting or any(value is not None for value in named.values())
     wish = Wish(
-        config=found[0] if found[0] != before.config else None,
+        config=found[0] if says else None,  # also what the run has already, which is not what was interrupted
         render=found[1] if found[1] != before.render else None,
         worse_than=worse_than,
         failed=failed,

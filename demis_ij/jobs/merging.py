@@ -104,7 +104,7 @@ def merge_runs(run: Path, others: Sequence[Path], *, progress: Progress | None =
 
 
 def _checked(run: Path, others: Sequence[Path]) -> tuple[bool, dict[str, Any]]:
-    """Return whether a run is to be made, and its settings. Raises `InputError` where one of the others does not fit."""
+    """Return whether a run is to be made, and its settings. Raises `InputError` where another one does not fit."""
     is_new = _is_new(run)
     first = others[0] if is_new else run
     settings = _settings(first)

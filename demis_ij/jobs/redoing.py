@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
-from demis_ij.config import StitchConfig, from_dict
+from demis_ij.config import RenderConfig, StitchConfig, from_dict, to_dict
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats import Document
 from demis_ij.images import TileStore
@@ -77,7 +78,8 @@ def prepare(run: Path, wish: Wish) -> tuple[Document, StitchJob, RedoPlan]:
         run that is not finished.
     """
     document, old = opened(run)
-    wish = _interrupted(run, wish)
+    begun = _interrupted(run, wish)
+    wish = _wish_of(run, begun, old) if begun else wish
     damaged = cut_off(run)
     if damaged is not None and wish.is_of_seams:
         msg = f"{damaged} is cut off, and says nothing of seams: 'demis-ij redo {run}' alone writes it anew"
@@ -89,24 +91,42 @@ def prepare(run: Path, wish: Wish) -> tuple[Document, StitchJob, RedoPlan]:
         new = replace(new, write_mosaic=bool(render.formats) if wish.render else old.write_mosaic)
     plan = plan_redo(run, document, old, new, wish)
     plan = replace(plan, is_unfinished=damaged is None and not is_finished(run), damaged=damaged)
-    gone = [kind for kind in old.render.formats if kind not in new.render.formats] if wish.render else []
-    dropped = [path for kind in gone for path in sorted(run.glob(f"mosaic*{SUFFIX[kind]}"))]
-    kept = [SUFFIX[kind] for kind in new.render.formats]
-    dropped = [path for path in dict.fromkeys(dropped) if not _is_of(path, kept)]
-    return document, new, replace(plan, dropped=tuple(dropped))
+    return document, new, replace(plan, dropped=_dropped(run, old, new, begun))
 
 
-def _interrupted(run: Path, wish: Wish) -> Wish:
-    """Return what was wished of single seams when redoing was interrupted, where nothing else is asked for now."""
+def _interrupted(run: Path, wish: Wish) -> Mapping[str, Any]:
+    """Return what was begun and not finished, where nothing else is asked for now; empty where there is none."""
     last = redone.history(run)[-1:]
     asks = wish.is_of_seams or wish.config or wish.render
-    if asks or not last or last[0].get("state") != "begun" or not last[0].get("seams"):
-        return wish
+    return last[0] if last and not asks and last[0].get("state") == "begun" else {}
+
+
+def _wish_of(run: Path, begun: Mapping[str, Any], old: StitchJob) -> Wish:
+    """Return the wish that was begun: seams and how they were matched, or settings that the run may not have yet."""
     try:
-        pairs = [(str(fixed), str(moving)) for _, fixed, moving, *_ in last[0]["seams"]]
-        return Wish(pairs=pairs, margin=last[0]["margin"], config=from_dict(StitchConfig, last[0]["matched_by"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(run / redone.FILE, f"does not say which seams were being matched: {error!r}") from error
+        if begun.get("seams"):
+            pairs = [(str(fixed), str(moving)) for _, fixed, moving, *_ in begun["seams"]]
+            return Wish(pairs=pairs, margin=begun["margin"], config=from_dict(StitchConfig, begun["matched_by"]))
+        wanted = {name: new for name, (_, new) in begun.get("settings", {}).items()}
+        known = {f.name for f in fields(StitchConfig)}
+        config = {name: value for name, value in wanted.items() if name in known}
+        render = {name: value for name, value in wanted.items() if name not in known}
+        return Wish(
+            config=from_dict(StitchConfig, {**to_dict(old.config), **config}) if config else None,
+            render=from_dict(RenderConfig, {**to_dict(old.render), **render}) if render else None,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise FormatError(run / redone.FILE, f"does not say what was begun to be done anew: {error!r}") from error
+
+
+def _dropped(run: Path, old: StitchJob, new: StitchJob, begun: Mapping[str, Any]) -> tuple[Path, ...]:
+    """Return the mosaics of formats that are not asked for any more, now or by what was begun."""
+    gone = [kind for kind in old.render.formats if kind not in new.render.formats]
+    found = [path for kind in gone for path in sorted(run.glob(f"mosaic*{SUFFIX[kind]}"))]
+    named = {Path(path).name for path in begun.get("dropped", ())}
+    found += [path for path in sorted(run.glob("mosaic*")) if path.name in named]
+    kept = [SUFFIX[kind] for kind in new.render.formats]
+    return tuple(path for path in dict.fromkeys(found) if not _is_of(path, kept))
 
 
 def _is_of(path: Path, suffixes: Iterable[str]) -> bool:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,6 @@ MAY_DIFFER = re.compile(r"\.project\.done|project\.xml|report\.html|redo\.jsonl|
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Six tiles and a run that no test changes."""
-    from dataclasses import replace
-
     from demis_ij import jobs
     from demis_ij.config import RenderConfig, StitchConfig
 
@@ -248,6 +247,48 @@ def test_single_seams_ended_at_any_step_are_matched_by_the_same_command_without_
         assert not redone.is_open(root / "run")
         monkeypatch.undo()
         monkeypatch.chdir(root)
+
+
+@pytest.mark.parametrize("where", ["_forget", "adopted", "run_stitch"])
+def test_other_settings_ended_at_any_step_are_those_of_the_run_after_the_same_command_without_words(
+    demis, root, monkeypatch, where
+):
+    job = redoing.opened(root / "run")[1]
+    wish = redoing.Wish(
+        config=replace(job.config, min_inliers=12), render=replace(job.render, formats=("png",), blend="none")
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(*((RunFolder, "adopted") if where == "adopted" else (redoing, where)), raises_ended)
+        with pytest.raises(Ended):
+            redoing.redo(Path("run"), wish)
+    if where == "_forget":
+        assert "min_inliers was 8, will be 12" in demis("redo", "run", "--dry-run").out
+    assert demis("redo", "run").code == 0
+    assert not redone.is_open(root / "run")
+    words = (*WORDS[:-1], "png", "--set", "min_inliers=12", "--set", "blend=none")
+    demis("stitch", "user/tiles", *words, "--out", "fresh")
+    assert [n for n in differing(root / "run", root / "fresh") if ".drawn" not in n] == []
+
+
+def test_settings_that_were_interrupted_give_way_to_those_that_are_named_now(demis, root, monkeypatch):
+    before = bytes_of(root / "run")
+    job = redoing.opened(root / "run")[1]
+    with monkeypatch.context() as patch:
+        patch.setattr(redoing, "_forget", raises_ended)
+        with pytest.raises(Ended):
+            redoing.redo(Path("run"), redoing.Wish(config=replace(job.config, solver="slam")))
+    said = demis("redo", "run", "--solver", job.config.solver, "--json")
+    assert (said.code, said.json["redo"]["settings"]) == (0, {})
+    assert not redone.is_open(root / "run")
+    after = bytes_of(root / "run")
+    assert [n for n in before if after.get(n) != before[n] and not MAY_DIFFER.fullmatch(n)] == []
+
+
+def test_a_note_of_what_was_begun_that_says_nothing_is_one_line(demis, root):
+    redone.note(root / "run", "begun", {"settings": {"min_inliers": 3}})
+    said = demis("redo", "run")
+    assert (said.code, len(said.lines)) == (2, 1)
+    assert "redo.jsonl: does not say what was begun" in said.err
 
 
 def raises_ended(*_given, **_named):
