@@ -20,7 +20,7 @@ from demis_ij.protocols import SINKS, Sink
 from demis_ij.records import Layout
 from demis_ij.render import Canvas, Rendered, check_memory, common_dtype, preview, render, solve_intensity
 from demis_ij.report import Preview
-from demis_ij.runs import RunFolder, fingerprint, make_folder, slug, stamp_of, write_json
+from demis_ij.runs import RunFolder, fingerprint, occupied, slug, stamp_of, write_json
 from demis_ij.stitch import Progress, StitchResult
 
 SUFFIX = {"ome-tiff": ".ome.tif", "ome-zarr": ".ome.zarr", "png": ".png", "imagej": ".tif"}
@@ -208,8 +208,8 @@ def run_render(
     Raises
     ------
     InputError
-        When no tile can be read, the region is outside, a file exists already, or the memory is too small; nothing
-        was written then.
+        When no tile can be read, the region is outside, a file exists already, another process works in the folder,
+        or the memory is too small; nothing was written then.
     """
     store = TileStore()
     drawn, warnings = _drawable(layouts, store)
@@ -220,26 +220,43 @@ def run_render(
     if not config.formats:
         msg = "nothing to draw: name a --mosaic format"
         raise InputError(msg)
-    begun = _Begun(out, fingerprint([__version__, [[stamp_of(t) for t in d] for d in drawn], canvas, to_dict(config)]))
+    key = fingerprint([__version__, [_facts(layout) for layout in drawn], canvas, to_dict(config)])
+    _begun(out, key, targets)  # refused before anything is made
+    if pool is not None:
+        for layout in drawn:
+            check_memory(layout, config.block_px, pool)
+    with occupied(out):
+        begun = _begun(out, key, targets)  # once more: somebody may have been at work there until now
+        for layout, paths in zip(drawn, targets, strict=True):
+            if not begun.has(layout.section, paths.values()):
+                known = brightness_file(out, layout.section)
+                done = draw_mosaic(
+                    layout, paths, config, store, canvas=canvas, progress=progress, pool=pool, remember=known
+                )
+                known.unlink(missing_ok=True)
+                begun.finish(layout.section, done.warnings)
+            warnings += begun.warnings[layout.section]
+        begun.end()
+    return all_paths(targets), warnings
+
+
+def _facts(layout: Layout) -> list[Any]:
+    """Return what a mosaic depends on of a section, as JSON types, without reading its images."""
+    of_tiles = []
+    for tile in layout:
+        mask = stamp_of(replace(tile, path=tile.mask_path)) if tile.mask_path else None
+        of_tiles.append([stamp_of(tile), mask, tile.shape, tile.page, tile.visible, repr(tile.lens)])
+    return [layout.section, layout.pixel_size, of_tiles]
+
+
+def _begun(out: Path, key: str, targets: Sequence[Mapping[str, Path]]) -> _Begun:
+    """Return what an earlier call has left. Raises `InputError` when one of the files is there, of no such call."""
+    begun = _Begun(out, key)
     there = next((path for path in all_paths(targets) if path.exists()), None)
     if there is not None and not begun.goes_on:
         msg = f"{there} exists already: choose another --out"
         raise InputError(msg)
-    if pool is not None:
-        for layout in drawn:
-            check_memory(layout, config.block_px, pool)
-    make_folder(out)
-    for layout, paths in zip(drawn, targets, strict=True):
-        if not begun.has(layout.section, paths.values()):
-            known = brightness_file(out, layout.section)
-            done = draw_mosaic(
-                layout, paths, config, store, canvas=canvas, progress=progress, pool=pool, remember=known
-            )
-            known.unlink(missing_ok=True)
-            begun.finish(layout.section, done.warnings)
-        warnings += begun.warnings[layout.section]
-    begun.end()
-    return all_paths(targets), warnings
+    return begun
 
 
 class _Begun:
