@@ -59,11 +59,15 @@ class MatchStore(Memory):
         self._read()
 
     def _read(self) -> None:
-        """Make the index anew from the files."""
-        self._place = {}
-        for file in listed(self.folder)[0]:
-            with opened(file.path) as there:
-                self._index(file.path, there.read(["stage", "fixed", "moving"]))
+        """Make the index anew from the files; once more where another process has joined some meanwhile."""
+
+        def index() -> None:
+            self._place = {}
+            for file in listed(self.folder)[0]:
+                with opened(file.path) as there:
+                    self._index(file.path, there.read(list(KEY)))
+
+        _steadily(index)
 
     def _index(self, path: Path, table: pa.Table) -> None:
         for row, key in enumerate(_keys(table)):
@@ -111,12 +115,7 @@ class MatchStore(Memory):
 
     def _steadily(self, read: Callable[[], T]) -> T:
         """Return what is read; when another process has joined files meanwhile, read again."""
-        for _ in range(4):
-            try:
-                return read()
-            except FileNotFoundError:
-                self._read()
-        return read()
+        return _steadily(read, self._read)
 
     def _outcomes(self, keys: Iterable[Key]) -> list[tuple[Key, Outcome]]:
         """Return outcomes; each file is read once, a row group at a time."""
@@ -146,7 +145,8 @@ class MatchStore(Memory):
     def take_from(self, other: MatchStore, is_meant: Callable[[Key], bool] = lambda _key: True) -> int:
         """Keep what another store of the same section holds, is meant, and is not here; return how many outcomes.
 
-        Another file of it comes whole or not at all, so that a process that is killed goes on where it was.
+        Another file of it comes whole or not at all, so that a process that is killed goes on where it was. Another
+        process may be at work there: its files are looked for now, and once more where it has joined some meanwhile.
 
         Parameters
         ----------
@@ -155,26 +155,31 @@ class MatchStore(Memory):
         is_meant : callable, optional
             Of a key (stage, fixed, moving).
         """
-        return sum(self._take_file(other, file.path, is_meant) for file in listed(other.folder)[0])
+        before = len(self)
 
-    def _take_file(self, other: MatchStore, file: Path, is_meant: Callable[[Key], bool]) -> int:
-        """Write one file of what is new in another store's file, a row group at a time; return how many outcomes."""
-        fresh = {
-            row: key
-            for key, (path, row) in other._place.items()
-            if path == file and key not in self._place and is_meant(key)
-        }
-        if not fresh:
-            return 0
-        number = self._numbers()[2]
-        path = self.folder / name_of(number, number + 1)  # a name of many, which is not joined with small ones
-        rows = sorted(fresh)
-        with opened(file) as there, writer(path) as out:
-            for first, table in row_groups(there, rows):
-                mine = [row - first for row in rows if first <= row < first + len(table)]
-                out.write_table(table.take(pa.array(mine, pa.int64())), row_group_size=ROWS_AT_ONCE)
+        def take() -> None:
+            for file in reversed(listed(other.folder)[0]):  # the newest first: what it replaces is known then
+                self._take_file(file.path, is_meant)
+
+        other._steadily(take)
+        return len(self) - before
+
+    def _take_file(self, file: Path, is_meant: Callable[[Key], bool]) -> None:
+        """Write one file of what is new in another store's file, a row group at a time."""
+        with opened(file) as there:
+            keys = enumerate(_keys(there.read(list(KEY))))
+            last = {key: row for row, key in keys if key not in self._place and is_meant(key)}
+            if not last:
+                return
+            fresh = {row: key for key, row in last.items()}
+            number = self._numbers()[2]
+            path = self.folder / name_of(number, number + 1)  # a name of many, which is not joined with small ones
+            rows = sorted(fresh)
+            with writer(path) as out:
+                for first, table in row_groups(there, rows):
+                    mine = [row - first for row in rows if first <= row < first + len(table)]
+                    out.write_table(table.take(pa.array(mine, pa.int64())), row_group_size=ROWS_AT_ONCE)
         self._place |= {fresh[row]: (path, place) for place, row in enumerate(rows)}
-        return len(rows)
 
     def _add(self, table: pa.Table) -> None:
         """Write a file of its own for some rows, and join the small files when there are many."""
@@ -246,6 +251,16 @@ class MatchStore(Memory):
             remove([*(f.path for f in covered), *numbered])  # oldest first: what is left is never out of date
             self._read()
         clear(self.folder)
+
+
+def _steadily(read: Callable[[], T], prepare: Callable[[], None] = lambda: None) -> T:
+    """Return what is read; where a file has gone meanwhile, prepare and read again."""
+    for _ in range(4):
+        try:
+            return read()
+        except FileNotFoundError:
+            prepare()
+    return read()
 
 
 def _keys(table: pa.Table) -> Iterator[Key]:

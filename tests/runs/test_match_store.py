@@ -253,6 +253,50 @@ def test_stores_of_parts_of_a_section_are_put_together(tmp_path):
     assert (tmp_path / "one" / "all.parquet").read_bytes() == (tmp_path / "whole" / "all.parquet").read_bytes()
 
 
+@pytest.mark.parametrize("when", ["before", "while it is listed", "while it is opened"])
+def test_a_store_that_another_process_joins_meanwhile_is_taken_whole(tmp_path, monkeypatch, when):
+    writer, mine = MatchStore(tmp_path / "other"), MatchStore(tmp_path / "mine")
+    for outcome in many(6):
+        writer.put(STAGE, [outcome])
+    writer.put(STAGE, [match("t4", "t5", seed=99)])  # in the place of an older one
+    reader = MatchStore(tmp_path / "other")
+    name = "listed" if when == "while it is listed" else "opened"
+    real = getattr(matches, name)
+
+    def joining(path):
+        monkeypatch.setattr(matches, name, real)
+        found = real(path) if name == "listed" else None
+        writer.finish()
+        return found or real(path)
+
+    if when == "before":
+        writer.finish()
+    else:
+        monkeypatch.setattr(matches, name, joining)
+    assert mine.take_from(reader) == 6
+    assert names(tmp_path / "other") == ["all.parquet"]
+    for there in (mine, MatchStore(tmp_path / "mine")):
+        assert len(there) == 6
+        assert same(there.get(STAGE, ("t4", "t5")), match("t4", "t5", seed=99))
+    assert mine.take_from(reader) == 0
+
+
+def test_a_store_is_opened_while_another_process_joins_its_files(tmp_path, monkeypatch):
+    writer = MatchStore(tmp_path)
+    for outcome in many(3):
+        writer.put(STAGE, [outcome])
+    real = matches.listed
+
+    def joining(folder):
+        found = real(folder)
+        monkeypatch.setattr(matches, "listed", real)
+        writer.finish()
+        return found
+
+    monkeypatch.setattr(matches, "listed", joining)
+    assert len(MatchStore(tmp_path)) == 3
+
+
 def test_columns_answer_questions_and_points_are_read_only_when_asked(tmp_path):
     store = MatchStore(tmp_path)
     store.put(STAGE, many(9))
