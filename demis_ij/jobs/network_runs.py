@@ -1,15 +1,18 @@
-"""The run folder of a network that is trained: what may be in it, and the settings that it was begun with."""
+"""The run folder of a network that is trained: who works in it, what may be in it, and what it was begun with."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from demis_ij.config.reading import from_dict
 from demis_ij.errors import InputError
+from demis_ij.runs.lock import FILE, occupied
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -19,8 +22,9 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint.pt"
 
 
-def prepare_run(out: Path, own: Sequence[str], *, as_it_stands: bool) -> None:
-    """Make a run folder, or make sure that it is one.
+@contextmanager
+def training_run(out: Path, own: Sequence[str], *, as_it_stands: bool) -> Iterator[None]:
+    """Work in a run folder, which is made; keep others out of it. What is refused leaves nothing behind.
 
     Parameters
     ----------
@@ -33,15 +37,30 @@ def prepare_run(out: Path, own: Sequence[str], *, as_it_stands: bool) -> None:
     Raises
     ------
     InputError
-        When it is a file, holds something else, or has no checkpoint where one is needed.
+        When it is a file, holds something else, is in use, or has no checkpoint where one is needed.
     """
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not any((out / name).exists() for name in own)):
+    there = {path for path in out.iterdir() if path.name != FILE} if out.is_dir() else set()
+    if out.is_file() or (there and not any((out / name).exists() for name in own)):
         msg = f"--out {out} is a file, or a folder that holds something else: choose another"
         raise InputError(msg)
     if as_it_stands and not (out / CHECKPOINT).is_file():
         msg = f"{out} holds no checkpoint to make weights of: train first"
         raise InputError(msg)
-    out.mkdir(parents=True, exist_ok=True)
+    with occupied(out):
+        try:
+            yield
+        except InputError:
+            if not (out / CHECKPOINT).exists():
+                for path in {out / name for name in own} - there:
+                    _take_away(path)
+            raise
+
+
+def _take_away(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def settings_begun_with(kind: type[T], path: Path, changed: dict[str, Any]) -> T:
@@ -66,4 +85,4 @@ def settings_begun_with(kind: type[T], path: Path, changed: dict[str, Any]) -> T
     return replace(from_dict(kind, before), **changed)
 
 
-__all__ = ["CHECKPOINT", "prepare_run", "settings_begun_with"]
+__all__ = ["CHECKPOINT", "settings_begun_with", "training_run"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from demis_ij.config.style import StyleConfig
-from demis_ij.jobs.network_runs import prepare_run, settings_begun_with
+from demis_ij.jobs.network_runs import settings_begun_with, training_run
 from demis_ij.jobs.style_images import read_channels
 from demis_ij.report.style_training import style_training_page
 
@@ -57,16 +57,16 @@ def run_train_style(
     from demis_ij.train.interruptible import trained
     from demis_ij.train.style_pairs import gather_examples
 
-    prepare_run(out, (SETTINGS, _KEPT), as_it_stands=as_it_stands)
-    examples = gather_examples(source, target, config, read_channels, kept=out / _KEPT, progress=progress)
-    for line in examples.warnings:
-        warn(line)
-    training = trained(
-        style.StyleTraining(examples, config), out, as_it_stands=as_it_stands, progress=progress,
-        on_validated=on_validated,
-    )  # fmt: skip
-    outcome = style_outcome.finish_style(training, out, command=command, progress=progress)
-    (out / PAGE).write_text(style_training_page(outcome), encoding="utf-8")
+    with training_run(out, (SETTINGS, _KEPT), as_it_stands=as_it_stands):
+        examples = gather_examples(source, target, config, read_channels, kept=out / _KEPT, progress=progress)
+        for line in examples.warnings:
+            warn(line)
+        training = trained(
+            style.StyleTraining(examples, config), out, as_it_stands=as_it_stands, progress=progress,
+            on_validated=on_validated,
+        )  # fmt: skip
+        outcome = style_outcome.finish_style(training, out, command=command, progress=progress)
+        (out / PAGE).write_text(style_training_page(outcome), encoding="utf-8")
     files = {"weights": outcome.weights, "card": outcome.card, "losses": out / style.LOG, "report": out / PAGE}
     keys = ("method", "source", "target", "step", "steps", "seconds", "images", "scores")
     return {k: outcome.facts[k] for k in keys} | {"files": {name: str(path) for name, path in files.items()}}

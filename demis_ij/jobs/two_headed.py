@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from demis_ij.config.two_headed import TwoHeadedConfig
-from demis_ij.jobs.network_runs import prepare_run, settings_begun_with
+from demis_ij.jobs.network_runs import settings_begun_with, training_run
 from demis_ij.report.two_headed import two_headed_page
 
 PAGE = "report.html"
@@ -58,16 +58,16 @@ def run_train_two_headed(
     from demis_ij.train.interruptible import trained
     from demis_ij.train.two_headed_specimens import gather_specimens
 
-    prepare_run(out, (two_headed.SETTINGS, _KEPT), as_it_stands=as_it_stands)
-    specimens = gather_specimens(folders, pairs, config, kept=out / _KEPT, progress=progress)
-    for line in specimens.warnings:
-        warn(line)
-    training = trained(
-        two_headed.TwoHeadedTraining(specimens, config), out, as_it_stands=as_it_stands, progress=progress,
-        on_validated=on_validated,
-    )  # fmt: skip
-    outcome = two_headed_outcome.finish_training(training, out, command=command, progress=progress)
-    (out / PAGE).write_text(two_headed_page(outcome), encoding="utf-8")
+    with training_run(out, (two_headed.SETTINGS, _KEPT), as_it_stands=as_it_stands):
+        specimens = gather_specimens(folders, pairs, config, kept=out / _KEPT, progress=progress)
+        for line in specimens.warnings:
+            warn(line)
+        training = trained(
+            two_headed.TwoHeadedTraining(specimens, config), out, as_it_stands=as_it_stands, progress=progress,
+            on_validated=on_validated,
+        )  # fmt: skip
+        outcome = two_headed_outcome.finish_training(training, out, command=command, progress=progress)
+        (out / PAGE).write_text(two_headed_page(outcome), encoding="utf-8")
     files = {"weights": outcome.weights, "card": outcome.card, "predictions": outcome.predictions}
     files |= {"losses": out / two_headed.LOG, "report": out / PAGE}
     keys = ("step", "steps", "seconds", "once", "twice", "r2", "error_over_sigma")

@@ -120,3 +120,4 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(demis, pairs, tmp_path
         assert said.code == 2
         assert words in said.err
         assert len(said.err.strip().splitlines()) == 1
+        assert not out.exists()

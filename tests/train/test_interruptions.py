@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from dataclasses import dataclass
 
 import pytest
@@ -13,7 +14,7 @@ from torch import nn
 
 from demis_ij.config.two_headed import TwoHeadedConfig
 from demis_ij.errors import InputError
-from demis_ij.jobs.network_runs import settings_begun_with
+from demis_ij.jobs.network_runs import settings_begun_with, training_run
 from demis_ij.train.interruptible import CHECKPOINT, Interruptible, trained
 
 
@@ -94,3 +95,47 @@ def test_settings_that_are_no_table_are_one_line(text, tmp_path):
         settings_begun_with(TwoHeadedConfig, path, {})
     path.write_text(json.dumps({"steps": 7}))
     assert settings_begun_with(TwoHeadedConfig, path, {"seed": 3}) == TwoHeadedConfig(steps=7, seed=3)
+
+
+def test_what_is_refused_leaves_nothing_and_what_was_begun_stays(tmp_path):
+    out, own = tmp_path / "deep" / "run", ("line.json", "looks")
+
+    def work(*made):
+        with training_run(out, own, as_it_stands=False):
+            for name in made:
+                (out / name).mkdir(parents=True)
+            raise InputError("nothing to learn")
+
+    def refused(*made):
+        with pytest.raises(InputError, match="nothing to learn"):
+            work(*made)
+
+    refused("looks")
+    assert not out.parent.exists()
+
+    (out / "looks").mkdir(parents=True)
+    (out / "line.json").write_text("{}")
+    refused()
+    assert {path.name for path in out.iterdir()} == {"line.json", "looks"}
+
+    (out / "line.json").unlink()
+    (out / "looks").rmdir()
+    refused("looks", CHECKPOINT)
+    assert {path.name for path in out.iterdir()} == {"looks", CHECKPOINT}, "what was trained is not thrown away"
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
+    second = []
+
+    def enter():
+        try:
+            with training_run(tmp_path / "run", ("line.json",), as_it_stands=False):
+                second.append("is in")
+        except InputError as error:
+            second.append(str(error))
+
+    with training_run(tmp_path / "run", ("line.json",), as_it_stands=False):
+        other = threading.Thread(target=enter)
+        other.start()
+        other.join()
+    assert "is in use" in second[0]
