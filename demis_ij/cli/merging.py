@@ -37,7 +37,8 @@ def merge(
         say_warnings(done.warnings)
         for other, count in done.taken.items():
             typer.echo(f"{other}: {count} new")
-        typer.echo(f"{run}: {done.pairs} pairs are known; finish with 'stitch {done.layout} --out {run}', as before")
+        finish = f"finish with 'stitch {done.layout} --out {run}', as before"
+        typer.echo(f"{run}: {done.pairs} pairs are known; {finish} (for other mosaics: 'redo {run} --mosaic png')")
     return 3 if strict and done.warnings else 0
 
 

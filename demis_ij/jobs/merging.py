@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
 from demis_ij.errors import InputError
-from demis_ij.jobs.parts import Part, parts_in
+from demis_ij.jobs.parts import Part, mark_part, parts_in
 from demis_ij.runs import (
     MatchStore,
     check_folder,
@@ -26,6 +27,8 @@ from demis_ij.stitch import Progress
 
 NOT_OF_MATCHING = {"formats", "write_mosaic", "project_out", "images_only"}
 """Settings of a run that no match depends on, with all of ``render``."""
+SHOWN = 3
+"""Of missing parts, so many are named."""
 FIRST = "first-"
 """Stages whose outcomes depend on tiles, stage and settings alone; what was searched later depends on a solution."""
 
@@ -87,7 +90,8 @@ def merge_runs(run: Path, others: Sequence[Path], *, progress: Progress | None =
     with occupied(run):
         is_new, settings = _checked(run, others)  # once more: somebody may have been at work there until now
         stores = {other: _stores(other) for other in others}  # refused where one of them cannot be read
-        warnings = [f"{other} is still being worked on ({who})" for other in others if (who := occupant(other))]
+        busy = {other: who for other in others if (who := occupant(other))}
+        warnings = [f"{other} is still being worked on ({who})" for other, who in busy.items()]
         if is_new:
             write_json(run / "run.json", settings)
         _copy_stamps(others[0], run)
@@ -99,7 +103,9 @@ def merge_runs(run: Path, others: Sequence[Path], *, progress: Progress | None =
         known = _stores(run)
         for store in known.values():
             store.finish()
-    warnings += _missing(parts_in([run, *others]))
+        for part in parts_in(other for other in others if other not in busy):
+            mark_part(run, part)
+        warnings += _missing(parts_in([run, *others]))
     return Merged(run, taken, sum(map(_pairs, known.values())), Path(settings["layout"]), tuple(warnings))
 
 
@@ -195,9 +201,13 @@ def _missing(parts: set[Part]) -> list[str]:
     lines = []
     for of in sorted({part.of for part in parts}):
         there = {part.number for part in parts if part.of == of}
-        gone = [str(Part(number, of)) for number in range(1, of + 1) if number not in there]
-        if gone:
-            lines.append(f"no run is finished with part {', '.join(gone)}: the next 'stitch' matches what is missing")
+        if len(there) == of:
+            continue
+        gone = (str(Part(number, of)) for number in range(1, of + 1) if number not in there)
+        count = of - len(there)
+        more = f" and {count - SHOWN} more" if count > SHOWN else ""
+        some = ", ".join(islice(gone, SHOWN))
+        lines.append(f"no run is finished with part {some}{more}: the next 'stitch' matches what is missing")
     return lines
 
 

@@ -16,7 +16,7 @@ from demis_ij.jobs.sections import oriented
 from demis_ij.pairs import neighbours
 from demis_ij.pools import Pool, open_pool
 from demis_ij.records import Layout, PairMatch
-from demis_ij.runs import RunFolder, check_folder, occupied
+from demis_ij.runs import RunFolder, check_folder, occupied, write_json
 from demis_ij.stitch import Progress, match_first, part_of, usable
 
 MARK = "part"
@@ -132,7 +132,7 @@ def run_part(
                 warnings += found.warnings
                 notes += found.notes
             begin("")
-            folder.mark_done(part.mark, "")
+            mark_part(out, part)
     return PartDone(part, pairs, agree, tuple(warnings), tuple(notes))
 
 
@@ -150,6 +150,11 @@ def _matched(
     return PartDone(part, len(pairs), agree, tuple(warnings), tuple(notes))
 
 
+def mark_part(run: Path, part: Part) -> None:
+    """Remember that the run in a folder holds all that was found of a part, matched there or taken from another run."""
+    write_json(run / f".{part.mark}.done", {"depends_on": "", "notes": []})
+
+
 def parts_in(runs: Iterable[Path]) -> set[Part]:
     """Return the parts that runs are finished with."""
     found = set()
@@ -159,4 +164,4 @@ def parts_in(runs: Iterable[Path]) -> set[Part]:
     return found
 
 
-__all__ = ["MARK", "Part", "PartDone", "part_of_text", "parts_in", "run_part"]
+__all__ = ["MARK", "Part", "PartDone", "mark_part", "part_of_text", "parts_in", "run_part"]

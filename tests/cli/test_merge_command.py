@@ -18,7 +18,7 @@ from demis_ij.config import RenderConfig, StitchConfig
 from demis_ij.errors import InputError
 from demis_ij.images import with_shapes
 from demis_ij.jobs import StitchJob, merging, read_layout
-from demis_ij.jobs.parts import Part, part_of_text, run_part
+from demis_ij.jobs.parts import Part, part_of_text, parts_in, run_part
 from demis_ij.pairs import neighbours
 from demis_ij.stitch import asking, part_of
 
@@ -107,6 +107,32 @@ def test_a_merge_goes_on_where_it_was_killed_and_says_what_is_missing(demis, gri
         f"{parts[2]}: 14 new", f"{parts[0]}: 0 new"
     ]  # fmt: skip
     assert len(keys_of(run)) == 42
+
+
+def test_parts_that_are_merged_one_after_the_other_are_all_known(demis, parts, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    assert demis("merge", run, parts[0]).warnings == [
+        "warning: no run is finished with part 2/3, 3/3: the next 'stitch' matches what is missing"
+    ]
+    monkeypatch.setattr(merging, "occupant", lambda other: "process 1" * (other == parts[1]))
+    said = demis("merge", run, parts[1], "--strict")
+    assert (said.code, said.warnings[0]) == (3, f"warning: {parts[1]} is still being worked on (process 1)")
+    assert [str(part) for part in sorted(parts_in([run]), key=str)] == ["1/3"]
+    monkeypatch.undo()
+    shutil.rmtree(parts[0])
+    assert demis("merge", run, parts[1], "--json").json["warnings"] == [
+        "no run is finished with part 3/3: the next 'stitch' matches what is missing"
+    ]
+    said = demis("merge", run, parts[2], "--strict")
+    assert (said.code, said.warnings) == (0, [])
+
+
+def test_of_very_many_missing_parts_a_few_are_named():
+    mark = {Part(2, 10**12), Part(1, 2), Part(2, 2), Part(1, 4)}
+    assert [line.partition(":")[0] for line in merging._missing(mark)] == [
+        "no run is finished with part 2/4, 3/4, 4/4",
+        "no run is finished with part 1/1000000000000, 3/1000000000000, 4/1000000000000 and 999999999996 more",
+    ]
 
 
 def test_a_search_that_went_by_fewer_pairs_is_forgotten(demis, grid, parts, tmp_path):
