@@ -32,8 +32,12 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 LOCAL_DISKS = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay"}
 """File systems of one computer: a lock that nobody holds there is nobody's, whatever its file says."""
 
-_MINE: dict[str, int] = {}
-"""Folders that this process works in, and the thread that does."""
+LOOKS = 5
+LOOKS_APART_S = 0.05
+"""A lock that is held is looked at so often, so long apart: who only asks whose it is (`occupant`) holds it, too."""
+
+_MINE: dict[str, tuple[int, int]] = {}
+"""Folders that this process works in, with the thread that does and its open lock file."""
 
 
 @contextmanager
@@ -53,7 +57,7 @@ def occupied(path: Path) -> Iterator[None]:
         When somebody else works there: says who, and what to do.
     """
     key = os.path.realpath(path)
-    if _MINE.get(key) == threading.get_ident():
+    if key in _MINE and _MINE[key][0] == threading.get_ident():
         yield
         return
     try:
@@ -62,12 +66,12 @@ def occupied(path: Path) -> Iterator[None]:
         refuse(path, error, "made")
     try:
         handle = _taken(path)
-        _MINE[key] = threading.get_ident()
+        _MINE[key] = threading.get_ident(), handle
         try:
             yield
         finally:
-            del _MINE[key]
-            _give_back(handle, path / FILE)
+            if _MINE.pop(key, None):  # it is the parent's where this process was forked meanwhile
+                _give_back(handle, path / FILE)
     finally:
         for folder in made:
             with suppress(OSError):  # it holds something by now
@@ -96,7 +100,7 @@ def _made(path: Path) -> list[Path]:
 
 def _taken(path: Path) -> int:
     """Return the open lock file, which is this process's now. Raises `InputError` when it is another's."""
-    file = path / FILE
+    file, looks = path / FILE, 0
     for _ in range(TRIES):
         try:
             handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
@@ -106,6 +110,10 @@ def _taken(path: Path) -> int:
         try:
             is_held = _hold(handle)
             if is_held is False:
+                looks += 1
+                if looks < LOOKS:
+                    time.sleep(LOOKS_APART_S)
+                    continue
                 raise InputError(f"output folder {path} is in use: {_who(handle)}. Wait until it ends, or end it")
             if not _is_there(handle, file):
                 continue  # the one before has just taken the file away
@@ -140,13 +148,26 @@ def _stays_mine(handle: int, path: Path) -> bool:
 
 
 def _give_back(handle: int, file: Path) -> None:
-    """Remove the file, then let go of it: who opens it in between finds that it is not the one that is there."""
+    """Remove the file, then let go of it: who opens it in between finds that it is not the one that is there.
+
+    Another one of that name, of a process that came after somebody had deleted this one, stays.
+    """
+    is_mine = False
     with suppress(OSError):  # Windows removes no open file; a folder may have been moved away
-        file.unlink()
+        is_mine = _is_there(handle, file)
+        if is_mine:
+            file.unlink()
     os.close(handle)
-    if sys.platform == "win32":
+    if sys.platform == "win32" and is_mine:
         with suppress(OSError):  # another process has opened it already
             file.unlink()
+
+
+def _forked() -> None:
+    """Let a forked process know that what its parent works in is not its own; the parent goes on holding it."""
+    for _, handle in _MINE.values():
+        os.close(handle)
+    _MINE.clear()
 
 
 def _is_there(handle: int, file: Path) -> bool:
@@ -222,6 +243,8 @@ if sys.platform == "win32":
 
 else:
     import fcntl
+
+    os.register_at_fork(after_in_child=_forked)
 
     def _hold(handle: int) -> bool | None:
         """Return whether this process holds an open file now; None where the file system knows no locks."""

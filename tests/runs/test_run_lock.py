@@ -150,6 +150,78 @@ def test_two_that_sign_at_one_moment_do_not_both_get_in(tmp_path, monkeypatch):
         pass
 
 
+def test_who_only_asks_is_in_nobodys_way(tmp_path, monkeypatch):
+    file = written(tmp_path / "run", host=socket.gethostname(), pid=a_dead_pid())
+    waited = []
+
+    def ends(seconds):
+        waited.append(seconds)
+        os.close(asking)
+
+    asking = os.open(file, os.O_RDWR)
+    assert lock._hold(asking)
+    monkeypatch.setattr(lock.time, "sleep", ends)
+    with occupied(file.parent):
+        pass
+    assert waited == [lock.LOOKS_APART_S]
+
+
+def test_another_process_that_came_after_the_lock_was_deleted_keeps_its_own(tmp_path):
+    run = tmp_path / "run"
+    with occupied(run):
+        (run / "x").touch()
+        (run / ".lock").unlink()  # as somebody may do who believes that nobody is at work
+        process = subprocess.Popen([sys.executable, "-c", HOLDS, str(run)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "in\n"
+    try:
+        assert (run / ".lock").exists()
+        with pytest.raises(InputError, match=f"process {process.pid} "), occupied(run):
+            pass
+    finally:
+        process.kill()
+        process.communicate()
+
+
+FORKS = """
+import os, sys
+from pathlib import Path
+from demis_ij.errors import InputError
+from demis_ij.runs import occupied
+run = Path(sys.argv[1])
+with occupied(run):
+    child = os.fork()
+    if not child:
+        try:
+            with occupied(run):
+                print("child in", flush=True)
+        except InputError as error:
+            print(str(error).partition(f"process {os.getppid()} ")[1], flush=True)
+    else:
+        os.waitpid(child, 0)
+        print("lock", (run / ".lock").exists(), flush=True)
+        if not os.fork():  # lives on when the parent is gone
+            sys.stdin.read()
+            os._exit(0)
+        os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks on this system")
+def test_a_forked_process_is_another_one_and_holds_nothing_of_its_parent(tmp_path):
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-c", FORKS, str(run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline() == f"process {process.pid} \n"
+        assert process.stdout.readline() == "lock True\n"
+        process.wait()
+        with occupied(run):  # its second child still runs
+            pass
+    finally:
+        process.communicate()
+
+
 @pytest.mark.parametrize("left", [b"", b"{", b"[1]", b"\xff" * 600])
 def test_a_lock_that_was_cut_off_is_taken_over(tmp_path, left):
     file = written(tmp_path / "run")
