@@ -160,7 +160,7 @@ def test_another_lens_mask_page_or_scale_is_another_call(stack, tmp_path, monkey
         tifffile.imwrite(mask, np.zeros((300, 300), np.uint8))
         os.utime(mask, (1, 1))
     other = {
-        "lens": replace(tile, lens=Lens.of_shape((300, 300), 2, (1.0, 0.0, 0.0), (0.0, 0.0, 0.0))),
+        "lens": replace(tile, lens=Lens.of_shape((300, 300), 2, (0.0, 0.5, 0.0), (0.0, 0.0, 0.0))),
         "mask": replace(tile, mask_path=None),
         "page": replace(tile, page=1),
     }.get(changed, tile)
