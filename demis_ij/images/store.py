@@ -94,7 +94,8 @@ def _stamp(path: Path) -> _Stamp:
 class TileStore:
     """Reads each tile once, while memory lasts: images, masks and normalised images; safe to use from threads.
 
-    A file that was replaced, by its size and time, is another tile.
+    A file that was replaced, by its size and time, is another tile. One that was not there when it was asked for stays
+    away: a run does not see a tile come and go.
 
     Parameters
     ----------
@@ -114,6 +115,7 @@ class TileStore:
         self._bytes = 0
         self._kept: OrderedDict[_Key, Grey] = OrderedDict()
         self._broken: dict[_Key, str] = {}
+        self._absent: dict[tuple[Path, int | None], str] = {}
         self._lock = threading.Lock()
         self._busy: dict[_Key, threading.Lock] = {}
 
@@ -143,13 +145,17 @@ class TileStore:
         return made
 
     def _read(self, tile: Tile) -> Grey:
-        key = self._key("image", tile)
-        if key in self._broken:
-            raise InputError(self._broken[key])
+        key, place = self._key("image", tile), (tile.path, tile.page)
+        told = self._absent.get(place) or self._broken.get(key)
+        if told:
+            raise InputError(told)
         try:
             return read(tile.path, tile.page)
         except InputError as error:
-            self._broken[key] = str(error)
+            if _stamp(tile.path) is None:
+                self._absent[place] = str(error)
+            else:
+                self._broken[key] = str(error)
             raise
 
     def _mask(self, tile: Tile) -> Mask:
