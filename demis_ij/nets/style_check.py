@@ -85,9 +85,12 @@ class StyleCheck:
     def said(self) -> str:
         """One line about it."""
         doubts = f"; look at it before it is used: {', '.join(self.doubts)}" if self.doubts else ""
+        moved = f"edges displaced by {_px(self.drift_px)} (90 % of windows: {_px(self.moved_px)} at most)"
+        if math.isnan(self.drift_px) and math.isnan(self.moved_px):
+            moved = "too few edges to tell whether they are displaced"
         return (
             f"structure without a cause in the source {_percent(self.invented)}, lost {_percent(self.lost)}, "
-            f"edges displaced by {_px(self.drift_px)} (90 % of windows: {_px(self.moved_px)} at most){doubts}"
+            f"{moved}{doubts}"
         )
 
 

@@ -67,4 +67,5 @@ def test_nothing_to_see_is_unknown():
     check = check_style(flat, flat, ALL)
     assert np.isnan([check.invented, check.lost, check.drift_px, check.moved_px]).all()
     assert "unknown" in check.said
+    assert "too few edges to tell whether they are displaced" in check.said
     assert np.isnan(check_style(*[cells(0)[0]] * 2, np.zeros_like(ALL)).invented)
