@@ -30,6 +30,7 @@ import tifffile
 from demis_ij import fiji, synth
 from demis_ij.synth import GridSpec
 from demis_ij.synth.correlative_pairs import RANGES, correlative_pair, specimen_for
+from demis_ij.synth.correlative_views import views
 from demis_ij.synth.stack import CASES, made_up, write_stack
 
 IMAGES = Path(__file__).resolve().parent / "images"
@@ -275,6 +276,12 @@ def results(work: Path) -> Iterator[tuple[str, dict[str, object], list[tuple[Any
     shots = [("table", "registration", 1380, 130), ("side by side", "registered", 350)]
     asked = {"fixed": work / "electrons.tif", "moving": work / "xrays.tif", "method": "search"}
     yield "Register_Images", asked, shots
+    steel = views("steel", 4, 512)
+    for name, image in (("steel_electrons.tif", steel.sem), ("steel_light.tif", steel.lom)):
+        tifffile.imwrite(work / name, image)
+    shots = [("table", "registration-styled", 1380, 130), ("side by side", "styled", 350)]
+    asked = {"fixed": work / "steel_electrons.tif", "moving": work / "steel_light.tif"}
+    yield "Register_Images", asked | {"style": "steel", "expectedTransformation": "elastic"}, shots
 
 
 if __name__ == "__main__":

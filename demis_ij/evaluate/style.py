@@ -68,11 +68,10 @@ def load_styles(weights: Mapping[str, str], *, threads: int = 0) -> Styles:
 
 
 def digests_of(weights: Mapping[str, str]) -> dict[str, str]:
-    """Return what tells the weights of each kind apart: the checksum of a file, the name of those that ship."""
-    return {
-        kind: hashlib.sha256(Path(name).read_bytes()).hexdigest() if Path(name).is_file() else name
-        for kind, name in weights.items()
-    }
+    """Return what tells the weights of each kind apart, the checksum of their file. Raises `WeightsError`."""
+    from demis_ij.nets.style_weights import style_path  # torch: only when asked for
+
+    return {kind: hashlib.sha256(style_path(name).read_bytes()).hexdigest() for kind, name in weights.items()}
 
 
 def evaluate_styles(

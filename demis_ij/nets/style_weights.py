@@ -88,6 +88,15 @@ def _named(net: Generator, prefix: str) -> dict[str, Tensor]:
     return {prefix + k: v if not v.is_floating_point() or "running" in k else v.half() for k, v in state}
 
 
+def style_path(name: str) -> Path:
+    """Return the file of a style: one of `SHIPPED`, or a path. Raises `WeightsError` when there is none."""
+    path = shipped(f"style_{name}") if name in SHIPPED else Path(name)
+    if not path.is_file():
+        msg = f"no style {name!r}: neither a file nor one of {', '.join(SHIPPED)}"
+        raise WeightsError(msg)
+    return path
+
+
 def load_style(name: str) -> LoadedStyle:
     """Return style networks.
 
@@ -101,10 +110,7 @@ def load_style(name: str) -> LoadedStyle:
     WeightsError
         When the weights are missing, damaged, or those of another network.
     """
-    path = shipped(f"style_{name}") if name in SHIPPED else Path(name)
-    if not path.is_file():
-        msg = f"no style {name!r}: neither a file nor one of {', '.join(SHIPPED)}"
-        raise WeightsError(msg)
+    path = style_path(name)
     state, meta = load_state(path), _metadata(path)
     what = json.loads(meta.get("architecture", "{}"))
     if not isinstance(what, dict) or what.get("kind") != KIND:

@@ -13,10 +13,10 @@ import pytest
 
 from demis_ij.cli import main
 from demis_ij.config.correlative import CorrelativeConfig
-from demis_ij.errors import InputError
+from demis_ij.errors import InputError, WeightsError
 from demis_ij.evaluate.kept import Kept
 from demis_ij.evaluate.scores import StyleScore
-from demis_ij.evaluate.style import evaluate_styles, read_styles
+from demis_ij.evaluate.style import digests_of, evaluate_styles, read_styles
 from demis_ij.evaluate.style_methods import contrast, engine_of, gradient, looked_at, read_method
 from demis_ij.evaluate.style_rows import style_rows
 from demis_ij.evaluate.summary import ALL
@@ -160,6 +160,17 @@ def test_our_engine_brings_a_shift_back() -> None:
     found = engine_of(read_method("raw+elastic"))(fixed, moving)
 
     assert np.abs(np.median(found[0][20:-20, 20:-20]) - 3) < 0.2
+
+
+def test_weights_that_ship_are_told_apart_by_what_is_in_them(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("demis_ij.nets.style_weights.shipped", lambda name: tmp_path / name)
+    (tmp_path / "style_steel").write_bytes(b"trained")
+    before = digests_of({"steel": "steel"})
+    (tmp_path / "style_steel").write_bytes(b"trained anew")
+
+    assert digests_of({"steel": "steel"}) != before
+    with pytest.raises(WeightsError, match="no style 'absent'"):
+        digests_of({"steel": "absent"})
 
 
 def test_weights_are_told_for_all_kinds_or_one() -> None:
