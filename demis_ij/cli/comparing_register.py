@@ -16,8 +16,8 @@ from demis_ij.cli.progress import Bars
 from demis_ij.cli.telling import say_table, say_warnings
 from demis_ij.config.registering import METHODS, MODELS
 from demis_ij.errors import InputError
-from demis_ij.jobs.register_compared import compare_registrations, with_models
-from demis_ij.jobs.register_pairs import Pair, read_pairs
+from demis_ij.jobs.register.compared import compare_registrations, with_models
+from demis_ij.jobs.register.pairs import Pair, read_pairs
 
 
 def compare_register(

@@ -29,10 +29,10 @@ from demis_ij.cli.settings import (
 from demis_ij.cli.telling import say_result
 from demis_ij.cli.workers import Memory_, Workers_, size_in_bytes
 from demis_ij.errors import InputError
-from demis_ij.jobs.redo_plan import RedoPlan, Wish
-from demis_ij.jobs.redoing import check_job, opened, prepare
-from demis_ij.jobs.redoing import redo as do_again
-from demis_ij.jobs.seam_tables import pairs_of_csv
+from demis_ij.jobs.redo.plan import RedoPlan, Wish
+from demis_ij.jobs.redo.redoing import check_job, opened, prepare
+from demis_ij.jobs.redo.redoing import redo as do_again
+from demis_ij.jobs.seams.tables import pairs_of_csv
 from demis_ij.runs import redone
 
 

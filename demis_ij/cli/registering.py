@@ -15,10 +15,10 @@ from demis_ij.cli.training import assigned
 from demis_ij.config import from_dict, read_toml
 from demis_ij.config.registering import METHODS, MODELS, RegisterConfig
 from demis_ij.errors import InputError
-from demis_ij.jobs.register_pairs import PairOutcome, pairs_table, read_pairs, run_pairs
-from demis_ij.jobs.register_runs import run_register
-from demis_ij.jobs.register_watch import Arrival, watch
-from demis_ij.jobs.registering import register_files
+from demis_ij.jobs.register.pairs import PairOutcome, pairs_table, read_pairs, run_pairs
+from demis_ij.jobs.register.registering import register_files
+from demis_ij.jobs.register.runs import run_register
+from demis_ij.jobs.register.watch import Arrival, watch
 
 NO_RESULT = 4
 """Exit code: done, but images do not match."""

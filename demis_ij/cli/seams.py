@@ -13,9 +13,9 @@ from demis_ij.cli.progress import Bars
 from demis_ij.cli.settings import Quiet_
 from demis_ij.cli.telling import say_table, say_warnings
 from demis_ij.errors import InputError
-from demis_ij.jobs.seam_looks import draw_seams
-from demis_ij.jobs.seam_tables import write_csv, write_json
-from demis_ij.jobs.seams import FAILED, OVERRULED, RunSeams, SeamChoice, SeamRow
+from demis_ij.jobs.seams.looks import draw_seams
+from demis_ij.jobs.seams.tables import write_csv, write_json
+from demis_ij.jobs.seams.worst import FAILED, OVERRULED, RunSeams, SeamChoice, SeamRow
 
 SHOWN = 20
 """Rows of the table in the terminal when nothing else is said."""

@@ -43,8 +43,8 @@ from demis_ij.cli.settings import (
 from demis_ij.cli.telling import say_notes, say_result, say_warnings
 from demis_ij.cli.workers import Dask_, Memory_, Workers_, size_in_bytes
 from demis_ij.formats import Document
-from demis_ij.jobs.live_run import LiveRun
 from demis_ij.jobs.parts import Part, PartDone, part_of_text, run_part
+from demis_ij.jobs.watch.live_run import LiveRun
 from demis_ij.records import Layout
 
 

@@ -17,8 +17,8 @@ from demis_ij.cli.telling import say_warnings
 from demis_ij.config import PRECISIONS, from_dict
 from demis_ij.config.autoencoder import AutoencoderConfig
 from demis_ij.errors import InputError
-from demis_ij.jobs.autoencoders import run_train_autoencoder
-from demis_ij.jobs.training import run_train
+from demis_ij.jobs.networks.autoencoders import run_train_autoencoder
+from demis_ij.jobs.networks.loftr import run_train
 from demis_ij.train.outcome import Outcome
 from demis_ij.train.settings import read_settings
 

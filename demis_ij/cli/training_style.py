@@ -17,8 +17,8 @@ from demis_ij.cli.telling import say_warnings
 from demis_ij.cli.training import assigned, train
 from demis_ij.config.style import STYLE_METHODS, StyleConfig
 from demis_ij.errors import InputError
-from demis_ij.jobs.style_applying import run_restyle
-from demis_ij.jobs.style_training import kept_style_config, run_train_style
+from demis_ij.jobs.styles.applying import run_restyle
+from demis_ij.jobs.styles.training import kept_style_config, run_train_style
 
 
 def style(

@@ -15,7 +15,7 @@ from demis_ij.cli.settings import Json_, Quiet_
 from demis_ij.cli.telling import say_warnings
 from demis_ij.cli.training import assigned, train
 from demis_ij.config.two_headed import TwoHeadedConfig
-from demis_ij.jobs.two_headed import kept_config, run_train_two_headed
+from demis_ij.jobs.networks.two_headed import kept_config, run_train_two_headed
 
 
 def two_headed(

@@ -28,9 +28,9 @@ from demis_ij.cli.settings import (
 )
 from demis_ij.cli.workers import Workers_
 from demis_ij.errors import InputError
-from demis_ij.jobs.watch_events import Event
-from demis_ij.jobs.watch_plan import GridPlan, ListedPlan, TilePlan
-from demis_ij.jobs.watching import Watch, WatchJob
+from demis_ij.jobs.watch.events import Event
+from demis_ij.jobs.watch.plan import GridPlan, ListedPlan, TilePlan
+from demis_ij.jobs.watch.watching import Watch, WatchJob
 
 
 def watch(

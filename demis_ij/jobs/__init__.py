@@ -4,33 +4,35 @@
 ``plans``           what a job is, and all that is checked before anything is written
 ``stitching``       the story: `run_stitch`; ``sections`` is one section of it, ``faulty`` names tiles that are not what
                     they should be, ``memory`` says what may be kept of tiles, ``totals`` what it all came to
-``volume_stitching``  a stack, a section at a time; its sections on disk (``section_files``), what they share
-                    (``volume_files``), neighbours compared (``across``), all of them solved together
-                    (``volume_across``, ``volume_solving``)
-``solved_layouts``  solved copies of the user's layouts, which never replace what a user has made
-``mosaics``         mosaics of runs and of layouts
+``solved_layouts``  solved copies of the user's layouts, which never replace what a user has made (``solved_names``)
+``mosaics``         mosaics of runs and of layouts: `run_render`; ``rendering`` says what there is to draw
 ``pictures``        those that plain ImageJ opens, with what lies over them
-``looks``           mosaics and pairs to look at in a notebook
+``looks``           mosaics and pairs to look at in a notebook; ``shown`` is the card of a run
 ``comparing``       `run_compare`
 ``pair_stacks``     what two tiles share, as stacks of two slices
-``seam_measure``    how well any layout fits at its seams
 ``finished``        finished runs opened again: `reopen`, `rebuild_report`
-``aligning``        `run_align`: a stack of sections, aligned into a run folder
-``registering``     `run_register`: two images into register; beside it ``register_pictures`` (what is read of a file),
-                    ``register_files`` (what is left), ``register_pairs`` (a list), ``register_watch`` (a folder, live),
-                    ``register_compared`` (several methods side by side), ``register_looks`` (for notebooks)
-``seams``           the seams of a run, worst first; beside it ``seam_tables`` (CSV, JSON), ``seam_looks`` (pictures)
-``redoing``         a run done anew where something has changed; ``redo_plan`` says what, ``redo_count`` how much
-``watching``        tiles matched while the microscope writes them; beside it ``watch_plan`` (which are to come),
-                    ``watch_files`` (which are whole), ``watch_section`` (their seams), ``watch_axes`` (flips of the
-                    stage), ``watch_run`` (the run folder), ``watch_events`` and ``watch_page`` (what is said and shown)
 ``parts``           a part of the pairs, matched by itself; ``merging`` joins what several runs matched
-``live_run``        the live page of a run of ``stitch`` that takes long
 ``installation``    `examine`: what this installation has, and the remedy for what it lacks
+
+Sub-rooms:
+
+``volume``    a stack, stitched a section at a time (``stitching``); its sections on disk (``section_files``), what they
+              share (``files``), neighbours compared (``across``), all of them solved together (``together``,
+              ``solving``)
+``align``     `run_align`: a stack of sections, aligned into a run folder (``aligning``)
+``register``  `run_register`: two images into register (``registering``); what is read of a file (``pictures``), what is
+              bent (``bending``), what is left (``files``), a list (``pairs``), a folder, live (``watch``), several
+              methods side by side (``compared``)
+``seams``     the seams of a run, worst first (``worst``, ``tables``, ``looks``); how well any layout fits (``measure``)
+``redo``      a run done anew where something has changed (``redoing``): what (``plan``) and how much (``count``)
+``watch``     tiles matched while the microscope writes them (``watching``): which are to come (``plan``), which are
+              whole (``files``), their seams (``section``), flips of the stage (``axes``), its folder (``run``), what
+              is said and shown (``events``, ``page``); ``live_run`` is the live page of a long run of ``stitch``
+``networks``  networks trained: ``loftr``, ``two_headed``, ``autoencoders``; their run folder (``runs``)
+``styles``    style networks, trained (``training``) and used (``applying``)
 """
 
-from demis_ij.jobs.align_looks import look_at_cuts, look_at_section, look_at_warp
-from demis_ij.jobs.aligning import (
+from demis_ij.jobs.align.aligning import (
     AlignJob,
     AlignJobResult,
     align_settings,
@@ -39,7 +41,8 @@ from demis_ij.jobs.aligning import (
     run_align,
     verdicts_json,
 )
-from demis_ij.jobs.chosen_stacks import channels_of, chosen_of_stack, companion_of
+from demis_ij.jobs.align.chosen_stacks import channels_of, chosen_of_stack, companion_of
+from demis_ij.jobs.align.looks import look_at_cuts, look_at_section, look_at_warp
 from demis_ij.jobs.comparing import as_compared, run_compare
 from demis_ij.jobs.finished import rebuild_report, reopen
 from demis_ij.jobs.installation import Finding, examine, try_imagej
@@ -57,11 +60,11 @@ from demis_ij.jobs.plans import (
     settings_of,
 )
 from demis_ij.jobs.reading import Converted, convert_layout, read_layout
-from demis_ij.jobs.register_compared import compare_registrations
-from demis_ij.jobs.register_looks import look_at_registration
-from demis_ij.jobs.register_pairs import Pair
-from demis_ij.jobs.register_runs import run_register
-from demis_ij.jobs.registering import register_files
+from demis_ij.jobs.register.compared import compare_registrations
+from demis_ij.jobs.register.looks import look_at_registration
+from demis_ij.jobs.register.pairs import Pair
+from demis_ij.jobs.register.registering import register_files
+from demis_ij.jobs.register.runs import run_register
 from demis_ij.jobs.sections import placed_beside_neighbours
 from demis_ij.jobs.solved_layouts import write_solved_layout
 from demis_ij.jobs.stitching import run_stitch, summary

@@ -15,7 +15,7 @@ from demis_ij.images import TileStore
 from demis_ij.jobs.mosaics import common_canvas, draw_mosaic, make_preview
 from demis_ij.jobs.pictures import Frame, Picture, pictured, show_mosaic
 from demis_ij.jobs.plans import StitchJob, check_parts, ready_sections, settings_of
-from demis_ij.jobs.seam_measure import SeamFit, apart_px, seam_fit, witnesses
+from demis_ij.jobs.seams.measure import SeamFit, apart_px, seam_fit, witnesses
 from demis_ij.jobs.sections import oriented
 from demis_ij.records import Layout, PairMatch, Solution
 from demis_ij.render import Canvas

@@ -12,10 +12,10 @@ from demis_ij.images import TileStore
 from demis_ij.jobs.mosaics import make_preview
 from demis_ij.jobs.plans import StitchJob, chosen_sections, ready_sections, settings_of
 from demis_ij.jobs.reading import read_layout
-from demis_ij.jobs.section_files import FOLDER, known_facts
 from demis_ij.jobs.sections import report_name, work_on
-from demis_ij.jobs.volume_across import kept_volume
-from demis_ij.jobs.volume_solving import VolumeSection, in_volume
+from demis_ij.jobs.volume.section_files import FOLDER, known_facts
+from demis_ij.jobs.volume.solving import VolumeSection, in_volume
+from demis_ij.jobs.volume.together import kept_volume
 from demis_ij.records import Layout
 from demis_ij.report import write_report
 from demis_ij.report.section_facts import SectionFacts

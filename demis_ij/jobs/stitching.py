@@ -15,7 +15,7 @@ from demis_ij.jobs.plans import JobResult, StitchJob, check_parts, chosen_sectio
 from demis_ij.jobs.sections import report_name, work_on
 from demis_ij.jobs.solved_layouts import check_project_out, losses_of, write_solved_layout
 from demis_ij.jobs.totals import totals
-from demis_ij.jobs.volume_stitching import run_volume
+from demis_ij.jobs.volume.stitching import run_volume
 from demis_ij.pools import Pool, open_pool
 from demis_ij.records import Layout
 from demis_ij.report import write_csv, write_report

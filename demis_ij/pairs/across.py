@@ -2,7 +2,7 @@
 
 Serial sections show the same cells cut anew, bent a little: tiles are compared as wholes, reduced to a size at which
 cells are what is seen, and matches may be off by what tissue bends. Two sections must lie roughly on each other; what
-that takes is for the caller to see to (`demis_ij.jobs.across` puts them there by small pictures of both).
+that takes is for the caller to see to (`demis_ij.jobs.volume.across` puts them there by small pictures of both).
 """
 
 from __future__ import annotations

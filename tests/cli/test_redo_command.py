@@ -19,7 +19,7 @@ import tifffile
 from cli_words import SMALL, bytes_of, demis, solution_of  # noqa: F401 - fixtures
 
 from demis_ij import stitch, synth
-from demis_ij.jobs import redoing
+from demis_ij.jobs.redo import redoing
 from demis_ij.runs import RunFolder, redone
 
 WORDS = ("--pattern", "r{row}_c{col}.tif", "--overlap", "0.25", "--matcher", "sift", "--mosaic", "ome-zarr")
@@ -298,7 +298,7 @@ def raises_ended(*_given, **_named):
 def test_killed_in_the_middle_nothing_is_lost(demis, root):
     replace_tile(root)
     code = (  # a machine that is busy here must not let it come to its end there
-        "import sys, time; from demis_ij.jobs import redoing; from demis_ij.cli import main;"
+        "import sys, time; from demis_ij.jobs.redo import redoing; from demis_ij.cli import main;"
         "redoing.run_stitch = lambda *a, **k: time.sleep(600);"
         "sys.argv = ['demis-ij', 'redo', 'run', '--quiet']; main()"
     )

@@ -14,7 +14,7 @@ from made_pictures import cells, off
 from registered import QUICK, SIDE, TRUTH, grey, write_bad, write_pair
 
 from demis_ij.formats.warps_itk import read_itk
-from demis_ij.jobs.registering import FixedImage
+from demis_ij.jobs.register.registering import FixedImage
 from demis_ij.records import Affine
 
 

@@ -14,7 +14,7 @@ from cli_words import bytes_of, demis, made, scene, solution_of  # noqa: F401 - 
 
 from demis_ij.errors import FormatError
 from demis_ij.formats.streamed_json import CHUNK, StreamedJson
-from demis_ij.jobs.seams import RunSeams, SeamChoice
+from demis_ij.jobs.seams.worst import RunSeams, SeamChoice
 
 
 @pytest.fixture(scope="module")

@@ -21,10 +21,11 @@ from cli_words import bytes_of, demis, made, scene, solution_of  # noqa: F401 - 
 from demis_ij import stitch
 from demis_ij.cli import watching as command
 from demis_ij.config import StitchConfig
-from demis_ij.jobs import StitchJob, watching
-from demis_ij.jobs.watch_files import STILL_S
-from demis_ij.jobs.watch_plan import GridPlan
-from demis_ij.jobs.watching import Watch, WatchJob
+from demis_ij.jobs import StitchJob
+from demis_ij.jobs.watch import watching
+from demis_ij.jobs.watch.files import STILL_S
+from demis_ij.jobs.watch.plan import GridPlan
+from demis_ij.jobs.watch.watching import Watch, WatchJob
 
 PATTERN = "r{row}_c{col}.tif"
 GRID = ("--pattern", PATTERN, "--rows", "2", "--cols", "2", "--overlap", "0.25", "--matcher", "sift", "--mosaic", "png")

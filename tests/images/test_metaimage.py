@@ -12,7 +12,7 @@ from real_images import shared_data
 from demis_ij.errors import FormatError, InputError
 from demis_ij.images import header, pixel_size, read
 from demis_ij.images.opening import opened, opened_labels
-from demis_ij.jobs.register_pictures import all_samples, read_picture
+from demis_ij.jobs.register.pictures import all_samples, read_picture
 from demis_ij.records import Tile
 
 RNG = np.random.default_rng(0)

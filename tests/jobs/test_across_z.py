@@ -13,9 +13,9 @@ from demis_ij import jobs
 from demis_ij.config import StitchConfig
 from demis_ij.errors import InputError
 from demis_ij.images import TileStore
-from demis_ij.jobs import across
-from demis_ij.jobs.across import put_together
-from demis_ij.jobs.volume_solving import section_pairs
+from demis_ij.jobs.volume import across
+from demis_ij.jobs.volume.across import put_together
+from demis_ij.jobs.volume.solving import section_pairs
 from demis_ij.pairs.across import pairs_across
 from demis_ij.records import Affine, Layout, Tile
 from demis_ij.runs import read_solution

@@ -17,8 +17,8 @@ from demis_ij.fields import dense, thin_plate
 from demis_ij.formats.warps import read_npz
 from demis_ij.formats.warps_bunwarpj import read_elastic, read_raw_transformation
 from demis_ij.geometry import Box
-from demis_ij.jobs.register_runs import run_register
-from demis_ij.jobs.registering import register_files
+from demis_ij.jobs.register.registering import register_files
+from demis_ij.jobs.register.runs import run_register
 from demis_ij.nets.style import Form, Generator
 from demis_ij.nets.style_weights import save_style
 from demis_ij.synth.correlative_views import views

@@ -6,7 +6,7 @@ import pytest
 
 from demis_ij import jobs, synth
 from demis_ij.config import StitchConfig
-from demis_ij.jobs.live_run import EVERY_S, FIRST_S, LiveRun
+from demis_ij.jobs.watch.live_run import EVERY_S, FIRST_S, LiveRun
 
 SMALL = synth.GridSpec(rows=1, cols=2, tile_px=256, overlap=0.25)
 

@@ -13,8 +13,8 @@ from demis_ij.config.autoencoder import AutoencoderConfig
 from demis_ij.config.ssemnet import SsemnetConfig
 from demis_ij.errors import InputError, WeightsError
 from demis_ij.formats.stacks import read_stack
-from demis_ij.jobs import own_weights
-from demis_ij.jobs.own_weights import with_own_weights
+from demis_ij.jobs.align import own_weights
+from demis_ij.jobs.align.own_weights import with_own_weights
 from demis_ij.nets.ssemnet import load_autoencoder
 from demis_ij.testing.matcher_contract import tissue
 

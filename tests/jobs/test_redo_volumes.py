@@ -14,10 +14,10 @@ import tifffile
 from demis_ij import jobs
 from demis_ij.config import RenderConfig, StitchConfig
 from demis_ij.errors import InputError
-from demis_ij.jobs.redo_count import Again
-from demis_ij.jobs.redo_plan import Wish
-from demis_ij.jobs.redoing import prepare, redo
-from demis_ij.jobs.seams import RunSeams, SeamChoice
+from demis_ij.jobs.redo.count import Again
+from demis_ij.jobs.redo.plan import Wish
+from demis_ij.jobs.redo.redoing import prepare, redo
+from demis_ij.jobs.seams.worst import RunSeams, SeamChoice
 from demis_ij.testing.made_stacks import noise_picture, picture_shape, write_stack
 
 TOLD_TIMES = re.compile(
@@ -154,7 +154,7 @@ def test_redoing_that_was_ended_after_the_seams_were_matched_uses_them(root, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("demis_ij.jobs.redoing._forget", end)
+        patch.setattr("demis_ij.jobs.redo.redoing._forget", end)
         with pytest.raises(KeyboardInterrupt):
             redo(root / "run", wish)
     shutil.copytree(root / "run", root / "other")

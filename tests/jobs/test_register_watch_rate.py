@@ -14,7 +14,8 @@ import tifffile
 
 from demis_ij.aligners import structure_fit
 from demis_ij.config.registering import RegisterConfig
-from demis_ij.jobs import register_watch, registering
+from demis_ij.jobs.register import registering
+from demis_ij.jobs.register import watch as register_watch
 from demis_ij.register import looks
 from demis_ij.register.registering import Guess
 

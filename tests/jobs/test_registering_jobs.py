@@ -18,11 +18,11 @@ from demis_ij import formats
 from demis_ij.config.registering import RegisterConfig
 from demis_ij.errors import InputError, WeightsError
 from demis_ij.formats.warps_bunwarpj import read_raw_transformation
-from demis_ij.jobs import register_watch
-from demis_ij.jobs.register_pictures import all_samples, read_picture
-from demis_ij.jobs.register_runs import run_register
-from demis_ij.jobs.register_watch import Arrival, watch
-from demis_ij.jobs.registering import register_files
+from demis_ij.jobs.register import watch as register_watch
+from demis_ij.jobs.register.pictures import all_samples, read_picture
+from demis_ij.jobs.register.registering import register_files
+from demis_ij.jobs.register.runs import run_register
+from demis_ij.jobs.register.watch import Arrival, watch
 from demis_ij.records import Affine
 from demis_ij.register.looks import Look
 from demis_ij.register.network import network_guess

@@ -15,7 +15,8 @@ from demis_ij.config import RenderConfig, StitchConfig
 from demis_ij.errors import DemisError, InputError
 from demis_ij.formats.solutions import SolutionFile
 from demis_ij.formats.stacks import read_stack
-from demis_ij.jobs import plans, volume_stitching
+from demis_ij.jobs import plans
+from demis_ij.jobs.volume import stitching as volume_stitching
 from demis_ij.render import Canvas
 from demis_ij.runs import read_solution
 from demis_ij.testing.made_stacks import MadeStack, noise_picture, picture_shape, volume_errors, write_stack
@@ -114,7 +115,7 @@ def test_a_run_goes_on_section_by_section(made, done, tmp_path, monkeypatch):
         worked.append(section.section)
         return real(section, *args, **options)
 
-    monkeypatch.setattr("demis_ij.jobs.section_files.work_on", seen)
+    monkeypatch.setattr("demis_ij.jobs.volume.section_files.work_on", seen)
     result = run(made, out)
     assert worked == ["1"]
     assert result.resumed
@@ -145,7 +146,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_what_was_there_goes_on(made, tmp
         real(path, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("demis_ij.jobs.section_files.write_report", full)
+        patch.setattr("demis_ij.jobs.volume.section_files.write_report", full)
         with pytest.raises(OSError, match="No space left"):
             run(made, tmp_path / "run", mosaic=())
     assert not (tmp_path / "run" / "solution.json").exists()
@@ -162,7 +163,7 @@ def test_a_section_that_cannot_be_done_is_named_and_the_others_are(made, tmp_pat
             raise InputError(msg)
         return real(section, *args, **options)
 
-    monkeypatch.setattr("demis_ij.jobs.section_files.work_on", fails)
+    monkeypatch.setattr("demis_ij.jobs.volume.section_files.work_on", fails)
     result = run(made, tmp_path / "run", mosaic=())
     assert any("section 1: section '1': no tile can be read; it is left out" in w for w in result.warnings)
     assert [s.section for s in read_solution(tmp_path / "run")[0]] == ["0", "2"]
@@ -170,7 +171,7 @@ def test_a_section_that_cannot_be_done_is_named_and_the_others_are(made, tmp_pat
 
 
 def test_a_large_stack_has_an_index_that_every_reader_takes(made, done, tmp_path, monkeypatch):
-    monkeypatch.setattr("demis_ij.jobs.volume_files.WHOLE_TILES", 4)
+    monkeypatch.setattr("demis_ij.jobs.volume.files.WHOLE_TILES", 4)
     out = tmp_path / "run"
     run(made, out, mosaic=("ome-tiff",))
     index = json.loads((out / "solution.json").read_text())

@@ -11,9 +11,9 @@ import pytest
 from demis_ij import jobs, stitch
 from demis_ij.config import StitchConfig
 from demis_ij.jobs.reading import read_layout
-from demis_ij.jobs.watch_files import STILL_S
-from demis_ij.jobs.watch_plan import GridPlan
-from demis_ij.jobs.watching import Watch, WatchJob
+from demis_ij.jobs.watch.files import STILL_S
+from demis_ij.jobs.watch.plan import GridPlan
+from demis_ij.jobs.watch.watching import Watch, WatchJob
 from demis_ij.runs import MatchStore, RunFolder
 from demis_ij.testing.made_stacks import noise_picture, picture_shape, write_stack
 

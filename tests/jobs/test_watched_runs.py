@@ -5,7 +5,7 @@ import pytest
 from demis_ij import jobs
 from demis_ij.config import StitchConfig
 from demis_ij.errors import FormatError
-from demis_ij.jobs.watch_run import ARRIVED, WatchedRun
+from demis_ij.jobs.watch.run import ARRIVED, WatchedRun
 from demis_ij.runs import occupant
 
 

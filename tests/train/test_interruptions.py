@@ -14,7 +14,7 @@ from torch import nn
 
 from demis_ij.config.two_headed import TwoHeadedConfig
 from demis_ij.errors import InputError
-from demis_ij.jobs.network_runs import settings_begun_with, training_run
+from demis_ij.jobs.networks.runs import settings_begun_with, training_run
 from demis_ij.train.interruptible import CHECKPOINT, Interruptible, trained
 
 

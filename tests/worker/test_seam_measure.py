@@ -11,7 +11,7 @@ import pytest
 
 from demis_ij.config import StitchConfig
 from demis_ij.images import TileStore
-from demis_ij.jobs.seam_measure import likeness, seam_fit, witnesses
+from demis_ij.jobs.seams.measure import likeness, seam_fit, witnesses
 from demis_ij.records import Affine, Layout, PairMatch, Rejected, Solution, Tile
 from demis_ij.stitch import StitchResult
 from demis_ij.testing.grids import make_pair

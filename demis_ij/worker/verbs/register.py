@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from demis_ij.config import from_dict
 from demis_ij.config.registering import RegisterConfig
 from demis_ij.errors import InputError
-from demis_ij.jobs.register_runs import register_settings, run_register
+from demis_ij.jobs.register.runs import register_settings, run_register
 from demis_ij.worker import inputs
 from demis_ij.worker.given import run_folder
 from demis_ij.worker.inputs import Check

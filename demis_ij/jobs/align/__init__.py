@@ -1,0 +1,1 @@
+"""Stacks of sections aligned into a run folder."""

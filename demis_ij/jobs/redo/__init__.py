@@ -1,0 +1,1 @@
+"""A run done anew where something has changed."""

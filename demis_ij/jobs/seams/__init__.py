@@ -1,0 +1,1 @@
+"""The seams of a run: how well tiles fit where they overlap."""

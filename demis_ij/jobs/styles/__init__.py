@@ -1,0 +1,1 @@
+"""Style networks as jobs: trained, and used on images."""

@@ -1,0 +1,1 @@
+"""Stacks of sections, stitched one at a time and solved together."""
