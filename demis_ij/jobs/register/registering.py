@@ -105,8 +105,9 @@ class Registered:
             ("stands out by", "not asked" if standing is None else f"{standing:.1f} standard deviations"),
             ("overlap", f"{facts['overlap']:.0%}"),
             ("found by", facts["method"]),
-            ("time", f"{facts['milliseconds']:.0f} ms"),
         ]
+        if facts["milliseconds"] >= 0.5:  # nothing is searched where images are said to lie in place
+            rows.append(("time", f"{facts['milliseconds']:.0f} ms"))
         if self.bending is not None:
             bent = facts["elastic"]
             rows.append(("bent by", f"{px(bent['bent_px'] or 0.0)} px" if bent["better_than_nothing"] else "nothing"))
