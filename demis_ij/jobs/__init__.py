@@ -1,7 +1,8 @@
 """Whole jobs, as the command line and the worker call them: a document in, a run folder out.
 
 ``reading``         `read_layout`: a file or a folder of tiles; `convert_layout`
-``plans``           what a job is, and all that is checked before anything is written
+``stitch_job``      what a stitching job is told, and what comes of it
+``plans``           all that is checked before anything is written
 ``stitching``       the story: `run_stitch`; ``sections`` is one section of it, ``faulty`` names tiles that are not what
                     they should be, ``memory`` says what may be kept of tiles, ``totals`` what it all came to
 ``solved_layouts``  solved copies of the user's layouts, which never replace what a user has made (``solved_names``)
@@ -50,15 +51,7 @@ from demis_ij.jobs.looks import look_at_layout, look_at_mosaic, look_at_pair
 from demis_ij.jobs.mosaics import draw_mosaic, make_preview, run_render
 from demis_ij.jobs.pair_stacks import show_pairs
 from demis_ij.jobs.pictures import Picture, show_mosaics
-from demis_ij.jobs.plans import (
-    JobResult,
-    StitchJob,
-    check_parts,
-    chosen_sections,
-    plan,
-    ready_sections,
-    settings_of,
-)
+from demis_ij.jobs.plans import check_parts, chosen_sections, plan, ready_sections, settings_of
 from demis_ij.jobs.reading import Converted, convert_layout, read_layout
 from demis_ij.jobs.register.compared import compare_registrations
 from demis_ij.jobs.register.looks import look_at_registration
@@ -67,6 +60,7 @@ from demis_ij.jobs.register.registering import register_files
 from demis_ij.jobs.register.runs import run_register
 from demis_ij.jobs.sections import placed_beside_neighbours
 from demis_ij.jobs.solved_layouts import write_solved_layout
+from demis_ij.jobs.stitch_job import JobResult, StitchJob
 from demis_ij.jobs.stitching import run_stitch, summary
 
 __all__ = [

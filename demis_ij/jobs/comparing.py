@@ -14,9 +14,10 @@ from demis_ij.formats import Document
 from demis_ij.images import TileStore
 from demis_ij.jobs.mosaics import common_canvas, draw_mosaic, make_preview
 from demis_ij.jobs.pictures import Frame, Picture, pictured, show_mosaic
-from demis_ij.jobs.plans import StitchJob, check_parts, ready_sections, settings_of
+from demis_ij.jobs.plans import check_parts, ready_sections, settings_of
 from demis_ij.jobs.seams.measure import SeamFit, apart_px, seam_fit, witnesses
 from demis_ij.jobs.sections import oriented
+from demis_ij.jobs.stitch_job import StitchJob
 from demis_ij.records import Layout, PairMatch, Solution
 from demis_ij.render import Canvas
 from demis_ij.report import write_report

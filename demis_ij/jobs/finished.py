@@ -10,9 +10,10 @@ from demis_ij.errors import FormatError, InputError
 from demis_ij.formats import Document
 from demis_ij.images import TileStore
 from demis_ij.jobs.mosaics import make_preview
-from demis_ij.jobs.plans import StitchJob, chosen_sections, ready_sections, settings_of
+from demis_ij.jobs.plans import chosen_sections, ready_sections, settings_of
 from demis_ij.jobs.reading import read_layout
 from demis_ij.jobs.sections import report_name, work_on
+from demis_ij.jobs.stitch_job import StitchJob
 from demis_ij.jobs.volume.section_files import FOLDER, known_facts
 from demis_ij.jobs.volume.solving import VolumeSection, in_volume
 from demis_ij.jobs.volume.together import kept_volume

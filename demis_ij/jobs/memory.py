@@ -7,7 +7,7 @@ import re
 
 from demis_ij import images
 from demis_ij.errors import InputError
-from demis_ij.jobs.plans import StitchJob
+from demis_ij.jobs.stitch_job import StitchJob
 from demis_ij.pools import Pool
 from demis_ij.records import Layout
 from demis_ij.render import check_memory

@@ -14,7 +14,8 @@ from demis_ij.config import RenderConfig, to_dict
 from demis_ij.errors import InputError
 from demis_ij.geometry import Box
 from demis_ij.images import TileStore
-from demis_ij.jobs.plans import StitchJob, read_one, with_pixel_size
+from demis_ij.jobs.plans import read_one, with_pixel_size
+from demis_ij.jobs.stitch_job import StitchJob
 from demis_ij.pools import Pool
 from demis_ij.protocols import SINKS, Sink
 from demis_ij.records import Layout

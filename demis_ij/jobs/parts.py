@@ -11,8 +11,9 @@ from demis_ij.errors import InputError
 from demis_ij.formats import Document
 from demis_ij.images import TileStore
 from demis_ij.jobs.memory import tile_bytes
-from demis_ij.jobs.plans import StitchJob, check_parts, chosen_sections, ready_sections, settings_of
+from demis_ij.jobs.plans import check_parts, chosen_sections, ready_sections, settings_of
 from demis_ij.jobs.sections import oriented
+from demis_ij.jobs.stitch_job import StitchJob
 from demis_ij.pairs import neighbours
 from demis_ij.pools import Pool, open_pool
 from demis_ij.records import Layout, PairMatch

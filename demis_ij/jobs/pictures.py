@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from demis_ij import views
-from demis_ij.jobs.plans import JobResult, StitchJob
+from demis_ij.jobs.stitch_job import JobResult, StitchJob
 from demis_ij.records import Affine
 from demis_ij.render import Canvas
 from demis_ij.sinks.imagej_tiff import reduction

@@ -12,7 +12,7 @@ from demis_ij import images
 from demis_ij.config import StitchConfig
 from demis_ij.images import TileStore
 from demis_ij.jobs.faulty import lines_of, with_suspects
-from demis_ij.jobs.plans import StitchJob
+from demis_ij.jobs.stitch_job import StitchJob
 from demis_ij.pools import Pool
 from demis_ij.records import Affine, Layout, Tile
 from demis_ij.runs import RunFolder, slug

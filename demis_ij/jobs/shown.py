@@ -14,7 +14,7 @@ from demis_ij.jobs.totals import totals
 from demis_ij.report.pictures import data_uri, shrink, to_grey
 
 if TYPE_CHECKING:
-    from demis_ij.jobs.plans import JobResult
+    from demis_ij.jobs.stitch_job import JobResult
 
 MOST_NAMED = 20
 """More sections are counted, not named."""

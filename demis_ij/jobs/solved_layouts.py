@@ -12,8 +12,8 @@ from demis_ij.errors import InputError
 from demis_ij.formats import Document
 from demis_ij.formats.parts import write_solved_parts
 from demis_ij.formats.trakem2 import is_solved_copy
-from demis_ij.jobs.plans import StitchJob
 from demis_ij.jobs.solved_names import PROJECT, solved_project
+from demis_ij.jobs.stitch_job import StitchJob
 from demis_ij.records import Layout
 from demis_ij.runs import RunFolder
 

@@ -11,7 +11,7 @@ from demis_ij.formats.trakem2 import is_solved_copy, solved_name
 from demis_ij.runs import RunFolder
 
 if TYPE_CHECKING:
-    from demis_ij.jobs.plans import StitchJob
+    from demis_ij.jobs.stitch_job import StitchJob
 
 PROJECT = "project.xml"
 """In the run folder, of a layout that was no TrakEM2 project."""

@@ -11,9 +11,10 @@ from demis_ij.images import TileStore
 from demis_ij.jobs.faulty import broken_lines
 from demis_ij.jobs.memory import checked_bytes
 from demis_ij.jobs.mosaics import all_paths, common_canvas, draw_mosaics, make_preview, mosaic_targets
-from demis_ij.jobs.plans import JobResult, StitchJob, check_parts, chosen_sections, ready_sections, settings_of
+from demis_ij.jobs.plans import check_parts, chosen_sections, ready_sections, settings_of
 from demis_ij.jobs.sections import report_name, work_on
 from demis_ij.jobs.solved_layouts import check_project_out, losses_of, write_solved_layout
+from demis_ij.jobs.stitch_job import JobResult, StitchJob
 from demis_ij.jobs.totals import totals
 from demis_ij.jobs.volume.stitching import run_volume
 from demis_ij.pools import Pool, open_pool

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from demis_ij.jobs.plans import JobResult
+    from demis_ij.jobs.stitch_job import JobResult
     from demis_ij.stitch import StitchResult
 
 

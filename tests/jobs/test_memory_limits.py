@@ -12,7 +12,7 @@ from demis_ij.config import StitchConfig
 from demis_ij.errors import InputError
 from demis_ij.jobs import memory
 from demis_ij.jobs.memory import KEPT_BYTES, MATCHING_BYTES, PAIR_BYTES, PAIRS_A_TILE, PROGRAM_BYTES, tile_bytes
-from demis_ij.jobs.plans import StitchJob
+from demis_ij.jobs.stitch_job import StitchJob
 from demis_ij.pools import open_pool
 from demis_ij.records import Affine, Layout, Tile
 

@@ -12,8 +12,9 @@ from typing import Any
 from demis_ij.config import RenderConfig, StitchConfig, to_dict
 from demis_ij.errors import InputError
 from demis_ij.formats import Document
-from demis_ij.jobs.plans import StitchJob, chosen_sections
+from demis_ij.jobs.plans import chosen_sections
 from demis_ij.jobs.seams.worst import FAILED, RunSeams, SeamChoice, SeamRow
+from demis_ij.jobs.stitch_job import StitchJob
 from demis_ij.runs import changed_tiles
 from demis_ij.stitch import AUTO
 

@@ -21,10 +21,11 @@ from demis_ij.images import TileStore
 from demis_ij.jobs.finished import cut_off, is_finished, reopen
 from demis_ij.jobs.memory import checked_bytes
 from demis_ij.jobs.mosaics import SUFFIX
-from demis_ij.jobs.plans import JobResult, StitchJob, chosen_sections, ready_sections, settings_of
+from demis_ij.jobs.plans import chosen_sections, ready_sections, settings_of
 from demis_ij.jobs.redo.count import Again, Remembered
 from demis_ij.jobs.redo.plan import From, RedoPlan, Wish, plan_redo
 from demis_ij.jobs.seams.worst import RunSeams, SeamChoice, SeamRow
+from demis_ij.jobs.stitch_job import JobResult, StitchJob
 from demis_ij.jobs.stitching import run_stitch
 from demis_ij.pools import open_pool
 from demis_ij.records import Layout, PairMatch, Rejected, Tile

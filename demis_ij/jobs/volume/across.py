@@ -20,7 +20,7 @@ from demis_ij import geometry
 from demis_ij.align.searching import brought_together
 from demis_ij.errors import WeightsError
 from demis_ij.images import TileStore
-from demis_ij.jobs.plans import StitchJob
+from demis_ij.jobs.stitch_job import StitchJob
 from demis_ij.matchers.correlation import CorrelationMatcher
 from demis_ij.pairs.across import match_across, pairs_across
 from demis_ij.protocols import View

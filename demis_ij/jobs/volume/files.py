@@ -8,7 +8,7 @@ from typing import Any, overload
 
 from demis_ij.formats.solutions import INDEX, WHOLE, moved_tile, renamed_pair
 from demis_ij.jobs.mosaics import SUFFIX
-from demis_ij.jobs.plans import StitchJob
+from demis_ij.jobs.stitch_job import StitchJob
 from demis_ij.jobs.volume.section_files import FOLDER, SectionFiles, solved_section
 from demis_ij.records import Affine, Layout
 from demis_ij.render import Canvas

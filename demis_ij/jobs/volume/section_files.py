@@ -19,8 +19,8 @@ from demis_ij.errors import DemisError, FormatError, WeightsError
 from demis_ij.formats.solutions import SolutionFile
 from demis_ij.images import TileStore
 from demis_ij.jobs.mosaics import make_preview
-from demis_ij.jobs.plans import StitchJob
 from demis_ij.jobs.sections import SectionDone, report_name, work_on
+from demis_ij.jobs.stitch_job import StitchJob
 from demis_ij.pools import Pool
 from demis_ij.records import Layout
 from demis_ij.render import Canvas

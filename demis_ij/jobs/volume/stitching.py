@@ -19,9 +19,9 @@ from demis_ij.errors import DemisError, InputError
 from demis_ij.formats import Document
 from demis_ij.images import TileStore
 from demis_ij.jobs.mosaics import draw_mosaic
-from demis_ij.jobs.plans import JobResult, StitchJob
 from demis_ij.jobs.sections import work_on
 from demis_ij.jobs.solved_layouts import losses_of, write_solved_layout
+from demis_ij.jobs.stitch_job import JobResult, StitchJob
 from demis_ij.jobs.volume.files import SectionsByName, SolvedSections, canvas_of, mosaic_targets, write_solution
 from demis_ij.jobs.volume.section_files import FOLDER, SectionFiles, SectionTask, known_facts, stitched_section
 from demis_ij.jobs.volume.solving import VolumeSection

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from demis_ij.images import TileStore
-from demis_ij.jobs.plans import StitchJob
+from demis_ij.jobs.stitch_job import StitchJob
 from demis_ij.jobs.watch.run import WatchedRun
 from demis_ij.jobs.watch.section import SeamNow, WatchedSection
 from demis_ij.records import Layout, Tile

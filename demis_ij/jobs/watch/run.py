@@ -12,8 +12,9 @@ from demis_ij import __version__
 from demis_ij.config import to_dict
 from demis_ij.errors import FormatError, InputError
 from demis_ij.formats import Document
-from demis_ij.jobs.plans import StitchJob, chosen_sections, settings_of
+from demis_ij.jobs.plans import chosen_sections, settings_of
 from demis_ij.jobs.sections import axes_mark
+from demis_ij.jobs.stitch_job import StitchJob
 from demis_ij.jobs.watch.files import Stamp
 from demis_ij.runs import MatchStore, RunFolder, check_folder, make_folder, occupied, read_json, write_json
 from demis_ij.runs.stamps import known_stamps

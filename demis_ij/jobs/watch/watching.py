@@ -18,7 +18,8 @@ from demis_ij.display.pace import Pace
 from demis_ij.errors import InputError
 from demis_ij.formats.grid import IMAGE_SUFFIXES
 from demis_ij.images import TileStore
-from demis_ij.jobs.plans import StitchJob, check_parts
+from demis_ij.jobs.plans import check_parts
+from demis_ij.jobs.stitch_job import StitchJob
 from demis_ij.jobs.watch.axes import AxesSearch
 from demis_ij.jobs.watch.events import Event, seam_facts
 from demis_ij.jobs.watch.files import Folders, Stamp, look_at
