@@ -313,3 +313,40 @@ def test_a_section_of_a_volume_is_on_the_disk_before_it_is_marked(tmp_path, monk
     volume.close()
     named = done.index(f"named {path.name}")
     assert tmp_path in done[named:]
+
+
+def write_sections(volume, path, killed_after=2):
+    """Write the sections of a volume that are not finished, and be killed after some."""
+    finished = volume.open(path, KIND, block=256, key="k")
+    for section in range(2):
+        if section == killed_after:
+            raise Killed
+        if section not in finished:
+            pixels = np.full((300, 400), 7 + section, np.uint8)
+            volume.write(section, pixels, pixels > 0, Box.of_shape(pixels.shape))
+            volume.finish(section)
+    volume.close()
+
+
+@pytest.mark.parametrize("sink", [ZarrVolumeSink, TiffVolumeSink])
+@pytest.mark.parametrize("killed_again_after", [0, 1])
+def test_a_volume_killed_after_it_got_its_name_is_never_replaced_by_an_empty_one(
+    tmp_path, monkeypatch, sink, killed_again_after
+):
+    path = tmp_path / ("v.ome.zarr" if sink is ZarrVolumeSink else "v.tif")
+
+    def killed(_self, *, keep=False):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sink, "abort", killed)
+        with pytest.raises(Killed):
+            write_sections(sink(), path)
+    whole = bytes_of(path)
+
+    with pytest.raises(Killed):
+        write_sections(sink(), path, killed_again_after)
+    write_sections(sink(), path)
+
+    assert bytes_of(path) == whole
+    assert not (tmp_path / f".{path.name}.partial").exists()
