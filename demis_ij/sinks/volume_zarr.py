@@ -99,7 +99,8 @@ class ZarrVolumeSink:
                 mask = self._reduce(section, level, mask)
         self._mask = None
         inside = volume.folder / "volume"
-        sync_all((p for n in range(len(self._levels)) for p in (inside / str(n) / str(section)).rglob("*")), inside)
+        found = (p for n in range(len(self._levels)) for p in (inside / str(n) / str(section)).rglob("*"))
+        sync_all((p for p in found if p.is_file()), inside)
         volume.scratch.finish(section)
 
     def _reduce(self, section: int, level: int, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
