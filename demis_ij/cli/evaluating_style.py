@@ -124,9 +124,9 @@ def usable(
     WeightsError
         When weights that were asked for, or are needed by a method that was, cannot be used.
     """
+    given = {kind: kind for kind in kinds} | read_styles(weights)  # styles that ship are called like the kinds
     if not any(m.look == "styled" for m in methods):
         return list(methods), {}, {}, []
-    given = {kind: kind for kind in kinds} | read_styles(weights)  # styles that ship are called like the kinds
     chosen = {kind: name for kind, name in given.items() if kind in kinds}
     try:
         return list(methods), load_styles(chosen, threads=threads), chosen, []

@@ -275,6 +275,10 @@ def test_the_command_writes_tables_and_a_page_and_guards_the_ledger(tmp_path: Pa
     code, _, err = demis("--out", str(tmp_path / "b"), "--method", "raw+magic")
     assert code == 2
     assert "magic" in err
+    code, _, err = demis("--out", str(tmp_path / "b"), "--method", "raw+dis", "--style", "wood=x")
+    assert code == 2
+    assert "no kind 'wood'" in err
+    assert not (tmp_path / "b").exists()
 
 
 def test_help_says_what_a_fiji_is_for(monkeypatch, capsys) -> None:
