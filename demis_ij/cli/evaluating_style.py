@@ -6,13 +6,13 @@ import json
 import math
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import cv2
 import typer
 
 from demis_ij.cli import evaluation
-from demis_ij.cli.aligning import Fiji_
 from demis_ij.cli.evaluation import Anew_, Check_, Json_, Out_, Quiet_, Threads_, Write_
 from demis_ij.cli.progress import Bars
 from demis_ij.cli.telling import say_table, say_warnings
@@ -63,7 +63,7 @@ def style(
     ] = None,
     pairs: Annotated[int, typer.Option("--pairs", min=1, help="How many, all kinds together.")] = EVALUATION_PAIRS,
     size: Annotated[int, typer.Option("--size", min=128, max=4096, help="Side of the pictures, px.")] = 512,
-    fiji: Fiji_ = None,
+    fiji: Annotated[Path | None, typer.Option("--fiji", help="Folder of a Fiji: bunwarpj runs its plugin.")] = None,
     threads: Threads_ = 1,
     check: Check_ = None,
     write: Write_ = None,
@@ -124,9 +124,9 @@ def usable(
     WeightsError
         When weights that were asked for, or are needed by a method that was, cannot be used.
     """
+    given = {kind: kind for kind in kinds} | read_styles(weights)  # styles that ship are called like the kinds
     if not any(m.look == "styled" for m in methods):
         return list(methods), {}, {}, []
-    given = {kind: kind for kind in kinds} | read_styles(weights)  # styles that ship are called like the kinds
     chosen = {kind: name for kind, name in given.items() if kind in kinds}
     try:
         return list(methods), load_styles(chosen, threads=threads), chosen, []
@@ -182,7 +182,7 @@ def _line(row: Row) -> dict[str, Any]:
         "residual px": told("median_residual_px", 2),
         "mean": told("mean_residual_px", 2),
         "before": told("before_px", 2),
-        "called alike %": told("same_share", 0, 100),
+        "same tier %": told("same_share", 0, 100),
         "s": told("wall_s", 2),
     }
 

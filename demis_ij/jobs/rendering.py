@@ -75,7 +75,7 @@ def drawable(
     names = [layout.section for layout in found]
     unknown = next((name for name in sections if name not in names), None)
     if unknown is not None:
-        msg = f"{source}: no section {unknown!r}; there are {', '.join(names)}"
+        msg = f"{source}: no section {unknown!r}; its sections: {', '.join(names)}"
         raise InputError(msg)
     chosen = [layout for layout in found if not sections or layout.section in sections]
     return Drawable([_replaced(c, replaced) for c in chosen] if replaced else chosen, is_solution, warnings)

@@ -150,7 +150,7 @@ def _nearest_edges(placed: Placed, box: Box) -> list[tuple[float, float, float]]
     kept: list[tuple[float, ...]] = []
     found: list[tuple[float, float, float]] = []
     for nearest, _, corners, edge in edges:
-        if found and (nearest >= reach or any(all(p <= q for p, q in zip(k, corners, strict=True)) for k in kept)):
+        if found and (nearest > reach or any(all(p <= q for p, q in zip(k, corners, strict=True)) for k in kept)):
             continue
         kept.append(corners)
         found.append(edge)

@@ -106,8 +106,8 @@ def render_volume(
     """Draw a stack as its warps show it, into one or several sinks.
 
     Anything that stops it, Ctrl-C and a full disk included, leaves no file that looks whole; what was finished is kept
-    beside the name, and the same call goes on with it. A section that cannot be read leaves an empty plane and a
-    warning.
+    beside the name, and the same call goes on with it. A section that cannot be read, nor after all others, leaves an
+    empty plane and a warning.
 
     Parameters
     ----------
@@ -147,6 +147,7 @@ def render_volume(
     key = volume_key(stack, warps, kind, how) if resume else ""
     boxes = Canvas((0, 0), warps.shape).blocks(block_px)
     sinks: list[VolumeSink] = []
+    unread: list[tuple[Tile, Warp, int, list[VolumeSink]]] = []
     try:
         finished = [_opened(sinks, sink, path, kind, block_px, key) for sink, path in outputs]
         before = frozenset.intersection(*finished) if finished else frozenset()
@@ -154,8 +155,10 @@ def render_volume(
             if progress is not None:
                 progress(done, len(stack))
             todo = [s for s, f in zip(sinks, finished, strict=True) if plane not in f]
-            if todo:
-                warnings += _draw(tile, warp, plane, todo, kind, how, boxes, threads)
+            if todo and _draw(tile, warp, plane, todo, kind, how, boxes, threads):
+                unread.append((tile, warp, plane, todo))
+        for tile, warp, plane, todo in unread:  # once more; until now no sink takes them for finished
+            warnings += _draw(tile, warp, plane, todo, kind, how, boxes, threads, is_last=True)
         for sink in sinks:
             sink.close()
     except BaseException:  # a signal, too, must leave nothing that looks whole
@@ -268,8 +271,13 @@ def _draw(
     interpolation: str,
     boxes: Sequence[Box],
     threads: int,
+    *,
+    is_last: bool = False,
 ) -> list[str]:
-    """Draw one section into the sinks that lack it; a warning where it cannot be read."""
+    """Draw one section into the sinks that lack it, and finish it there; a warning where it cannot be read.
+
+    Such a section is finished only when this ``is_last`` try: a call that was stopped tries, and tells, it again.
+    """
     warnings = []
     drawn = _drawn(tile, warp, kind.labels, interpolation, boxes, threads)
     while True:
@@ -284,8 +292,9 @@ def _draw(
         if mask.any():
             for sink in sinks:
                 sink.write(plane, pixels.astype(kind.dtype, copy=False), mask, box)
-    for sink in sinks:
-        sink.finish(plane)
+    if is_last or not warnings:
+        for sink in sinks:
+            sink.finish(plane)
     return warnings
 
 

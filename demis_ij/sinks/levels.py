@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from demis_ij.geometry import Box
 from demis_ij.sinks.frame import LEVELS_A_STAGE, Frame, Piece, Region
-from demis_ij.sinks.reduction import area_mean, halved_squares, to_dtype, without_no_data
+from demis_ij.sinks.reduction import area_mean, even_sided, halved_squares, to_dtype, without_no_data
 
 Source = Callable[[Box], Piece | None]
 """Gives a chunk of the level that a region is made of; None where there is no data."""
@@ -101,7 +101,7 @@ def halved_into(piece: Piece, out: NDArray[Any]) -> NDArray[np.bool_] | None:
     inside: NDArray[np.bool_] | None = None
     for part in _incomplete(mask, (rows, cols)):
         at, of = part.slices, Box(2 * part.x0, 2 * part.y0, 2 * part.x1, 2 * part.y1).slices
-        mean, known = area_mean(pixels[of], None if mask is None else mask[of], 2)
+        mean, known = area_mean(*even_sided(pixels[of], None if mask is None else mask[of]), 2)
         out[at] = to_dtype(mean, out.dtype)
         if not known.all():
             inside = np.ones(out.shape, bool) if inside is None else inside

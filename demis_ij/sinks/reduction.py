@@ -62,6 +62,17 @@ def area_mean(
     return mean, inside
 
 
+def even_sided(pixels: NDArray[Any], mask: NDArray[np.bool_] | None) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Return an image, and where it is data, with the last row and column repeated where their number is odd.
+
+    So a 2 x 2 square that sticks out is judged, and averaged, by what of it lies in the image.
+    """
+    if pixels.shape[0] % 2 == pixels.shape[1] % 2 == 0:
+        return pixels, mask
+    beyond = ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2))
+    return np.pad(pixels, beyond, "edge"), None if mask is None else np.pad(mask, beyond, "edge")
+
+
 def halved_squares(pixels: NDArray[Any], out: NDArray[Any]) -> None:
     """Put the mean of each 2 x 2 square of ``pixels`` (rows, cols), both even, into ``out``; halves become even.
 

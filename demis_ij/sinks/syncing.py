@@ -8,6 +8,7 @@ thread of their own: who draws never waits for the disk, unless the disk is slow
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -19,6 +20,9 @@ AT_A_TIME = 8
 """Files that are synced at a time."""
 MOST_WAITING = 8
 """Batches that may wait: all that a kill or a loss of power costs besides what is being drawn."""
+
+NO_FOLDERS = {errno.EINVAL, errno.EBADF, errno.ENOTSUP}
+"""What file systems say, some of network and of FUSE, that sync files but no folders."""
 
 
 def sync_file(path: Path) -> None:
@@ -37,9 +41,14 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where the system can. Raises `OSError`."""
-    if os.name == "posix":
+    """Make the names in a folder durable, where system and file system can. Raises `OSError`."""
+    if os.name != "posix":
+        return
+    try:
         sync_file(folder)
+    except OSError as error:
+        if error.errno not in NO_FOLDERS:
+            raise
 
 
 def sync_all(files: Iterable[Path], below: Path) -> None:

@@ -106,15 +106,20 @@ class Scratch:
         held = self._held()
         if key and held.get("key") == key:
             self.finished = {int(n) for n in held["finished"]}
-            return
-        discard(self.folder)
-        self.folder.mkdir(parents=True)
-        self._remember()
+        else:
+            self.begin_anew()
 
     @property
     def is_new(self) -> bool:
         """Whether nothing was there to go on with."""
         return not self.finished
+
+    def begin_anew(self) -> None:
+        """Empty the folder: nothing is finished. Raises `OSError`."""
+        self.finished = set()
+        discard(self.folder)
+        self.folder.mkdir(parents=True)
+        self._remember()
 
     def finish(self, section: int) -> None:
         """Remember that a section is complete; its files are on the disk (`demis_ij.sinks.syncing`)."""
@@ -160,8 +165,13 @@ class Unfinished:
         self.folder = self.scratch.folder
 
     def goes_on_with(self, part: Path) -> bool:
-        """Return whether an earlier run left finished sections, and a part of the volume to go on with."""
-        return not self.scratch.is_new and part.exists()
+        """Return whether an earlier run left finished sections, and the part of the volume that they are in.
+
+        Without that part (it has got its real name, and a kill came before the rest was removed) nothing is finished.
+        """
+        if not part.exists() and not self.scratch.is_new:
+            self.scratch.begin_anew()
+        return not self.scratch.is_new
 
     def remove(self) -> None:
         """Remove all that is unfinished."""

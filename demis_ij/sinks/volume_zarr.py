@@ -21,7 +21,7 @@ from demis_ij.geometry import Box
 from demis_ij.sinks.calibration import zarr_name
 from demis_ij.sinks.ome_zarr import METADATA
 from demis_ij.sinks.pyramid import chunk_side, chunks, level_shapes, no_data_value
-from demis_ij.sinks.reduction import area_mean, to_dtype
+from demis_ij.sinks.reduction import area_mean, even_sided, to_dtype
 from demis_ij.sinks.syncing import sync_all, sync_folder, sync_tree
 from demis_ij.sinks.volume import Unfinished, VolumeKind, check_block, still_open
 
@@ -99,7 +99,8 @@ class ZarrVolumeSink:
                 mask = self._reduce(section, level, mask)
         self._mask = None
         inside = volume.folder / "volume"
-        sync_all((p for n in range(len(self._levels)) for p in (inside / str(n) / str(section)).rglob("*")), inside)
+        found = (p for n in range(len(self._levels)) for p in (inside / str(n) / str(section)).rglob("*"))
+        sync_all((p for p in found if p.is_file()), inside)
         volume.scratch.finish(section)
 
     def _reduce(self, section: int, level: int, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -117,7 +118,7 @@ class ZarrVolumeSink:
             if kind.labels:
                 values, inside = part[::2, ::2], data[::2, ::2]
             else:
-                mean, inside = area_mean(part, None if data.all() else data, 2)
+                mean, inside = area_mean(*even_sided(part, None if data.all() else data), 2)
                 values = to_dtype(mean, kind.dtype)
             blank = kind.dtype.type(no_data_value(kind.dtype))
             smaller[(section, *box.slices)] = np.where(inside, values, blank)

@@ -19,6 +19,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -156,10 +157,10 @@ def warp_bytes(field: Field, shape: tuple[int, int]) -> bytes:
 def read_warp(path: Path) -> Field:
     """Return the field of a warp between two images. Raises `InputError` when it is none."""
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             return Field(held["offsets"], float(held["stride"]))
-    except (OSError, ValueError, KeyError) as error:
-        msg = f"{path} is no warp of two images (offsets (2, h, w) and stride in an .npz): {error}"
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        msg = f"{path} is no warp of two images (offsets (2, h, w) and stride in an .npz): {error}; delete it"
         raise InputError(msg) from error
 
 

@@ -262,6 +262,7 @@ def test_the_command_writes_tables_and_a_page_and_guards_the_ledger(tmp_path: Pa
     code, out, _ = demis("--out", str(tmp_path / "a"), *asked, "--write", str(ledger))
     assert code == 0
     assert "perfect+dis" in out
+    assert "same tier %" in out  # the words of the page and of the guide
     assert (tmp_path / "a" / "report.html").stat().st_size > 50_000
     held = json.loads(ledger.read_text(encoding="utf-8"))
     assert held["style | steel | perfect+dis"]["good_share"] == 1
@@ -274,6 +275,19 @@ def test_the_command_writes_tables_and_a_page_and_guards_the_ledger(tmp_path: Pa
     code, _, err = demis("--out", str(tmp_path / "b"), "--method", "raw+magic")
     assert code == 2
     assert "magic" in err
+    code, _, err = demis("--out", str(tmp_path / "b"), "--method", "raw+dis", "--style", "wood=x")
+    assert code == 2
+    assert "no kind 'wood'" in err
+    assert not (tmp_path / "b").exists()
+
+
+def test_help_says_what_a_fiji_is_for(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["demis-ij", "evaluate", "style", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    said = " ".join(capsys.readouterr().out.split())
+    assert "bunwarpj runs its plugin" in said
+    assert "chain:" not in said
 
 
 def test_default_methods_that_need_weights_are_left_out_and_said_so(monkeypatch) -> None:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,3 +64,16 @@ def test_the_distance_to_the_border_is_that_to_the_nearest_of_four_edges(at, wid
     at_tile = placed.to_tile(np.stack([x, y], -1))
     edges = [at_tile[..., 0] + 0.5, 499.5 - at_tile[..., 0], at_tile[..., 1] + 0.5, 399.5 - at_tile[..., 1]]
     np.testing.assert_allclose(found, np.min(edges, axis=0), atol=1e-3)  # px; float32 of some hundreds
+
+
+@pytest.mark.parametrize("shape", [(1, 300), (300, 1), (1, 1)])
+@pytest.mark.parametrize("corner", [(100, 330), (470, 20), (120, 200)])
+def test_in_a_strip_a_pixel_wide_an_edge_that_is_as_far_from_all_of_it_counts(shape, corner):
+    placed = placed_at(0, 0, 0, "a")
+    box = Box(*corner, corner[0] + shape[1], corner[1] + shape[0])
+
+    found = border_distance(placed, box, None)
+
+    x, y = np.meshgrid(np.arange(box.x0, box.x1), np.arange(box.y0, box.y1))
+    nearest = np.minimum.reduce([x + 0.5, 499.5 - x, y + 0.5, 399.5 - y])
+    np.testing.assert_allclose(found, nearest, atol=1e-3)

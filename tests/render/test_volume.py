@@ -278,6 +278,39 @@ def test_a_section_that_cannot_be_read_leaves_an_empty_plane_and_a_warning(tmp_p
         render_volume(stack, warps_for(stack), [(ZarrVolumeSink(), tmp_path / "w.ome.zarr")])
 
 
+@pytest.mark.parametrize(("sink", "name"), [(ZarrVolumeSink, "v.ome.zarr"), (TiffVolumeSink, "v.tif")])
+@pytest.mark.parametrize("is_mended", [False, True])
+def test_a_section_that_could_not_be_read_is_tried_and_told_again_after_an_interruption(
+    tmp_path, monkeypatch, sink, name, is_mended
+):
+    stack = make(tmp_path / "in")
+    warps, path = warps_for(stack), tmp_path / name
+    source, lost = volume._source, {"s1.tif"}
+
+    def read(tile, labels):
+        if tile.id in lost:
+            msg = "the disk is away"
+            raise InputError(msg)
+        return source(tile, labels)
+
+    def stop(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(volume, "_source", read)
+    with pytest.raises(KeyboardInterrupt):
+        render_volume(stack, warps, [(sink(), path)], progress=stop)
+    lost -= {"s1.tif"} if is_mended else set()
+
+    done = render_volume(stack, warps, [(sink(), path)])
+
+    assert done.resumed == 1
+    found = levels(path)[0] if sink is ZarrVolumeSink else tifffile.imread(path)
+    assert found[0].any() == is_mended
+    assert len(done.warnings) == (not is_mended)
+    assert is_mended or "s1.tif is left empty" in done.warnings[0]
+
+
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path):
     stack = make(tmp_path / "in")
     warps, sink = warps_for(stack), ZarrVolumeSink()

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -313,3 +314,80 @@ def test_a_section_of_a_volume_is_on_the_disk_before_it_is_marked(tmp_path, monk
     volume.close()
     named = done.index(f"named {path.name}")
     assert tmp_path in done[named:]
+
+
+def write_sections(volume, path, killed_after=2):
+    """Write the sections of a volume that are not finished, and be killed after some."""
+    finished = volume.open(path, KIND, block=256, key="k")
+    for section in range(2):
+        if section == killed_after:
+            raise Killed
+        if section not in finished:
+            pixels = np.full((300, 400), 7 + section, np.uint8)
+            volume.write(section, pixels, pixels > 0, Box.of_shape(pixels.shape))
+            volume.finish(section)
+    volume.close()
+
+
+@pytest.mark.parametrize("sink", [ZarrVolumeSink, TiffVolumeSink])
+@pytest.mark.parametrize("killed_again_after", [0, 1])
+def test_a_volume_killed_after_it_got_its_name_is_never_replaced_by_an_empty_one(
+    tmp_path, monkeypatch, sink, killed_again_after
+):
+    path = tmp_path / ("v.ome.zarr" if sink is ZarrVolumeSink else "v.tif")
+
+    def killed(_self, *, keep=False):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sink, "abort", killed)
+        with pytest.raises(Killed):
+            write_sections(sink(), path)
+    whole = bytes_of(path)
+
+    with pytest.raises(Killed):
+        write_sections(sink(), path, killed_again_after)
+    write_sections(sink(), path)
+
+    assert bytes_of(path) == whole
+    assert not (tmp_path / f".{path.name}.partial").exists()
+
+
+def test_only_files_of_a_volume_are_synced_as_files(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(syncing, "_synced", lambda path: not synced.append(path))
+    monkeypatch.setattr(syncing, "sync_folder", lambda _folder: None)
+    volume = ZarrVolumeSink()
+    volume.open(tmp_path / "v.ome.zarr", KIND, block=256)
+    pixels = np.ones((300, 400), np.uint8)
+    volume.write(0, pixels, pixels > 0, Box.of_shape(pixels.shape))
+    volume.finish(0)
+    assert len(synced) == 5  # four chunks and the one of the smaller copy
+    assert all(path.is_file() for path in synced)  # Windows opens no folder
+    volume.abort()
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_syncs_no_folders_is_written_to_all_the_same(tmp_path, monkeypatch, number):
+    sync = os.fsync
+
+    def no_folders(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", no_folders)
+    (tmp_path / "part").write_text("all", encoding="utf-8")
+    syncing.name_whole(tmp_path / "part", tmp_path / "whole")
+    syncing.sync_all([tmp_path / "whole"], tmp_path)
+    syncing.sync_tree(tmp_path, lambda _name: True)
+    assert (tmp_path / "whole").read_text(encoding="utf-8") == "all"
+
+
+def test_a_folder_that_the_disk_cannot_keep_is_still_said(tmp_path, monkeypatch):
+    def failing(_handle):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        syncing.sync_folder(tmp_path)

@@ -18,6 +18,8 @@ from demis_ij.sinks.ome_tiff import OmeTiffSink
 from demis_ij.sinks.ome_zarr import OmeZarrSink
 from demis_ij.sinks.png import PngSink
 from demis_ij.sinks.reduction import area_mean, stretched, to_dtype
+from demis_ij.sinks.volume import VolumeKind
+from demis_ij.sinks.volume_zarr import ZarrVolumeSink
 from demis_ij.testing.sink_contract import SinkContract
 
 
@@ -303,7 +305,7 @@ def test_halves_go_to_the_even_neighbour(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-@pytest.mark.parametrize("shape", [(8, 12), (9, 12), (8, 11), (1, 7), (1, 1)])
+@pytest.mark.parametrize("shape", [(8, 12), (9, 12), (8, 11), (9, 11), (1, 7), (1, 1)])
 @pytest.mark.parametrize("share", [0.5, 0.98, None])
 def test_a_smaller_level_is_the_mean_of_the_data_in_squares_also_at_gaps_and_odd_sides(dtype, shape, share):
     rng = np.random.default_rng(4)
@@ -313,10 +315,34 @@ def test_a_smaller_level_is_the_mean_of_the_data_in_squares_also_at_gaps_and_odd
 
     inside = halved_into(Piece(Box(0, 0, shape[1], shape[0]), pixels, mask), out)
 
-    mean, known = area_mean(pixels, mask, 2)
     inside = np.ones(out.shape, bool) if inside is None else inside
-    np.testing.assert_array_equal(inside, known)
-    np.testing.assert_array_equal(out[inside], to_dtype(mean, np.dtype(dtype))[inside])
+    data = np.ones(shape, bool) if mask is None else mask
+    for row, col in np.ndindex(out.shape):
+        square = slice(2 * row, 2 * row + 2), slice(2 * col, 2 * col + 2)
+        assert inside[row, col] == (data[square].mean() >= 0.5)  # of what lies in the image
+        if inside[row, col]:
+            mean = pixels[square][data[square]].astype(np.float64).mean()
+            assert out[row, col] == (np.rint(mean) if np.dtype(dtype).kind == "u" else np.float32(mean))
+
+
+@pytest.mark.parametrize(("sink", "suffix"), [(OmeZarrSink, ".ome.zarr"), (OmeTiffSink, ".ome.tif")])
+def test_the_last_corner_of_a_mosaic_with_odd_sides_is_data_on_every_level(tmp_path, sink, suffix):
+    pixels = np.full((1025, 1537), 200, np.uint8)
+
+    levels = levels_of(write(sink(), tmp_path / f"m{suffix}", pixels, np.ones(pixels.shape, bool)))
+
+    assert len(levels) > 2
+    assert all((level == 200).all() for level in levels)
+
+
+def test_so_is_that_of_a_volume(tmp_path):
+    pixels, volume = np.full((301, 517), 200, np.uint8), ZarrVolumeSink()
+    volume.open(tmp_path / "v.ome.zarr", VolumeKind((1, *pixels.shape), pixels.dtype), block=256)
+    volume.write(0, pixels, pixels > 0, Box.of_shape(pixels.shape))
+    volume.finish(0)
+    volume.close()
+    levels = zarr.open_group(tmp_path / "v.ome.zarr", mode="r")
+    assert all((np.asarray(level[:]) == 200).all() for _, level in levels.arrays())
 
 
 def test_whole_numbers_are_rounded_and_clipped_floats_kept():

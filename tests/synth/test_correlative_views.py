@@ -16,7 +16,8 @@ from demis_ij.config.correlative import CorrelativeConfig
 from demis_ij.errors import InputError
 from demis_ij.fields import dense, least_jacobian
 from demis_ij.geometry import Box
-from demis_ij.synth.correlative_dataset import pairs_of, read_warp, write_pairs
+from demis_ij.records import Field
+from demis_ij.synth.correlative_dataset import pairs_of, read_warp, warp_bytes, write_pairs
 from demis_ij.synth.correlative_instruments import ElectronMicroscope, LightMicroscope, by_electrons, by_light
 from demis_ij.synth.correlative_views import EVALUATION, KINDS, perfect_style, views
 from demis_ij.synth.grains import ISLAND, GrainRecipe, grow_grains, voronoi
@@ -217,9 +218,14 @@ def test_an_interrupted_dataset_goes_on_and_another_one_is_refused(tmp_path: Pat
         write_pairs(tmp_path / "other", config)
 
 
-def test_a_file_that_is_no_warp_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "warp.npz").write_text("no", encoding="utf-8")
+@pytest.mark.parametrize("kept", [0, 2, 200])
+def test_a_file_that_is_no_warp_is_refused(tmp_path: Path, kept: int) -> None:
+    whole = warp_bytes(Field(np.zeros((2, 16, 16), np.float32), 4), (64, 64))
+    (tmp_path / "warp.npz").write_bytes(whole[:kept])
 
+    with pytest.raises(InputError, match=r"no warp.*delete it"):
+        read_warp(tmp_path / "warp.npz")
+    (tmp_path / "warp.npz").write_text("no", encoding="utf-8")
     with pytest.raises(InputError, match="no warp"):
         read_warp(tmp_path / "warp.npz")
 

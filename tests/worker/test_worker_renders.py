@@ -98,7 +98,7 @@ def test_another_channel_is_drawn_where_the_first_one_was_solved(worker, solved:
         ({"region": [90000, 0, 5, 5]}, "lies outside"),
         ({"scale": 0}, "scale: 0 is not between"),
         ({"scale": "half"}, "scale: 'half' is not a number"),
-        ({"sections": ["7"]}, "no section '7'"),
+        ({"sections": ["7"]}, "no section '7'; its sections: "),
         ({"replace": "tiles"}, "replace tiles: needed OLD=NEW"),
         ({"relink": "/"}, "relink belongs to a layout"),
         ({"memory": "20M"}, "memory 20M is too small"),
