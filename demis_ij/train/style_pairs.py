@@ -23,6 +23,7 @@ from demis_ij.nets.style import Form
 from demis_ij.nets.style_look import known_of, look_at, planes_of
 from demis_ij.nets.style_transfer import target_look
 from demis_ij.train.style_crops import Seen
+from demis_ij.train.style_kept import keep_array, kept_array
 from demis_ij.train.style_partners import brought_into_register
 
 Read = Callable[[Path], NDArray[Any]]
@@ -203,7 +204,8 @@ def _seen(path: Path, side: int, form: Form, config: StyleConfig, read: Read, ke
     said = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns} {side} {form} {config.borders}"
     held = kept / f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.npy"
     warnings: list[str] = []
-    if not held.is_file():
+    content = kept_array(held)
+    if content is None:
         image = read(path)
         mask = known_of(image, None)
         if config.borders:
@@ -224,11 +226,7 @@ def _seen(path: Path, side: int, form: Form, config: StyleConfig, read: Read, ke
                 [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in content[:-1]]
                 + [cv2.resize(content[-1] * np.uint8(255), size, interpolation=cv2.INTER_AREA) // np.uint8(255)]
             )
-        part = held.with_suffix(".part")
-        with part.open("wb") as file:
-            np.save(file, content)
-        part.replace(held)
-    content = np.load(held, mmap_mode="r")
+        content = keep_array(held, content)
     return Seen(path.name, content[:-1], content[-1]), warnings
 
 

@@ -91,6 +91,16 @@ def test_partners_are_found_by_name_and_some_are_held_out(folders, tmp_path):
     assert gathered(folders, FAST, tmp_path).digest == examples.digest
 
 
+@pytest.mark.parametrize("left", [0, 0.5])
+def test_what_was_kept_and_is_cut_short_is_made_again(left, folders, tmp_path):
+    before = gathered(folders, FAST, tmp_path)
+    for file in tmp_path.iterdir():
+        content = file.read_bytes()
+        file.unlink()  # it is mapped
+        file.write_bytes(content[: int(left * len(content))])
+    assert gathered(folders, FAST, tmp_path).digest == before.digest
+
+
 @pytest.mark.parametrize("scale", [1.0, 1.3])
 def test_crops_of_partners_show_the_same_place(scale):
     rng = np.random.default_rng(0)
