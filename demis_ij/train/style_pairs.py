@@ -116,14 +116,15 @@ def gather_examples(
             progress("reading images", sum(map(len, seen)), total)
     channels = [_one_count(images, config) for images in seen]
     if paired:
-        _check_sizes(seen)
+        _check_sizes(seen, config.reduce)
     if paired and config.unaligned:
         *seen_now, said = brought_into_register(*seen, kept, progress)
         seen, warnings = (seen_now[0], seen_now[1]), warnings + said
         _check_left(len(seen[0]), total // 2, config)
     form = _plain_form(config, *channels)
     crop, said_crop = _crop_side(seen, form, config)
-    held = max(1, round(config.held_out_frac * min(map(len, seen)))) if config.held_out_frac else 0
+    count = min(map(len, seen))
+    held = min(max(1, round(config.held_out_frac * count)), count - 1) if config.held_out_frac else 0
     sides = [_split(images, held, config.seed) for images in seen]
     return Examples(sides[0], sides[1], form, crop, paired, _digest((*seen[0], *seen[1])), (*warnings, *said_crop))
 
@@ -239,10 +240,10 @@ def _one_count(images: Sequence[Seen], config: StyleConfig) -> int:
     return next(iter(counts))
 
 
-def _check_sizes(seen: Sequence[Sequence[Seen]]) -> None:
+def _check_sizes(seen: Sequence[Sequence[Seen]], reduce: int) -> None:
     for one, other in zip(*seen, strict=True):
         if one.shape != other.shape:
-            sizes = f"{one.shape[1]}x{one.shape[0]} and {other.shape[1]}x{other.shape[0]}"
+            sizes = " and ".join(f"{cols * reduce}x{rows * reduce}" for rows, cols in (one.shape, other.shape))
             msg = (
                 f"the pair {one.name} and {other.name} differs in size ({sizes} px): bring the two into register first"
             )

@@ -280,6 +280,20 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(broken, words, tmp_pat
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("share", [0.9, 0.1])
+def test_however_many_are_held_out_some_are_left_to_train_on(share, tmp_path):
+    examples = gathered(write_folders(tmp_path, 4), replace(FAST, held_out_frac=share), tmp_path / "looks")
+    assert len(examples.source.train) == len(examples.target.train) == (1 if share > 0.5 else 3)
+    StyleTraining(examples, FAST).take_step()
+
+
+def test_sizes_are_told_in_px_of_the_files_however_coarsely_they_are_looked_at(tmp_path):
+    root = write_folders(tmp_path, 4)
+    cv2.imwrite(str(root / "sem" / "0.png"), specimen(9)[1][:-20])
+    with pytest.raises(InputError, match="120x120 and 120x100 px"):
+        gathered(root, replace(FAST, reduce=2), tmp_path / "looks")
+
+
 def test_images_without_partners_need_no_names_sizes_or_counts_in_common(tmp_path):
     root = write_folders(tmp_path, 8)
     for k in range(3):
