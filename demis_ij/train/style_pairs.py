@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from demis_ij.config.style import StyleConfig
 from demis_ij.errors import InputError
-from demis_ij.images import data_mask
 from demis_ij.nets.style import Form
-from demis_ij.nets.style_look import known_of, look_at, planes_of
+from demis_ij.nets.style_look import known_of, look_at, within_borders
 from demis_ij.nets.style_transfer import target_look
 from demis_ij.train.style_crops import Seen
 from demis_ij.train.style_kept import keep_array, kept_array
@@ -34,7 +33,6 @@ LEAST = {"unet": 4, "gan": 8, "cycle": 8}
 LEAST_ALL = 2
 """Fewest when none is held out."""
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".webp")
-_LEAST_KNOWN = 0.5  # of an image; what is called a border of more than the rest is part of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,11 +208,11 @@ def _seen(path: Path, side: int, form: Form, config: StyleConfig, read: Read, ke
         image = read(path)
         mask = known_of(image, None)
         if config.borders:
-            borders = data_mask(planes_of(image)[..., 0])
-            if borders.mean() >= _LEAST_KNOWN:
-                mask &= borders
-            else:
+            inside = within_borders(image)
+            if inside is None:
                 warnings.append(f"{path.name}: what looks like a border is more than half of it, so it is learned from")
+            else:
+                mask &= inside
         if not mask.any():
             msg = f"{path} holds no data: there is nothing to learn from"
             raise InputError(msg)

@@ -11,11 +11,8 @@ import numpy as np
 
 from demis_ij.errors import InputError
 from demis_ij.formats.files import write_new
-from demis_ij.images import data_mask
 from demis_ij.jobs.register.pictures import SUFFIXES
 from demis_ij.jobs.register.style_images import read_channels
-
-_LEAST_DATA = 0.5  # of an image; what is called a border of more than the rest is part of it
 
 
 def run_restyle(
@@ -67,7 +64,7 @@ def run_restyle(
         msg = f"--out {wrong}: needed the name of a PNG or TIFF, or, for a folder of images, a folder"
         raise InputError(msg)
     from demis_ij.nets.style_check import check_style  # torch, only when it is needed
-    from demis_ij.nets.style_look import from_bytes, look_at
+    from demis_ij.nets.style_look import from_bytes, look_at, within_borders
     from demis_ij.nets.style_transfer import style_of
 
     style = style_of(weights, device=device, threads=threads)
@@ -80,7 +77,7 @@ def run_restyle(
     for number, (path, target) in enumerate(zip(paths, targets, strict=True)):
         image = read_channels(path)
         try:
-            mask = _mask(image)
+            mask = within_borders(image)
             restyled = style(image, mask)
         except InputError as error:
             msg = f"{path}: {error}"
@@ -108,12 +105,6 @@ def _paths(images: Path) -> list[Path]:
         msg = f"{images} holds no images"
         raise InputError(msg)
     return found
-
-
-def _mask(image: Any) -> Any:
-    """Return where there is data, of one channel: borders and data bars are the same in all."""
-    mask = data_mask(image if image.ndim == 2 else np.ascontiguousarray(image[..., 0]))
-    return mask if mask.mean() >= _LEAST_DATA else None
 
 
 __all__ = ["run_restyle"]
