@@ -113,6 +113,7 @@ def restyle(
     if as_json:
         typer.echo(json.dumps(_plain(facts)))
         return
+    say_warnings([f"left out: {one['reason']}" for one in facts["left_out"]])
     for one in facts["images"]:
         typer.echo(f"{one['restyled']}: {one['said']}")
 

@@ -81,6 +81,14 @@ def test_an_image_or_a_folder_is_restyled_and_back(demis, pairs, tmp_path):
     assert many.code == 0
     assert len(json.loads(many.out)["images"]) == 8
     assert cv2.imread(str(folder / "3.png"), cv2.IMREAD_UNCHANGED).shape == (SIDE, SIDE, 3)
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    (mixed / "0.png").write_bytes((pairs / "lom" / "0.png").read_bytes())
+    (mixed / "1.png").write_bytes(b"")
+    some = demis("restyle", mixed, "--style", weights, "--out", tmp_path / "some", "--quiet")
+    assert some.code == 0
+    assert some.err.startswith(f"warning: left out: {mixed / '1.png'}")
+    assert len(some.out.splitlines()) == 1
 
 
 def test_what_cannot_be_restyled_is_refused_in_one_line(demis, pairs, tmp_path):
