@@ -64,6 +64,9 @@ def style(
         "steps": steps, "batch": batch, "seed": seed, "device": device, "threads": threads, "licence": licence,
     }  # fmt: skip
     config = kept_style_config(out, {k: v for k, v in named.items() if v is not None} | assigned(setting or ()))
+    if unpaired and config.method != "cycle":
+        msg = f"--unpaired is method cycle, found --set method={config.method}: leave one of them out"
+        raise InputError(msg)
     with Bars(not (quiet or as_json)) as bars:
         facts = run_train_style(
             out, source, target, config, command=shlex.join(["demis-ij", *sys.argv[1:]]), as_it_stands=finish,
@@ -82,6 +85,9 @@ def style(
         typer.echo(f"  {name:<{width}}  {path}")
 
 
+_FATE = {"invented": "without a cause", "lost": "lost"}
+
+
 def validated_line(line: dict[str, Any], config: StyleConfig) -> str:
     """Return one line about where a training stands."""
     parts = [f"step {line['step']} of {config.steps} kept; loss {line['loss']:.3f}"]
@@ -89,7 +95,7 @@ def validated_line(line: dict[str, Any], config: StyleConfig) -> str:
         parts.append(f"local correlation {line['likeness']:.2f}")
     if math.isfinite(line["cycle"]):
         parts.append(f"there and back {line['cycle']:.3f}")
-    parts.append(f"without a cause {line['invented']:.0%}, lost {line['lost']:.0%}")
+    parts += [f"{what} {line[k]:.0%}" for k, what in _FATE.items() if math.isfinite(line[k])]
     return ", ".join(parts)
 
 

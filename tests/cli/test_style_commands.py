@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import cv2
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 import tifffile
 from cli_words import demis  # noqa: F401 - a fixture
 
+from demis_ij.cli.training_style import validated_line
+from demis_ij.config.style import StyleConfig
 from demis_ij.nets.style_weights import load_style
 from demis_ij.synth.structures import structure
 
@@ -62,6 +65,11 @@ def test_images_without_partners_are_learned_from_and_crops_shrink_with_a_warnin
     assert "crops are 96 px instead of 512" in said.err
     assert load_style(str(tmp_path / "run" / "style.safetensors")).back is not None
     assert "there and back" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_what_is_unknown_of_a_validation_is_not_said():
+    line = {"step": 1, "loss": 0.5, "likeness": math.nan, "cycle": math.nan, "invented": 0.25, "lost": math.nan}
+    assert validated_line(line, StyleConfig(steps=2)) == "step 1 of 2 kept; loss 0.500, without a cause 25%"
 
 
 def test_an_image_or_a_folder_is_restyled_and_back(demis, pairs, tmp_path):
@@ -120,7 +128,9 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(demis, pairs, tmp_path
         ((lom, sem, "--out", lom), "holds something else"),
         ((lom, sem, "--out", out, "--finish"), "no checkpoint"),
         ((lom, sem, "--out", out, "--unpaired", "--method", "gan"), "--unpaired is method cycle"),
+        ((lom, sem, "--out", out, "--unpaired", "--set", "method=unet"), "--unpaired is method cycle"),
         ((lom, sem, "--out", out, "--method", "gam"), "did you mean 'gan'"),
+        ((lom, sem, "--out", out, "--crop", 64, "--set", "init=stone", "--set", "widths=[6,8]"), "no style 'stone'"),
         ((lom, sem, "--out", out, "--set", "crops_px=3"), "crop_px"),
         ((lom, sem, "--out", out, "--set", "held_out_frac=0.9", "--set", "widths=[4,4,4,4,4]"), "px at once"),
     ):
