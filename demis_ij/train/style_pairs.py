@@ -139,9 +139,15 @@ def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         msg = f"no such folder: {folder}"
         raise InputError(msg)
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    found = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and not p.is_dir()
+    )
     if not found:
         msg = f"{folder} holds no images ({', '.join(s[1:] for s in SUFFIXES)})"
+        raise InputError(msg)
+    gone = next((p for p in found if not p.exists()), None)
+    if gone is not None:
+        msg = f"{gone} is a link to an image that is not there: put it there, or remove the link"
         raise InputError(msg)
     return found
 
@@ -260,7 +266,7 @@ def _crop_side(seen: Sequence[Sequence[Seen]], form: Form, config: StyleConfig) 
         )
         raise InputError(msg)
     wanted = config.crop_px // form.multiple * form.multiple
-    crop = min(max(wanted, form.multiple), side // form.multiple * form.multiple)
+    crop = min(max(wanted, 2 * form.multiple), side // form.multiple * form.multiple)  # one px has no spread
     if crop < wanted:
         return crop, [f"{smallest.name} is the smallest image: crops are {crop} px instead of {config.crop_px}"]
     return crop, []

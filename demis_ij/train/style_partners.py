@@ -24,6 +24,8 @@ from demis_ij.records import Warp
 from demis_ij.train.style_crops import Seen
 from demis_ij.train.style_kept import keep_array, kept_array
 
+_NOTHING = 128  # of a look as bytes: its middle, as where there is no data in any look
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -71,7 +73,8 @@ def _moved(source: Seen, target: Seen, kept: Path, aligner: ElasticAligner) -> t
             return None, result.reason
         warp = Warp((result.field,), target.shape)
         planes, masks = zip(*(warped(plane, source.mask > 0, warp) for plane in source.look), strict=True)
-        content = keep_array(held, np.stack([*planes, masks[0].astype(np.uint8)]))
+        looks = [np.where(masks[0], plane, np.uint8(_NOTHING)) for plane in planes]
+        content = keep_array(held, np.stack([*looks, masks[0].astype(np.uint8)]))
     return Seen(source.name, content[:-1], content[-1]), ""
 
 

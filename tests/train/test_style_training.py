@@ -11,6 +11,7 @@ import torch
 
 from demis_ij.config.style import StyleConfig
 from demis_ij.errors import InputError
+from demis_ij.nets.style import Form
 from demis_ij.nets.style_weights import load_style
 from demis_ij.nets.weights import state_digest
 from demis_ij.train.style import CHECKPOINT, LOG, StyleTraining, train_style
@@ -25,7 +26,8 @@ from demis_ij.train.style_loss import (
     unlikeness,
 )
 from demis_ij.train.style_outcome import finish_style
-from demis_ij.train.style_pairs import gather_examples
+from demis_ij.train.style_pairs import Examples, Side, gather_examples
+from demis_ij.train.style_validation import validate
 
 FAST = StyleConfig(
     widths=(6, 8), crop_px=64, batch=2, steps=4, validation_crops=2, validate_every=2, device="cpu", threads=1,
@@ -253,6 +255,7 @@ def test_a_few_steps_teach_what_light_shows_of_borders(folders, tmp_path):
         ("small", "sees"),
         ("twice", "two images are called"),
         ("blank", "holds no data"),
+        ("gone", "a link to an image that is not there"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused_in_one_line(broken, words, tmp_path):
@@ -274,10 +277,48 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(broken, words, tmp_pat
         config = replace(FAST, widths=(4, 4, 4, 4))
     elif broken == "twice":
         cv2.imwrite(str(root / "lom" / "0.jpg"), lom)
+    elif broken == "gone":
+        (root / "lom" / "0.png").unlink()
+        (root / "lom" / "0.png").symlink_to(root / "nowhere.png")
     source_read = (lambda path: np.full((120, 120), np.nan, np.float32)) if broken == "blank" else read
     with pytest.raises(InputError, match=words) as caught:
         gather_examples(root / "lom", target, config, source_read, kept=tmp_path / "looks")
     assert "\n" not in str(caught.value)
+
+
+def test_folders_in_folders_are_no_images(folders, tmp_path):
+    root = write_folders(tmp_path, 4)
+    for name in ("lom", "sem"):
+        (root / name / "older.png").mkdir()
+    assert len(gathered(root, FAST, tmp_path / "looks").source.train) == 3
+
+
+def test_crops_are_never_a_single_cell_of_the_coarsest_level(tmp_path):
+    for name in ("lom", "sem"):
+        (tmp_path / name).mkdir()
+        for k in range(2):
+            cv2.imwrite(str(tmp_path / name / f"{k}.png"), specimen(k, 280)[name == "sem"])
+    config = replace(FAST, widths=(4, 4, 4, 4), crop_px=16, batch=1, held_out_frac=0.0)
+    training = StyleTraining(gathered(tmp_path, config, tmp_path / "looks"), config)
+    assert training.examples.crop_px == 32
+    training.take_step()
+
+
+def test_a_crop_without_data_says_nothing_of_a_network():
+    rng = np.random.default_rng(0)
+    mask = np.ones((128, 128), np.uint8)
+    mask[:64, :64] = 0
+    sides = []
+    for _ in range(2):
+        look = np.where(mask, rng.integers(1, 256, mask.shape), 128).astype(np.uint8)
+        sides.append(Side((Seen("a", look[None], mask),), (Seen("a", look[None], mask),)))
+    examples = Examples(*sides, Form(widths=FAST.widths), 32, True, "", ())
+    nets = StyleTraining(examples, replace(FAST, both=True)).generators
+    one, two = (validate(nets, examples, replace(FAST, validation_crops=count)) for count in (1, 2))
+    crops = [middle_crop(examples.source.validation[0], 32, number) for number in range(2)]
+    assert [float(crop.masks.mean()) for crop in crops] == [0.75, 0.0]
+    for name in ("difference", "likeness", "alike", "cycle"):
+        assert two[name] == one[name]
 
 
 @pytest.mark.parametrize("share", [0.9, 0.1])
