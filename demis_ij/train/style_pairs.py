@@ -7,6 +7,7 @@ of any size can be trained on.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,7 +208,7 @@ def _seen(path: Path, side: int, form: Form, config: StyleConfig, read: Read, ke
     """Return an image as it is learned from, from the folder of looks where it lies there."""
     facts = path.stat()
     said = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns} {side} {form} {config.borders}"
-    held = kept / f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.npy"
+    held = kept / f"{hashlib.sha256(os.fsencode(said)).hexdigest()[:24]}.npy"
     warnings: list[str] = []
     content = kept_array(held)
     if content is None:
@@ -282,7 +283,7 @@ def _split(images: Sequence[Seen], held: int, seed: int) -> Side:
 def _digest(images: Sequence[Seen]) -> str:
     found = hashlib.sha256()
     for one in images:
-        found.update(one.name.encode())
+        found.update(os.fsencode(one.name))
         found.update(np.ascontiguousarray(one.look[:, ::4, ::4]).tobytes())
     return found.hexdigest()
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
+import sys
 
 import cv2
 import numpy as np
@@ -65,6 +68,21 @@ def test_images_without_partners_are_learned_from_and_crops_shrink_with_a_warnin
     assert "crops are 96 px instead of 512" in said.err
     assert load_style(str(tmp_path / "run" / "style.safetensors")).back is not None
     assert "there and back" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
+def test_names_that_are_no_text_are_names(demis, pairs, tmp_path):
+    root = tmp_path / os.fsdecode(b"gr\xfcn")
+    for name in ("lom", "sem"):
+        shutil.copytree(pairs / name, root / name)
+        for one in sorted((root / name).iterdir())[:4]:
+            one.rename(one.with_name(os.fsdecode(b"\xe4 ") + one.name))
+    out = tmp_path / "run"
+    said = train(demis, root, out, "--set", "held_out_frac=0.5", "--json")
+    assert said.code == 0
+    assert "data:image/jpeg" in (out / "report.html").read_text()
+    many = demis("restyle", root / "lom", "--style", out / "style.safetensors", "--out", root / "out", "--json")
+    assert len(many.json["images"]) == 8
 
 
 def test_what_is_unknown_of_a_validation_is_not_said():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from demis_ij.config.style import StyleConfig
-from demis_ij.errors import InputError
+from demis_ij.errors import InputError, WeightsError
 from demis_ij.nets.style import Form
 from demis_ij.nets.style_weights import load_style
 from demis_ij.nets.weights import state_digest
@@ -230,6 +230,19 @@ def test_a_training_begins_with_weights_of_the_same_form(folders, tmp_path):
             torch.testing.assert_close(one, two, atol=1e-3, rtol=1e-3)
     with pytest.raises(InputError, match=r"widths \(6, 8\), this training \(6, 9\)"):
         StyleTraining(examples_of(examples, widths=(6, 9)), replace(FAST, init=str(weights), widths=(6, 9)))
+
+
+def test_weights_to_begin_with_may_be_gone_when_a_run_goes_on(folders, tmp_path):
+    examples = gathered(folders, FAST, tmp_path / "looks")
+    weights = finish_style(train_style(tmp_path / "first", examples, FAST), tmp_path / "first").weights
+    config = replace(FAST, init=str(weights), steps=2)
+    with pytest.raises(Interrupted):
+        train_style(tmp_path / "second", examples, config, progress=interrupt_at(1))
+    train_style(tmp_path / "second", examples, config)
+    weights.unlink()
+    assert train_style(tmp_path / "second", examples, replace(config, steps=3)).step == 3
+    with pytest.raises(WeightsError, match="no style"):
+        train_style(tmp_path / "third", examples, config)
 
 
 def examples_of(examples, **form):
