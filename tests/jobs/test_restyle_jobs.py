@@ -88,6 +88,11 @@ def test_a_folder_and_a_file_are_not_taken_for_each_other(weights, folder, tmp_p
         run_restyle(folder, weights, image, device="cpu")
 
 
+def test_a_folder_that_is_not_there_is_told_as_such(weights, tmp_path):
+    with pytest.raises(InputError, match="no such image or folder"):
+        run_restyle(tmp_path / "nothing", weights, tmp_path / "out", device="cpu")
+
+
 def test_an_ome_zarr_is_one_image(weights, tmp_path):
     group = zarr.open_group(str(tmp_path / "x.zarr"), mode="w", zarr_format=2)
     grey = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE), np.uint8)

@@ -66,6 +66,9 @@ def run_restyle(
     """
     one_of("device", device, ("auto", "cpu", "cuda", "mps"))
     in_range("threads", threads, 0, 256)
+    if not images.exists():
+        msg = f"no such image or folder: {images}"
+        raise InputError(msg)
     is_folder = images.is_dir() and not is_zarr(images)
     paths = _paths(images) if is_folder else [images]
     targets = [out / f"{p.stem}.png" for p in paths] if is_folder else [out]
