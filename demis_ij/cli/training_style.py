@@ -77,9 +77,8 @@ def style(
         typer.echo(json.dumps(_plain(facts)))
         return
     said = ", ".join(f"{name.replace('_', ' ')} {v:.3g}" for name, v in facts["scores"].items() if math.isfinite(v))
-    typer.echo(
-        f"{facts['source']} to {facts['target']}, step {facts['step']} of {facts['steps']}; held-out images: {said}"
-    )
+    judged = "held-out images" if facts["held_out"] else "images that it was trained on"
+    typer.echo(f"{facts['source']} to {facts['target']}, step {facts['step']} of {facts['steps']}; {judged}: {said}")
     width = max(map(len, facts["files"]))
     for name, path in facts["files"].items():
         typer.echo(f"  {name:<{width}}  {path}")

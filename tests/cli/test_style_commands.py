@@ -57,15 +57,17 @@ def test_pairs_give_weights_a_card_and_a_page_and_a_run_goes_on(demis, pairs, tm
         assert words in page
     more = demis("train", "style", pairs / "lom", pairs / "sem", "--out", out, "--steps", "3")
     assert more.code == 0
+    assert "; held-out images: " in more.out
     assert "step 3 of 3" in more.out
     again = demis("train", "style", pairs / "lom", pairs / "sem", "--out", out, "--finish")
     assert again.code == 0
 
 
 def test_images_without_partners_are_learned_from_and_crops_shrink_with_a_warning(demis, pairs, tmp_path):
-    said = train(demis, pairs, tmp_path / "run", "--unpaired", "--crop", "512")
+    said = train(demis, pairs, tmp_path / "run", "--unpaired", "--crop", "512", "--set", "held_out_frac=0")
     assert said.code == 0
     assert "crops are 96 px instead of 512" in said.err
+    assert "; images that it was trained on: " in said.out
     assert load_style(str(tmp_path / "run" / "style.safetensors")).back is not None
     assert "there and back" in (tmp_path / "run" / "report.html").read_text()
 
@@ -150,6 +152,7 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(demis, pairs, tmp_path
         ((lom, sem, "--out", out, "--method", "gam"), "did you mean 'gan'"),
         ((lom, sem, "--out", out, "--crop", 64, "--set", "init=stone", "--set", "widths=[6,8]"), "no style 'stone'"),
         ((lom, sem, "--out", out, "--set", "crops_px=3"), "crop_px"),
+        ((lom, sem, "--out", out, "--threads", 2**31), "threads: 2147483648 is not between"),
         ((lom, sem, "--out", out, "--set", "held_out_frac=0.9", "--set", "widths=[4,4,4,4,4]"), "px at once"),
     ):
         said = demis("train", "style", *arguments, "--quiet")

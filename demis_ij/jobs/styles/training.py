@@ -67,7 +67,7 @@ def run_train_style(
         outcome = style_outcome.finish_style(training, out, command=command, progress=progress)
         write_text(out / PAGE, style_training_page(outcome))
     files = {"weights": outcome.weights, "card": outcome.card, "losses": out / style.LOG, "report": out / PAGE}
-    keys = ("method", "source", "target", "step", "steps", "seconds", "images", "scores")
+    keys = ("method", "source", "target", "step", "steps", "seconds", "images", "held_out", "scores")
     return {k: outcome.facts[k] for k in keys} | {"files": {name: str(path) for name, path in files.items()}}
 
 
