@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 import zarr
 
@@ -91,6 +92,13 @@ def test_a_folder_and_a_file_are_not_taken_for_each_other(weights, folder, tmp_p
 def test_a_folder_that_is_not_there_is_told_as_such(weights, tmp_path):
     with pytest.raises(InputError, match="no such image or folder"):
         run_restyle(tmp_path / "nothing", weights, tmp_path / "out", device="cpu")
+
+
+def test_an_image_without_data_is_refused(weights, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.full((SIDE, SIDE), np.nan, np.float32))
+    with pytest.raises(InputError, match=r"a\.tif holds no data"):
+        run_restyle(tmp_path / "a.tif", weights, tmp_path / "out.png", device="cpu")
+    assert not (tmp_path / "out.png").exists()
 
 
 def test_an_ome_zarr_is_one_image(weights, tmp_path):

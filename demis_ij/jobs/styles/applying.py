@@ -160,6 +160,9 @@ def _restyled(path: Path, style: Style) -> tuple[NDArray[np.uint8], StyleCheck]:
     except InputError as error:
         msg = f"{path}: {error}"
         raise InputError(msg) from error
+    if not restyled.mask.any():
+        msg = f"{path} holds no data: there is nothing to restyle"
+        raise InputError(msg)
     planes = restyled.image if restyled.image.ndim == 3 else restyled.image[..., None]
     after = from_bytes(np.moveaxis(planes, -1, 0))
     before = look_at(image, mask, window_px=style.form.source_window_px)
