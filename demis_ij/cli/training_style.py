@@ -64,6 +64,9 @@ def style(
         "steps": steps, "batch": batch, "seed": seed, "device": device, "threads": threads, "licence": licence,
     }  # fmt: skip
     config = kept_style_config(out, {k: v for k, v in named.items() if v is not None} | assigned(setting or ()))
+    if unpaired and config.method != "cycle":
+        msg = f"--unpaired is method cycle, found --set method={config.method}: leave one of them out"
+        raise InputError(msg)
     with Bars(not (quiet or as_json)) as bars:
         facts = run_train_style(
             out, source, target, config, command=shlex.join(["demis-ij", *sys.argv[1:]]), as_it_stands=finish,
@@ -74,12 +77,14 @@ def style(
         typer.echo(json.dumps(_plain(facts)))
         return
     said = ", ".join(f"{name.replace('_', ' ')} {v:.3g}" for name, v in facts["scores"].items() if math.isfinite(v))
-    typer.echo(
-        f"{facts['source']} to {facts['target']}, step {facts['step']} of {facts['steps']}; held-out images: {said}"
-    )
+    judged = "held-out images" if facts["held_out"] else "images that it was trained on"
+    typer.echo(f"{facts['source']} to {facts['target']}, step {facts['step']} of {facts['steps']}; {judged}: {said}")
     width = max(map(len, facts["files"]))
     for name, path in facts["files"].items():
         typer.echo(f"  {name:<{width}}  {path}")
+
+
+_FATE = {"invented": "without a cause", "lost": "lost"}
 
 
 def validated_line(line: dict[str, Any], config: StyleConfig) -> str:
@@ -89,7 +94,7 @@ def validated_line(line: dict[str, Any], config: StyleConfig) -> str:
         parts.append(f"local correlation {line['likeness']:.2f}")
     if math.isfinite(line["cycle"]):
         parts.append(f"there and back {line['cycle']:.3f}")
-    parts.append(f"without a cause {line['invented']:.0%}, lost {line['lost']:.0%}")
+    parts += [f"{what} {line[k]:.0%}" for k, what in _FATE.items() if math.isfinite(line[k])]
     return ", ".join(parts)
 
 
@@ -113,6 +118,7 @@ def restyle(
     if as_json:
         typer.echo(json.dumps(_plain(facts)))
         return
+    say_warnings([f"left out: {one['reason']}" for one in facts["left_out"]])
     for one in facts["images"]:
         typer.echo(f"{one['restyled']}: {one['said']}")
 

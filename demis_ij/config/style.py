@@ -144,8 +144,8 @@ class StyleConfig:
         in_range("batch", self.batch, 1, 4096)
         for name in ("steps", "validation_crops", "validate_every"):
             in_range(name, getattr(self, name), 1, 100_000_000)
-        for name in ("seed", "threads"):
-            in_range(name, getattr(self, name), 0, 2**31)
+        in_range("seed", self.seed, 0, 2**31)
+        in_range("threads", self.threads, 0, 4096)
 
 
 __all__ = ["STYLE_METHODS", "StyleConfig"]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demis_ij.errors import InputError
+from demis_ij.images import data_mask
 
 Look = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -21,6 +22,7 @@ _SPREAD = 3.0  # standard deviations from the middle to either end
 _LEAST_SPREAD = 0.25  # of the whole image's standard deviation: what is flat stays flat
 _ENDS = (0.2, 99.8)  # percent, where the whole image is stretched
 _LOW, _UNIT = 128.0, 127.0
+_LEAST_DATA = 0.5  # of an image; what is called a border of more than the rest is part of it
 
 
 def planes_of(image: NDArray[Any]) -> NDArray[Any]:
@@ -36,8 +38,9 @@ def planes_of(image: NDArray[Any]) -> NDArray[Any]:
     if image.ndim != 3 or not 1 <= image.shape[2] <= 16:
         msg = f"an image is (rows, cols) or (rows, cols, channels) with 16 channels at most, found {image.shape}"
         raise InputError(msg)
-    first = image[..., :1]
-    return first if all(np.array_equal(first[..., 0], image[..., k]) for k in range(1, image.shape[2])) else image
+    first, can_be_nan = image[..., :1], image.dtype.kind == "f"
+    same = (np.array_equal(first[..., 0], image[..., k], equal_nan=can_be_nan) for k in range(1, image.shape[2]))
+    return first if all(same) else image
 
 
 def known_of(image: NDArray[Any], mask: Mask | None) -> Mask:
@@ -48,6 +51,21 @@ def known_of(image: NDArray[Any], mask: Mask | None) -> Mask:
     finite = np.isfinite(image) if image.dtype.kind == "f" else np.ones(image.shape, bool)
     known = finite if finite.ndim == 2 else finite.all(axis=-1)
     return np.asarray(known if mask is None else known & np.asarray(mask, bool))
+
+
+def within_borders(image: NDArray[Any]) -> Mask | None:
+    """Return where an image is neither a border nor a data bar, (H, W); None when that were less than half of it.
+
+    All channels together tell: one of them may be black or white where others show something.
+
+    Parameters
+    ----------
+    image : ndarray of shape (H, W) or (H, W, C)
+    """
+    planes = planes_of(image)
+    grey = planes[..., 0] if planes.shape[2] == 1 else planes.mean(axis=-1, dtype=np.float32)
+    mask = data_mask(np.ascontiguousarray(grey))
+    return mask if mask.mean() >= _LEAST_DATA else None
 
 
 def look_at(image: NDArray[Any], mask: Mask | None = None, *, window_px: float = 32.0) -> Look:
@@ -113,4 +131,4 @@ def _evened(plane: Look, known: Mask, window_px: float) -> Look:
     return np.where(known, np.clip((centred - mean) * factor, -1, 1), 0).astype(np.float32)
 
 
-__all__ = ["Look", "Mask", "from_bytes", "known_of", "look_at", "planes_of", "to_bytes"]
+__all__ = ["Look", "Mask", "from_bytes", "known_of", "look_at", "planes_of", "to_bytes", "within_borders"]

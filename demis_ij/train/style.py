@@ -55,6 +55,8 @@ class StyleTraining(Interruptible):
     ----------
     examples : Examples
     config : StyleConfig
+    goes_on : bool
+        Whether a checkpoint is gone on with: weights to begin with are not needed any more, and may be gone.
 
     Attributes
     ----------
@@ -72,7 +74,7 @@ class StyleTraining(Interruptible):
     states = ("nets", "average", "critics", "earlier", "optimiser", "critic_optimiser")
     free = ("steps", "device", "threads", "validate_every", "licence", "validation_crops")
 
-    def __init__(self, examples: Examples, config: StyleConfig) -> None:
+    def __init__(self, examples: Examples, config: StyleConfig, *, goes_on: bool = False) -> None:
         super().__init__(config, examples.digest)
         self.examples = examples
         forms = {"there": examples.form}
@@ -91,7 +93,7 @@ class StyleTraining(Interruptible):
         self.polarities = {} if examples.paired else {
             "there": polarities(examples.target.train), "back": polarities(examples.source.train)
         }  # fmt: skip
-        if config.init:
+        if config.init and not goes_on:
             self._begin_with(load_style(config.init))
         self.average = copy.deepcopy(self.nets).eval().requires_grad_(False)
         betas = _BETAS[config.method]
@@ -274,7 +276,8 @@ def train_style(
     KeyboardInterrupt
         After Ctrl-C, once the step is finished and the checkpoint is written.
     """
-    return trained(StyleTraining(examples, config), out, progress=progress, on_validated=on_validated)
+    training = StyleTraining(examples, config, goes_on=(out / CHECKPOINT).is_file())
+    return trained(training, out, progress=progress, on_validated=on_validated)
 
 
 __all__ = ["CHECKPOINT", "COLUMNS", "LOG", "SETTINGS", "StyleTraining", "train_style"]

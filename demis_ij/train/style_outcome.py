@@ -79,7 +79,7 @@ def finish_style(
         plain=nets.get("plain"),
         compare="greys" if training.examples.paired else "edges",
     )
-    write_whole(out / CARD, card_page(facts).encode())
+    write_whole(out / CARD, card_page(facts).encode(errors="replace"))
     progress("pictures", 0, 1)
     count = min(_PICTURES, config.validation_crops)
     shown = shown_crops(nets, training.examples, count, training.polarities.get("there"))

@@ -7,6 +7,7 @@ of any size can be trained on.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,11 @@ from numpy.typing import NDArray
 
 from demis_ij.config.style import StyleConfig
 from demis_ij.errors import InputError
-from demis_ij.images import data_mask
 from demis_ij.nets.style import Form
-from demis_ij.nets.style_look import known_of, look_at, planes_of
+from demis_ij.nets.style_look import known_of, look_at, within_borders
 from demis_ij.nets.style_transfer import target_look
 from demis_ij.train.style_crops import Seen
+from demis_ij.train.style_kept import keep_array, kept_array
 from demis_ij.train.style_partners import brought_into_register
 
 Read = Callable[[Path], NDArray[Any]]
@@ -33,7 +34,6 @@ LEAST = {"unet": 4, "gan": 8, "cycle": 8}
 LEAST_ALL = 2
 """Fewest when none is held out."""
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".webp")
-_LEAST_KNOWN = 0.5  # of an image; what is called a border of more than the rest is part of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,14 +115,15 @@ def gather_examples(
             progress("reading images", sum(map(len, seen)), total)
     channels = [_one_count(images, config) for images in seen]
     if paired:
-        _check_sizes(seen)
+        _check_sizes(seen, config.reduce)
     if paired and config.unaligned:
         *seen_now, said = brought_into_register(*seen, kept, progress)
         seen, warnings = (seen_now[0], seen_now[1]), warnings + said
         _check_left(len(seen[0]), total // 2, config)
     form = _plain_form(config, *channels)
     crop, said_crop = _crop_side(seen, form, config)
-    held = max(1, round(config.held_out_frac * min(map(len, seen)))) if config.held_out_frac else 0
+    count = min(map(len, seen))
+    held = min(max(1, round(config.held_out_frac * count)), count - 1) if config.held_out_frac else 0
     sides = [_split(images, held, config.seed) for images in seen]
     return Examples(sides[0], sides[1], form, crop, paired, _digest((*seen[0], *seen[1])), (*warnings, *said_crop))
 
@@ -139,9 +140,15 @@ def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         msg = f"no such folder: {folder}"
         raise InputError(msg)
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    found = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and not p.is_dir()
+    )
     if not found:
         msg = f"{folder} holds no images ({', '.join(s[1:] for s in SUFFIXES)})"
+        raise InputError(msg)
+    gone = next((p for p in found if not p.exists()), None)
+    if gone is not None:
+        msg = f"{gone} is a link to an image that is not there: put it there, or remove the link"
         raise InputError(msg)
     return found
 
@@ -201,17 +208,18 @@ def _seen(path: Path, side: int, form: Form, config: StyleConfig, read: Read, ke
     """Return an image as it is learned from, from the folder of looks where it lies there."""
     facts = path.stat()
     said = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns} {side} {form} {config.borders}"
-    held = kept / f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.npy"
+    held = kept / f"{hashlib.sha256(os.fsencode(said)).hexdigest()[:24]}.npy"
     warnings: list[str] = []
-    if not held.is_file():
+    content = kept_array(held)
+    if content is None:
         image = read(path)
         mask = known_of(image, None)
         if config.borders:
-            borders = data_mask(planes_of(image)[..., 0])
-            if borders.mean() >= _LEAST_KNOWN:
-                mask &= borders
-            else:
+            inside = within_borders(image)
+            if inside is None:
                 warnings.append(f"{path.name}: what looks like a border is more than half of it, so it is learned from")
+            else:
+                mask &= inside
         if not mask.any():
             msg = f"{path} holds no data: there is nothing to learn from"
             raise InputError(msg)
@@ -224,11 +232,7 @@ def _seen(path: Path, side: int, form: Form, config: StyleConfig, read: Read, ke
                 [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in content[:-1]]
                 + [cv2.resize(content[-1] * np.uint8(255), size, interpolation=cv2.INTER_AREA) // np.uint8(255)]
             )
-        part = held.with_suffix(".part")
-        with part.open("wb") as file:
-            np.save(file, content)
-        part.replace(held)
-    content = np.load(held, mmap_mode="r")
+        content = keep_array(held, content)
     return Seen(path.name, content[:-1], content[-1]), warnings
 
 
@@ -241,10 +245,10 @@ def _one_count(images: Sequence[Seen], config: StyleConfig) -> int:
     return next(iter(counts))
 
 
-def _check_sizes(seen: Sequence[Sequence[Seen]]) -> None:
+def _check_sizes(seen: Sequence[Sequence[Seen]], reduce: int) -> None:
     for one, other in zip(*seen, strict=True):
         if one.shape != other.shape:
-            sizes = f"{one.shape[1]}x{one.shape[0]} and {other.shape[1]}x{other.shape[0]}"
+            sizes = " and ".join(f"{cols * reduce}x{rows * reduce}" for rows, cols in (one.shape, other.shape))
             msg = (
                 f"the pair {one.name} and {other.name} differs in size ({sizes} px): bring the two into register first"
             )
@@ -263,7 +267,7 @@ def _crop_side(seen: Sequence[Sequence[Seen]], form: Form, config: StyleConfig) 
         )
         raise InputError(msg)
     wanted = config.crop_px // form.multiple * form.multiple
-    crop = min(max(wanted, form.multiple), side // form.multiple * form.multiple)
+    crop = min(max(wanted, 2 * form.multiple), side // form.multiple * form.multiple)  # one px has no spread
     if crop < wanted:
         return crop, [f"{smallest.name} is the smallest image: crops are {crop} px instead of {config.crop_px}"]
     return crop, []
@@ -279,7 +283,7 @@ def _split(images: Sequence[Seen], held: int, seed: int) -> Side:
 def _digest(images: Sequence[Seen]) -> str:
     found = hashlib.sha256()
     for one in images:
-        found.update(one.name.encode())
+        found.update(os.fsencode(one.name))
         found.update(np.ascontiguousarray(one.look[:, ::4, ::4]).tobytes())
     return found.hexdigest()
 

@@ -22,6 +22,9 @@ from demis_ij.nets.style_contrast import contrast_look
 from demis_ij.nets.style_look import from_bytes, to_bytes
 from demis_ij.records import Warp
 from demis_ij.train.style_crops import Seen
+from demis_ij.train.style_kept import keep_array, kept_array
+
+_NOTHING = 128  # of a look as bytes: its middle, as where there is no data in any look
 
 Progress = Callable[[str, int, int], None]
 
@@ -62,18 +65,16 @@ def _moved(source: Seen, target: Seen, kept: Path, aligner: ElasticAligner) -> t
     for one in (source, target):
         digest.update(np.ascontiguousarray(one.look).tobytes() + np.ascontiguousarray(one.mask).tobytes())
     held = kept / f"{digest.hexdigest()[:24]}.npy"
-    if not held.is_file():
+    content = kept_array(held)
+    if content is None:
         fixed, moving = (_compared(one) for one in (target, source))
         result = aligner.register(fixed, moving, target.mask > 0, source.mask > 0)
         if not result.better_than_nothing:
             return None, result.reason
         warp = Warp((result.field,), target.shape)
         planes, masks = zip(*(warped(plane, source.mask > 0, warp) for plane in source.look), strict=True)
-        part = held.with_suffix(".part")
-        with part.open("wb") as file:
-            np.save(file, np.stack([*planes, masks[0].astype(np.uint8)]))
-        part.replace(held)
-    content = np.load(held, mmap_mode="r")
+        looks = [np.where(masks[0], plane, np.uint8(_NOTHING)) for plane in planes]
+        content = keep_array(held, np.stack([*looks, masks[0].astype(np.uint8)]))
     return Seen(source.name, content[:-1], content[-1]), ""
 
 

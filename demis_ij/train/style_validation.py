@@ -67,12 +67,12 @@ def validate(nets: Mapping[str, Generator], examples: Examples, config: StyleCon
     for one, known, wanted, shared in _crops(examples, config.validation_crops, nets["there"]):
         restyled, returned, plain = _sent(nets, one, wanted)
         line: dict[str, Any] = dict.fromkeys(("difference", "likeness", "alike", "cycle"), math.nan)
-        if wanted is not None:
+        if wanted is not None and shared.any():
             line["difference"] = float(difference(restyled, wanted, shared))
             line["likeness"] = float(local_correlation(restyled, wanted, shared))
-        if plain is not None:
+        if plain is not None and shared.any():
             line["alike"] = float(local_correlation(restyled, plain, shared))
-        if returned is not None:
+        if returned is not None and known.any():
             line["cycle"] = float(difference(returned, one, known))
         check = check_style(one[0].cpu().numpy(), restyled[0].cpu().numpy(), known[0, 0].cpu().numpy() > 0)
         line |= {"invented": check.invented, "lost": check.lost, "moved_px": check.moved_px}

@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import shutil
+import sys
 
 import cv2
 import numpy as np
@@ -11,6 +15,8 @@ import pytest
 import tifffile
 from cli_words import demis  # noqa: F401 - a fixture
 
+from demis_ij.cli.training_style import validated_line
+from demis_ij.config.style import StyleConfig
 from demis_ij.nets.style_weights import load_style
 from demis_ij.synth.structures import structure
 
@@ -51,17 +57,39 @@ def test_pairs_give_weights_a_card_and_a_page_and_a_run_goes_on(demis, pairs, tm
         assert words in page
     more = demis("train", "style", pairs / "lom", pairs / "sem", "--out", out, "--steps", "3")
     assert more.code == 0
+    assert "; held-out images: " in more.out
     assert "step 3 of 3" in more.out
     again = demis("train", "style", pairs / "lom", pairs / "sem", "--out", out, "--finish")
     assert again.code == 0
 
 
 def test_images_without_partners_are_learned_from_and_crops_shrink_with_a_warning(demis, pairs, tmp_path):
-    said = train(demis, pairs, tmp_path / "run", "--unpaired", "--crop", "512")
+    said = train(demis, pairs, tmp_path / "run", "--unpaired", "--crop", "512", "--set", "held_out_frac=0")
     assert said.code == 0
     assert "crops are 96 px instead of 512" in said.err
+    assert "; images that it was trained on: " in said.out
     assert load_style(str(tmp_path / "run" / "style.safetensors")).back is not None
     assert "there and back" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
+def test_names_that_are_no_text_are_names(demis, pairs, tmp_path):
+    root = tmp_path / os.fsdecode(b"gr\xfcn")
+    for name in ("lom", "sem"):
+        shutil.copytree(pairs / name, root / name)
+        for one in sorted((root / name).iterdir())[:4]:
+            one.rename(one.with_name(os.fsdecode(b"\xe4 ") + one.name))
+    out = tmp_path / "run"
+    said = train(demis, root, out, "--set", "held_out_frac=0.5", "--json")
+    assert said.code == 0
+    assert "data:image/jpeg" in (out / "report.html").read_text()
+    many = demis("restyle", root / "lom", "--style", out / "style.safetensors", "--out", root / "out", "--json")
+    assert len(many.json["images"]) == 8
+
+
+def test_what_is_unknown_of_a_validation_is_not_said():
+    line = {"step": 1, "loss": 0.5, "likeness": math.nan, "cycle": math.nan, "invented": 0.25, "lost": math.nan}
+    assert validated_line(line, StyleConfig(steps=2)) == "step 1 of 2 kept; loss 0.500, without a cause 25%"
 
 
 def test_an_image_or_a_folder_is_restyled_and_back(demis, pairs, tmp_path):
@@ -81,6 +109,14 @@ def test_an_image_or_a_folder_is_restyled_and_back(demis, pairs, tmp_path):
     assert many.code == 0
     assert len(json.loads(many.out)["images"]) == 8
     assert cv2.imread(str(folder / "3.png"), cv2.IMREAD_UNCHANGED).shape == (SIDE, SIDE, 3)
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    (mixed / "0.png").write_bytes((pairs / "lom" / "0.png").read_bytes())
+    (mixed / "1.png").write_bytes(b"")
+    some = demis("restyle", mixed, "--style", weights, "--out", tmp_path / "some", "--quiet")
+    assert some.code == 0
+    assert some.err.startswith(f"warning: left out: {mixed / '1.png'}")
+    assert len(some.out.splitlines()) == 1
 
 
 def test_what_cannot_be_restyled_is_refused_in_one_line(demis, pairs, tmp_path):
@@ -112,8 +148,11 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(demis, pairs, tmp_path
         ((lom, sem, "--out", lom), "holds something else"),
         ((lom, sem, "--out", out, "--finish"), "no checkpoint"),
         ((lom, sem, "--out", out, "--unpaired", "--method", "gan"), "--unpaired is method cycle"),
+        ((lom, sem, "--out", out, "--unpaired", "--set", "method=unet"), "--unpaired is method cycle"),
         ((lom, sem, "--out", out, "--method", "gam"), "did you mean 'gan'"),
+        ((lom, sem, "--out", out, "--crop", 64, "--set", "init=stone", "--set", "widths=[6,8]"), "no style 'stone'"),
         ((lom, sem, "--out", out, "--set", "crops_px=3"), "crop_px"),
+        ((lom, sem, "--out", out, "--threads", 2**31), "threads: 2147483648 is not between"),
         ((lom, sem, "--out", out, "--set", "held_out_frac=0.9", "--set", "widths=[4,4,4,4,4]"), "px at once"),
     ):
         said = demis("train", "style", *arguments, "--quiet")

@@ -8,7 +8,7 @@ import torch
 
 from demis_ij.errors import InputError, WeightsError
 from demis_ij.nets.style import Critic, Form, Generator, folded
-from demis_ij.nets.style_look import from_bytes, look_at, planes_of, to_bytes
+from demis_ij.nets.style_look import from_bytes, look_at, planes_of, to_bytes, within_borders
 from demis_ij.nets.style_transfer import Style, style_of
 from demis_ij.nets.style_weights import load_style, save_style
 from demis_ij.nets.weights import shipped
@@ -197,3 +197,22 @@ def test_a_critic_gives_a_number_a_patch():
 def test_planes_keep_channels_that_differ():
     assert planes_of(picture(channels=3)).shape[2] == 3
     assert planes_of(np.repeat(picture()[..., None], 3, -1)).shape[2] == 1
+    unknown = np.repeat(picture()[..., None].astype(np.float32), 3, -1)
+    unknown[:9] = np.nan
+    assert planes_of(unknown).shape[2] == 1
+
+
+@pytest.mark.parametrize("grey", [0, 255])
+def test_a_border_is_what_all_channels_agree_on(grey):
+    colour = np.clip(picture(channels=3), 1, 254)
+    saturated = colour.copy()
+    saturated[:, :50, 0] = grey
+    assert within_borders(saturated).all()
+    bordered = colour.copy()
+    bordered[..., 0] = grey
+    bordered[:, :50] = grey
+    mask = within_borders(bordered)
+    assert not mask[:, :50].any()
+    assert mask[:, 52:].all()
+    bordered[:, :140] = grey
+    assert within_borders(bordered) is None

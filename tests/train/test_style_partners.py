@@ -60,6 +60,8 @@ def test_partners_are_brought_to_where_they_belong_and_strangers_are_left_out(be
         known = (one.mask > 0) & (before[one.name].mask > 0)
         moved, still = (np.corrcoef(x.look.mean(axis=0)[known], truth[known])[0, 1] for x in (one, before[one.name]))
         assert 1 - moved < 0.6 * (1 - still)
+        assert (one.mask == 0).any()
+        assert (one.look[:, one.mask == 0] == 128).all()
     again = gather_examples(bent / "lom", bent / "sem", CONFIG, read, kept=tmp_path)
     assert again.digest == found.digest
 

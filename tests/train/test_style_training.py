@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from demis_ij.config.style import StyleConfig
-from demis_ij.errors import InputError
+from demis_ij.errors import InputError, WeightsError
+from demis_ij.nets.style import Form
 from demis_ij.nets.style_weights import load_style
 from demis_ij.nets.weights import state_digest
 from demis_ij.train.style import CHECKPOINT, LOG, StyleTraining, train_style
@@ -25,7 +26,8 @@ from demis_ij.train.style_loss import (
     unlikeness,
 )
 from demis_ij.train.style_outcome import finish_style
-from demis_ij.train.style_pairs import gather_examples
+from demis_ij.train.style_pairs import Examples, Side, gather_examples
+from demis_ij.train.style_validation import validate
 
 FAST = StyleConfig(
     widths=(6, 8), crop_px=64, batch=2, steps=4, validation_crops=2, validate_every=2, device="cpu", threads=1,
@@ -89,6 +91,16 @@ def test_partners_are_found_by_name_and_some_are_held_out(folders, tmp_path):
     assert examples.form.source_channels == 3
     assert examples.form.target_channels == 1
     assert gathered(folders, FAST, tmp_path).digest == examples.digest
+
+
+@pytest.mark.parametrize("left", [0, 0.5])
+def test_what_was_kept_and_is_cut_short_is_made_again(left, folders, tmp_path):
+    before = gathered(folders, FAST, tmp_path)
+    for file in tmp_path.iterdir():
+        content = file.read_bytes()
+        file.unlink()  # it is mapped
+        file.write_bytes(content[: int(left * len(content))])
+    assert gathered(folders, FAST, tmp_path).digest == before.digest
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.3])
@@ -220,6 +232,19 @@ def test_a_training_begins_with_weights_of_the_same_form(folders, tmp_path):
         StyleTraining(examples_of(examples, widths=(6, 9)), replace(FAST, init=str(weights), widths=(6, 9)))
 
 
+def test_weights_to_begin_with_may_be_gone_when_a_run_goes_on(folders, tmp_path):
+    examples = gathered(folders, FAST, tmp_path / "looks")
+    weights = finish_style(train_style(tmp_path / "first", examples, FAST), tmp_path / "first").weights
+    config = replace(FAST, init=str(weights), steps=2)
+    with pytest.raises(Interrupted):
+        train_style(tmp_path / "second", examples, config, progress=interrupt_at(1))
+    train_style(tmp_path / "second", examples, config)
+    weights.unlink()
+    assert train_style(tmp_path / "second", examples, replace(config, steps=3)).step == 3
+    with pytest.raises(WeightsError, match="no style"):
+        train_style(tmp_path / "third", examples, config)
+
+
 def examples_of(examples, **form):
     return replace(examples, form=replace(examples.form, **form))
 
@@ -243,6 +268,7 @@ def test_a_few_steps_teach_what_light_shows_of_borders(folders, tmp_path):
         ("small", "sees"),
         ("twice", "two images are called"),
         ("blank", "holds no data"),
+        ("gone", "a link to an image that is not there"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused_in_one_line(broken, words, tmp_path):
@@ -264,10 +290,62 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(broken, words, tmp_pat
         config = replace(FAST, widths=(4, 4, 4, 4))
     elif broken == "twice":
         cv2.imwrite(str(root / "lom" / "0.jpg"), lom)
+    elif broken == "gone":
+        (root / "lom" / "0.png").unlink()
+        (root / "lom" / "0.png").symlink_to(root / "nowhere.png")
     source_read = (lambda path: np.full((120, 120), np.nan, np.float32)) if broken == "blank" else read
     with pytest.raises(InputError, match=words) as caught:
         gather_examples(root / "lom", target, config, source_read, kept=tmp_path / "looks")
     assert "\n" not in str(caught.value)
+
+
+def test_folders_in_folders_are_no_images(folders, tmp_path):
+    root = write_folders(tmp_path, 4)
+    for name in ("lom", "sem"):
+        (root / name / "older.png").mkdir()
+    assert len(gathered(root, FAST, tmp_path / "looks").source.train) == 3
+
+
+def test_crops_are_never_a_single_cell_of_the_coarsest_level(tmp_path):
+    for name in ("lom", "sem"):
+        (tmp_path / name).mkdir()
+        for k in range(2):
+            cv2.imwrite(str(tmp_path / name / f"{k}.png"), specimen(k, 280)[name == "sem"])
+    config = replace(FAST, widths=(4, 4, 4, 4), crop_px=16, batch=1, held_out_frac=0.0)
+    training = StyleTraining(gathered(tmp_path, config, tmp_path / "looks"), config)
+    assert training.examples.crop_px == 32
+    training.take_step()
+
+
+def test_a_crop_without_data_says_nothing_of_a_network():
+    rng = np.random.default_rng(0)
+    mask = np.ones((128, 128), np.uint8)
+    mask[:64, :64] = 0
+    sides = []
+    for _ in range(2):
+        look = np.where(mask, rng.integers(1, 256, mask.shape), 128).astype(np.uint8)
+        sides.append(Side((Seen("a", look[None], mask),), (Seen("a", look[None], mask),)))
+    examples = Examples(*sides, Form(widths=FAST.widths), 32, True, "", ())
+    nets = StyleTraining(examples, replace(FAST, both=True)).generators
+    one, two = (validate(nets, examples, replace(FAST, validation_crops=count)) for count in (1, 2))
+    crops = [middle_crop(examples.source.validation[0], 32, number) for number in range(2)]
+    assert [float(crop.masks.mean()) for crop in crops] == [0.75, 0.0]
+    for name in ("difference", "likeness", "alike", "cycle"):
+        assert two[name] == one[name]
+
+
+@pytest.mark.parametrize("share", [0.9, 0.1])
+def test_however_many_are_held_out_some_are_left_to_train_on(share, tmp_path):
+    examples = gathered(write_folders(tmp_path, 4), replace(FAST, held_out_frac=share), tmp_path / "looks")
+    assert len(examples.source.train) == len(examples.target.train) == (1 if share > 0.5 else 3)
+    StyleTraining(examples, FAST).take_step()
+
+
+def test_sizes_are_told_in_px_of_the_files_however_coarsely_they_are_looked_at(tmp_path):
+    root = write_folders(tmp_path, 4)
+    cv2.imwrite(str(root / "sem" / "0.png"), specimen(9)[1][:-20])
+    with pytest.raises(InputError, match="120x120 and 120x100 px"):
+        gathered(root, replace(FAST, reduce=2), tmp_path / "looks")
 
 
 def test_images_without_partners_need_no_names_sizes_or_counts_in_common(tmp_path):

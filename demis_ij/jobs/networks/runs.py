@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from demis_ij.config.reading import from_dict
-from demis_ij.errors import InputError
+from demis_ij.errors import DemisError, InputError
 from demis_ij.runs.lock import FILE, occupied
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def training_run(out: Path, own: Sequence[str], *, as_it_stands: bool) -> Iterat
     with occupied(out):
         try:
             yield
-        except InputError:
+        except DemisError:
             if not (out / CHECKPOINT).exists():
                 for path in {out / name for name in own} - there:
                     _take_away(path)

@@ -10,6 +10,7 @@ from demis_ij.config.style import StyleConfig
 from demis_ij.jobs.networks.runs import settings_begun_with, training_run
 from demis_ij.jobs.register.style_images import read_channels
 from demis_ij.report.style_training import style_training_page
+from demis_ij.runs import write_text
 
 PAGE, SETTINGS = "report.html", "style.json"
 _KEPT = "looks"
@@ -61,14 +62,12 @@ def run_train_style(
         examples = gather_examples(source, target, config, read_channels, kept=out / _KEPT, progress=progress)
         for line in examples.warnings:
             warn(line)
-        training = trained(
-            style.StyleTraining(examples, config), out, as_it_stands=as_it_stands, progress=progress,
-            on_validated=on_validated,
-        )  # fmt: skip
+        begun = style.StyleTraining(examples, config, goes_on=(out / style.CHECKPOINT).is_file())
+        training = trained(begun, out, as_it_stands=as_it_stands, progress=progress, on_validated=on_validated)
         outcome = style_outcome.finish_style(training, out, command=command, progress=progress)
-        (out / PAGE).write_text(style_training_page(outcome), encoding="utf-8")
+        write_text(out / PAGE, style_training_page(outcome))
     files = {"weights": outcome.weights, "card": outcome.card, "losses": out / style.LOG, "report": out / PAGE}
-    keys = ("method", "source", "target", "step", "steps", "seconds", "images", "scores")
+    keys = ("method", "source", "target", "step", "steps", "seconds", "images", "held_out", "scores")
     return {k: outcome.facts[k] for k in keys} | {"files": {name: str(path) for name, path in files.items()}}
 
 
