@@ -63,7 +63,7 @@ def device_named(name: str) -> str:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return "cuda" if there["cuda"] else "cpu"
-    if not there[name]:
+    if not there.get(name, False):
         msg = f"device {name!r} was asked for, torch finds none here: choose 'auto' or 'cpu'"
         raise InputError(msg)
     return name
