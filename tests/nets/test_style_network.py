@@ -189,6 +189,11 @@ def test_weights_come_back_as_they_were_and_others_are_refused(tmp_path):
         style_of(str(shipped("two_headed")))
 
 
+def test_a_device_that_there_is_not_is_refused_in_one_line():
+    with pytest.raises(InputError, match="device 'gpu' was asked for"):
+        style_of("tissue", device="gpu")
+
+
 def test_a_critic_gives_a_number_a_patch():
     critic = Critic(4)
     assert critic(torch.zeros(2, 4, 64, 64)).shape[:2] == (2, 1)
