@@ -43,6 +43,8 @@ class Bent:
         In px of the looks.
     shape, moving_shape : tuple of int
         (rows, cols) of the images themselves.
+    factors : tuple of float
+        By how much the fixed and the moving image were reduced.
     """
 
     fixed: Look
@@ -51,6 +53,7 @@ class Bent:
     found: ElasticResult
     shape: tuple[int, int]
     moving_shape: tuple[int, int]
+    factors: tuple[float, float]
 
     @property
     def better_than_nothing(self) -> bool:
@@ -98,7 +101,7 @@ class Bent:
         """
         if min(self.fixed.image.shape) < _LEAST_JUDGED_PX:
             return None
-        one, two = (_as(look, image) for look, image in ((self.fixed, fixed), (self.moving, moving)))
+        one, two = (looked_at(np.asarray(i), None, f) for i, f in zip((fixed, moving), self.factors, strict=True))
         drawn, mask = drawn_at(two, self.start, one.image.shape)
         return overlap_tier(one.image, drawn, self.offsets, fixed_mask=one.mask, moving_mask=mask)
 
@@ -177,7 +180,7 @@ def bent(
         one.image, two.image, one.mask, two.mask, start=None if lies_on_it else begin, landmarks=points,
         progress=progress,
     )  # fmt: skip
-    return Bent(one, two, begin, found, shape, moving_shape)
+    return Bent(one, two, begin, found, shape, moving_shape, (first, second))
 
 
 def settings_of(config: RegisterConfig) -> ElasticSettings:
@@ -197,11 +200,6 @@ def drawn_at(look: Look, at: Affine, shape: tuple[int, ...]) -> tuple[NDArray[np
     share = look.mask.astype(np.float32)
     drawn, known = (cv2.warpAffine(a, at.matrix[:2], shape[::-1], flags=flags) for a in (look.image * share, share))
     return np.asarray(drawn / np.maximum(known, 1e-6), np.float32), np.asarray(known > 0.99)
-
-
-def _as(look: Look, image: NDArray[Any]) -> Look:
-    """Return an image reduced as a look is."""
-    return looked_at(np.asarray(image), None, np.shape(image)[1] / look.image.shape[1])
 
 
 def _straight(first: Affine, bent: Field | Affine, last: Affine) -> tuple[Field | Affine, ...]:
