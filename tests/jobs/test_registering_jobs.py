@@ -154,15 +154,20 @@ def test_colour_and_channels_keep_all_they_have(two: tuple[Path, Path], tmp_path
     colour = np.stack([red, 255 - red, red // 2], axis=-1)
     assert cv2.imwrite(str(tmp_path / "colour.png"), colour[..., ::-1])
     tifffile.imwrite(tmp_path / "channels.tif", np.stack([image, image // 3]), imagej=True, metadata={"axes": "CYX"})
+    deep = np.stack([image, 60000 - image, image // 3], axis=-1)
+    assert cv2.imwrite(str(tmp_path / "deep.png"), deep[..., ::-1])
 
     drawn = tifffile.imread(run_register(two[0], tmp_path / "colour.png", tmp_path / "a", QUICK).files["registered"])
     layers = run_register(two[0], tmp_path / "channels.tif", tmp_path / "b", QUICK).files["registered"]
+    deeper = tifffile.imread(run_register(two[0], tmp_path / "deep.png", tmp_path / "c", QUICK).files["registered"])
 
     assert drawn.shape == (SIDE, SIDE, 3)
     inside = drawn[..., 1] > 0
     assert np.abs(drawn[inside].astype(int)[:, :2].sum(axis=1) - 255).max() <= 1
     assert tifffile.imread(layers).shape == (2, SIDE, SIDE)
     assert tifffile.imread(layers).dtype == np.uint16
+    assert (deeper.shape, deeper.dtype) == ((3, SIDE, SIDE), np.uint16)  # ImageJ knows no RGB of 16 bit
+    assert np.abs(deeper[:2, deeper[1] > 0].astype(int).sum(axis=0) - 60000).max() <= 1
 
 
 def test_channels_of_files_are_told_apart_from_depth_and_alpha(tmp_path: Path) -> None:
