@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ MOST_RAW_PX = 1 << 24
 MOST_CLASSIC_BYTES = 2**32 - 2**20
 """ImageJ's own TIFF is a classic one; what is larger is written as BigTIFF."""
 _BAND = 512  # rows drawn at once
+_ROOM = 1 << 22  # bytes written at once
 
 Files = dict[str, Path]
 
@@ -190,9 +192,26 @@ def _file(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str, p
         kept["resolution"] = (1 / pixel_nm, 1 / pixel_nm)
     if axes == "YXS":
         kept["photometric"] = "rgb"
+    kind: dict[str, Any] = {"imagej": True, "metadata": told}
     if size > MOST_CLASSIC_BYTES:
-        return tifffile.memmap(path, shape=shape, dtype=dtype, bigtiff=True, metadata={"axes": axes}, **kept)
-    return tifffile.memmap(path, shape=shape, dtype=dtype, imagej=True, metadata=told, **kept)
+        kind = {"bigtiff": True, "metadata": {"axes": axes}}
+    held = tifffile.memmap(path, shape=shape, dtype=dtype, **kind, **kept)
+    _take_room(path, held.offset, held.nbytes)
+    return held
+
+
+def _take_room(path: Path, begin: int, count: int) -> None:
+    """Write zeros for the pixels of a file: to run out of disk in a mapped file would end the process.
+
+    Raises
+    ------
+    OSError
+        When the disk is full.
+    """
+    with path.open("r+b") as file:
+        file.seek(begin)
+        for at in range(0, count, _ROOM):
+            file.write(bytes(min(_ROOM, count - at)))
 
 
 __all__ = ["MOST_RAW_PX", "shown_views", "write_files"]
