@@ -17,6 +17,7 @@ from demis_ij.fields import dense, thin_plate
 from demis_ij.formats.warps import read_npz
 from demis_ij.formats.warps_bunwarpj import read_elastic, read_raw_transformation
 from demis_ij.geometry import Box
+from demis_ij.jobs.register import files as register_files_of_run
 from demis_ij.jobs.register.registering import register_files
 from demis_ij.jobs.register.runs import run_register
 from demis_ij.nets.style import Form, Generator
@@ -100,6 +101,18 @@ def test_images_that_are_bent_reduced_give_a_warp_in_px_of_the_files(tmp_path: P
     assert warp.shape == (SIDE, SIDE)
     assert residual(dense(warp, BOX), bent_pair[2]) < 0.5
     assert residual(dense(read_elastic(result.files["elastic"], (SIDE, SIDE), stride=1), BOX), bent_pair[2]) < 0.6
+
+
+def test_what_is_said_to_be_there_instead_of_a_large_file_is_there(
+    tmp_path: Path, pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register_files_of_run, "MOST_RAW_PX", 100)
+
+    for name, model in (("bent", "elastic"), ("straight", "similarity")):
+        found = run_register(*pair, tmp_path / name, RegisterConfig(model=model, weights="none", start="none"))
+
+        (said,) = (note for note in found.notes if "no bunwarpj_raw.txt" in note)
+        assert (tmp_path / name / said.split("; ")[1].split()[0]).exists()
 
 
 def test_landmarks_are_the_start_and_hold(tmp_path: Path, pair, bent_pair) -> None:
