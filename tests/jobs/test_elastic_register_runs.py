@@ -228,7 +228,9 @@ def test_other_weights_of_the_same_name_are_another_run(tmp_path: Path, pair, fi
         ("x,y\n1,2\n", "columns fixed_x, fixed_y, moving_x, moving_y"),
         ("fixed_x,fixed_y,moving_x,moving_y\n1,2,3,here\n", "line 2: moving_y is no number"),
         ("fixed_x,fixed_y,moving_x,moving_y\n1,2,3,4\n1,999,3,4\n", "landmark 2 lies at"),
-        ("fixed_x,fixed_y,moving_x,moving_y\n1,2,3,nan\n", "not finite"),
+        ("fixed_x,fixed_y,moving_x,moving_y\n1,2,3,nan\n", r"points.csv: a landmark is not finite"),
+        ("fixed_x,fixed_y,moving_x,moving_y,weight\n1,2,3,4,\n5,6,7,8,2\n", "line 2: weight is no number"),
+        ("fixed_x,fixed_y,moving_x,moving_y,weight\n1,2,3,4,1\n5,6,7,8,0\n", r"points.csv: .*found 0 of landmark 2"),
         ("", "columns"),
     ],
 )
@@ -240,6 +242,16 @@ def test_landmarks_that_cannot_be_used_are_one_line(tmp_path: Path, pair, text: 
         register_files(*pair, RegisterConfig(model="elastic", weights="none", landmarks=str(points), start="none"))
 
     assert "\n" not in str(caught.value)
+
+
+def test_a_broken_file_of_bunwarpjs_is_named_once(tmp_path: Path, pair) -> None:
+    points = tmp_path / "points.txt"
+    points.write_text("Index\txSource\n1\t2\n")
+
+    with pytest.raises(InputError, match="line 1: landmarks begin with the columns") as caught:
+        register_files(*pair, RegisterConfig(model="elastic", weights="none", landmarks=str(points), start="none"))
+
+    assert str(caught.value).count("points.txt") == 1
 
 
 def test_landmarks_without_bending_are_refused() -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from demis_ij.aligners.elastic_landmarks import Landmarks
 from demis_ij.config.registering import RegisterConfig
-from demis_ij.errors import FormatError, InputError
+from demis_ij.errors import InputError
 from demis_ij.formats.warps_bunwarpj import read_landmarks
 from demis_ij.geometry import fit_similarity
 from demis_ij.jobs.register.pictures import Picture
@@ -263,7 +263,7 @@ def read_points(path: Path) -> Landmarks:
     Raises
     ------
     InputError
-        When it cannot be read: one line that names the file, and what it should hold.
+        When it cannot be read or used: one line that names the file, and what it should hold.
     """
     path = Path(path)
     if not path.is_file():
@@ -274,16 +274,21 @@ def read_points(path: Path) -> Landmarks:
             return Landmarks(*read_landmarks(path))
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
-    except (FormatError, UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         msg = f"{path}: {error}"
         raise InputError(msg) from error
     if not rows or not set(_COLUMNS) <= set(rows[0]):
         msg = f"{path}: landmarks are rows with the columns {', '.join(_COLUMNS)} (and weight, if you like)"
         raise InputError(msg)
     at = [[_value(path, k, row, name) for name in _COLUMNS] for k, row in enumerate(rows, 2)]
-    weights = [_value(path, k, row, "weight") for k, row in enumerate(rows, 2)] if rows[0].get("weight") else None
+    weighed = any(row.get("weight") for row in rows)
+    weights = [_value(path, k, row, "weight") for k, row in enumerate(rows, 2)] if weighed else None
     points = np.array(at)
-    return Landmarks(points[:, :2], points[:, 2:], weights)
+    try:
+        return Landmarks(points[:, :2], points[:, 2:], weights)
+    except InputError as error:
+        msg = f"{path}: {error}"
+        raise InputError(msg) from error
 
 
 def _value(path: Path, line: int, row: dict[str, str], name: str) -> float:
