@@ -18,6 +18,7 @@ from demis_ij.formats.warps import read_npz
 from demis_ij.formats.warps_bunwarpj import read_elastic, read_raw_transformation
 from demis_ij.geometry import Box
 from demis_ij.jobs.register import files as register_files_of_run
+from demis_ij.jobs.register.pairs import Pair, run_pairs
 from demis_ij.jobs.register.registering import register_files
 from demis_ij.jobs.register.runs import run_register
 from demis_ij.nets.style import Form, Generator
@@ -129,6 +130,34 @@ def test_landmarks_are_the_start_and_hold(tmp_path: Path, pair, bent_pair) -> No
     to = found.bending.to_moving(at.astype(float)) - at
     np.testing.assert_allclose(to, truth[:, at[:, 1], at[:, 0]].T, atol=0.5)
     assert residual(dense(found.bending.to_moving, BOX), truth) < 0.4
+
+
+def test_landmarks_on_rows_that_a_reduced_picture_lacks_are_inside(tmp_path: Path) -> None:
+    image = views("tissue", 3, 2 * 513 - 1, deformed=False).sem  # 1025 px, read as 512 of two each
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    points = tmp_path / "points.csv"
+    points.write_text("fixed_x,fixed_y,moving_x,moving_y\n1024,1024,1024,1024\n5,5,5,5\n1024,4,1024,4\n")
+    config = RegisterConfig(
+        model="elastic", weights="none", landmarks=str(points), side_px=128, bend_side_px=128, device="cpu"
+    )
+
+    found = register_files(tmp_path / "a.png", tmp_path / "a.png", config)
+
+    assert found.fixed.reduced == 2
+    assert found.registration.method == "landmarks"
+    assert np.abs(dense(found.to_moving, Box.of_shape(found.fixed.shape))).max() < 0.5
+
+
+def test_what_is_dropped_of_one_pair_of_many_is_said_with_its_name(tmp_path: Path, pair) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (SIDE, SIDE), np.uint8)
+    cv2.imwrite(str(tmp_path / "noise.png"), noise)
+    pairs = [Pair(pair[0], tmp_path / "noise.png", "first"), Pair(pair[0], tmp_path / "noise.png", "second")]
+    said: list[str] = []
+
+    done = list(run_pairs(pairs, RegisterConfig(model="elastic", weights="none", start="none"), tell=said.append))
+
+    assert not any(o.facts["elastic"]["better_than_nothing"] for o in done)
+    assert [line.split(" is no better")[0] for line in said] == ["first: bending", "second: bending"]
 
 
 def test_without_a_search_images_are_taken_to_lie_on_each_other(pair, bent_pair) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from demis_ij.aligners.elastic_landmarks import Landmarks
 from demis_ij.config.registering import RegisterConfig
@@ -23,7 +23,7 @@ from demis_ij.geometry import fit_similarity
 from demis_ij.jobs.register.pictures import Picture
 from demis_ij.jobs.register.style_images import read_channels
 from demis_ij.metrics.overlap import Overlap
-from demis_ij.records import Affine, Warp
+from demis_ij.records import Affine, Points, Warp
 from demis_ij.register.bending import Bent, bent
 from demis_ij.register.looks import factors
 from demis_ij.register.results import Registration
@@ -233,8 +233,8 @@ def bend_pictures(
         landmarks.check_inside(fixed.shape, moving.shape)
         points = replace(
             landmarks,
-            fixed_xy=fixed.to_full.inverse(landmarks.fixed_xy),
-            moving_xy=moving.to_full.inverse(landmarks.moving_xy),
+            fixed_xy=_in_picture(landmarks.fixed_xy, fixed),
+            moving_xy=_in_picture(landmarks.moving_xy, moving),
         )
     begin = moving.to_full.inverse @ start @ fixed.to_full
     one, two = compared
@@ -248,6 +248,12 @@ def bend_pictures(
     there = Warp(_parts(fixed.to_full.inverse, found.to_moving, moving.to_full), fixed.shape)
     back = Warp(_parts(moving.to_full.inverse, found.to_fixed, fixed.to_full), moving.shape)
     return Bending(found, there, back, overlap, fixed.reduced)
+
+
+def _in_picture(points_xy: ArrayLike, picture: Picture) -> Points:
+    """Return px of a file as px of its picture, which may lack the last rows and columns: there, its edge."""
+    rows, cols = picture.image.shape
+    return np.clip(picture.to_full.inverse(points_xy), -0.5, (cols - 0.5, rows - 0.5))
 
 
 def _parts(first: Affine, warp: Warp, last: Affine) -> tuple[Any, ...]:
