@@ -37,8 +37,13 @@ class Landmarks:
             msg = f"landmarks are as many points (x, y) in either image, found {pairs[0].shape} and {pairs[1].shape}"
             raise InputError(msg)
         weights = np.ones(len(pairs[0])) if self.weights is None else np.asarray(self.weights, np.float64)
-        if weights.shape != (len(pairs[0]),) or not (np.isfinite(weights) & (weights > 0)).all():
+        if weights.shape != (len(pairs[0]),):
             msg = f"landmarks have one weight above 0 each, found {weights.shape} for {len(pairs[0])} landmarks"
+            raise InputError(msg)
+        useless = np.flatnonzero(~(np.isfinite(weights) & (weights > 0)))
+        if len(useless):
+            k = int(useless[0])
+            msg = f"landmarks have one weight above 0 each, found {weights[k]:g} of landmark {k + 1}: leave it out"
             raise InputError(msg)
         if not np.isfinite(pairs).all():
             msg = "a landmark is not finite"

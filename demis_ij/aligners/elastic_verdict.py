@@ -19,12 +19,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from demis_ij.aligners.elastic_levels import Level, level_of
+from demis_ij.aligners.elastic_levels import Level, level_of, pyramid
 from demis_ij.aligners.elastic_similarity import Ncc
 from demis_ij.aligners.elastic_solving import solved
 from demis_ij.config.elastic import ElasticSettings
 
 _LARGEST_PX = 144  # the shorter side of the level that is judged by
+_SMALLEST_PX = 92  # of it: limits were chosen on levels of 95 to 128 px; a coarser one has too few fields to reach them
+_USUAL_PX = 128
 _FIELD_PX = 16  # of the chessboard
 _APART_PX = 4  # of a field's edge: what lies nearer is much like what steered
 _LEAST_KNOWN = 0.1  # of a field
@@ -81,11 +83,35 @@ def verdict(levels: Sequence[Level], shape: tuple[int, int], settings: ElasticSe
         (rows, cols) of the images.
     settings : ElasticSettings
     """
-    chosen = [level for k, level in enumerate(levels) if k == 0 or min(level.shape) <= _LARGEST_PX]
+    chosen = _judged_by(levels)
+    few = _share_shown(chosen[-1], settings) < _FEW
+    if not few and min(chosen[-1].shape) < _SMALLEST_PX and len(chosen) < len(levels):
+        levels, shape = _resized(levels[-1], settings)
+        chosen = _judged_by(levels)
     gain = _held_out_gain(chosen, shape, settings)
-    if gain > _BEYOND_CHANCE or _share_shown(chosen[-1], settings) >= _FEW:
+    if gain > _BEYOND_CHANCE or not few:
         return Verdict(gain)
     return Verdict(gain, _standing_out(chosen, shape, settings))
+
+
+def _judged_by(levels: Sequence[Level]) -> list[Level]:
+    """Return the level that is judged by, the last, and those that are coarser."""
+    return [level for k, level in enumerate(levels) if k == 0 or min(level.shape) <= _LARGEST_PX]
+
+
+def _resized(level: Level, settings: ElasticSettings) -> tuple[list[Level], tuple[int, int]]:
+    """Return the pyramid of a level made smaller, so that halving it leads to the usual size, and its shape."""
+    side = min(level.shape)
+    usual = _USUAL_PX
+    while 2 * usual <= side:
+        usual *= 2
+    rows, cols = (round(n * usual / side) for n in level.shape)
+    grey, data = (
+        functional.interpolate(v[:, None], (rows, cols), mode="bilinear", antialias=True)[:, 0]
+        for v in (level.images * level.mask, level.mask)
+    )
+    masks = (data > 0.49).to(data.dtype)
+    return pyramid(grey / data.clamp_min(1e-6), masks, replace(settings, finest=0)), (rows, cols)
 
 
 # --- what did not steer -----------------------------------------------------------------------------------------------

@@ -88,17 +88,17 @@ def _block(path: Path, lines: tuple[str, ...], head: str, rows: int, cols: int) 
     start = next((i for i, line in enumerate(lines) if line.startswith(head)), None)
     if start is None:
         raise FormatError(path, f"a line '{head} ---' was needed")
-    out = np.empty((rows, cols))
+    out = []  # not made in one: sizes that a broken file tells may be of any number
     for k in range(rows):
         number = start + 2 + k
         words = lines[number - 1].split() if number <= len(lines) else []
         if len(words) != cols:
             raise FormatError(path, f"{cols} numbers were needed, found {len(words)}", f"line {number}")
         try:
-            out[k] = [float(word) for word in words]
+            out.append(np.array([float(word) for word in words]))
         except ValueError as error:
             raise FormatError(path, str(error), f"line {number}") from error
-    return out
+    return np.stack(out)
 
 
 # --- elastic ----------------------------------------------------------------------------------------------------------

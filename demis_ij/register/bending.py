@@ -15,7 +15,7 @@ from demis_ij.aligners.elastic_landmarks import Landmarks
 from demis_ij.aligners.structure import Mask
 from demis_ij.config.elastic import ElasticSettings
 from demis_ij.config.registering import RegisterConfig
-from demis_ij.fields import dense
+from demis_ij.fields import dense, nodes
 from demis_ij.formats.splines import CubicSpline
 from demis_ij.geometry import Box
 from demis_ij.metrics.overlap import Overlap, overlap_tier
@@ -43,6 +43,8 @@ class Bent:
         In px of the looks.
     shape, moving_shape : tuple of int
         (rows, cols) of the images themselves.
+    factors : tuple of float
+        By how much the fixed and the moving image were reduced.
     """
 
     fixed: Look
@@ -51,6 +53,7 @@ class Bent:
     found: ElasticResult
     shape: tuple[int, int]
     moving_shape: tuple[int, int]
+    factors: tuple[float, float]
 
     @property
     def better_than_nothing(self) -> bool:
@@ -64,14 +67,14 @@ class Bent:
     @property
     def to_moving(self) -> Warp:
         """Px of the fixed image to points of the moving one; without what was bent where that is no better."""
-        bent: Field | Affine = self.found.field if self.better_than_nothing else self.start
-        return Warp(_straight(self.fixed.to_full.inverse, bent, self.moving.to_full), self.shape)
+        bent = self.found.field if self.better_than_nothing else None
+        return _whole(self.fixed, bent, self.start, self.moving, self.shape)
 
     @property
     def to_fixed(self) -> Warp:
         """Px of the moving image to points of the fixed one."""
-        bent: Field | Affine = self.found.inverse if self.better_than_nothing else self.start.inverse
-        return Warp(_straight(self.moving.to_full.inverse, bent, self.fixed.to_full), self.moving_shape)
+        bent = self.found.inverse if self.better_than_nothing else None
+        return _whole(self.moving, bent, self.start.inverse, self.fixed, self.moving_shape)
 
     @property
     def splines(self) -> tuple[CubicSpline, CubicSpline] | None:
@@ -98,7 +101,7 @@ class Bent:
         """
         if min(self.fixed.image.shape) < _LEAST_JUDGED_PX:
             return None
-        one, two = (_as(look, image) for look, image in ((self.fixed, fixed), (self.moving, moving)))
+        one, two = (looked_at(np.asarray(i), None, f) for i, f in zip((fixed, moving), self.factors, strict=True))
         drawn, mask = drawn_at(two, self.start, one.image.shape)
         return overlap_tier(one.image, drawn, self.offsets, fixed_mask=one.mask, moving_mask=mask)
 
@@ -177,7 +180,7 @@ def bent(
         one.image, two.image, one.mask, two.mask, start=None if lies_on_it else begin, landmarks=points,
         progress=progress,
     )  # fmt: skip
-    return Bent(one, two, begin, found, shape, moving_shape)
+    return Bent(one, two, begin, found, shape, moving_shape, (first, second))
 
 
 def settings_of(config: RegisterConfig) -> ElasticSettings:
@@ -199,14 +202,19 @@ def drawn_at(look: Look, at: Affine, shape: tuple[int, ...]) -> tuple[NDArray[np
     return np.asarray(drawn / np.maximum(known, 1e-6), np.float32), np.asarray(known > 0.99)
 
 
-def _as(look: Look, image: NDArray[Any]) -> Look:
-    """Return an image reduced as a look is."""
-    return looked_at(np.asarray(image), None, np.shape(image)[1] / look.image.shape[1])
+def _whole(one: Look, bent: Field | None, start: Affine, two: Look, shape: tuple[int, int]) -> Warp:
+    """Return how one image lies on another, from how their looks do.
 
-
-def _straight(first: Affine, bent: Field | Affine, last: Affine) -> tuple[Field | Affine, ...]:
-    """Return the parts of a map without those that do nothing."""
-    return tuple(part for part in (first, bent, last) if not (isinstance(part, Affine) and part == Affine()))
+    The outermost px of an image lie beyond the outermost centres of its look, where the nearest node of a field counts:
+    there the bending is kept as it is, and the start goes on.
+    """
+    alone: tuple[Field, ...] = ()
+    if bent is not None:
+        at = nodes(bent.grid, bent.stride)
+        moved = start.inverse(bent(at)) - at
+        alone = (Field(np.moveaxis(moved, -1, 0).astype(np.float32), bent.stride),)
+    parts: tuple[Field | Affine, ...] = (one.to_full.inverse, *alone, start, two.to_full)
+    return Warp(tuple(p for p in parts if not (isinstance(p, Affine) and p == Affine())), shape)
 
 
 def _number(value: float) -> float | None:

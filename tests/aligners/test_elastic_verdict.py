@@ -72,6 +72,19 @@ def test_where_there_is_more_to_see_what_did_not_steer_decides_alone():
     assert "marks" not in found.reason
 
 
+def test_an_image_whose_halves_are_soon_too_small_is_judged_as_finely_as_others():
+    """At 150 px the level is too large to be judged by, and at 75 px it has 25 fields: not enough to say much."""
+    one = cells(5, 300)
+    y, x = np.mgrid[:300, :300].astype(np.float32)
+    moved = cv2.remap(one, x + 4 * np.sin(y / 60), y + 4 * np.cos(x / 50), cv2.INTER_LINEAR, borderMode=2)
+
+    found = ElasticAligner().register(seen(one, 5), seen(moved, 55))
+    stranger = ElasticAligner().register(seen(one, 5), seen(cells(6, 300), 55))
+
+    assert found.held_out_gain > 5.5  # 25 fields do not reach that, were they all better
+    assert stranger.held_out_gain < 3.2
+
+
 @pytest.mark.parametrize(
     ("gain", "standing", "kept"), [(3.3, nan, True), (3.1, nan, False), (1.0, 4.9, False), (-2.0, 5.1, True)]
 )

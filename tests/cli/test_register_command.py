@@ -268,6 +268,16 @@ def test_what_lies_in_a_watched_folder_is_registered_once(demis, two, tmp_path):
     assert told["broken.tif"]["registration"] is None
 
 
+def test_a_watch_that_searches_nothing_says_that_the_error_is_not_known(demis, two):
+    words = ("--watch", two[0].parent, "--fixed", two[0], "--weights", "none", "--set", "start=none", "--once")
+
+    said = demis("register", *words)
+
+    assert said.code == 0
+    assert "shift (0.0, 0.0) px, error not known" in said.out
+    assert said.out.splitlines()[-1] == "1 matched; 0 not matched; 0 not registered"
+
+
 def test_a_file_that_is_something_else_is_not_appended_to(demis, two, tmp_path):
     (tmp_path / "mine.txt").write_text("my notes")
     (tmp_path / "other.jsonl").write_text('{"a": 1}\n')

@@ -266,6 +266,9 @@ def test_a_broken_raw_file_names_its_line(tmp_path):
     (tmp_path / "r.txt").write_text("Width=2\nHeight=2\n\nX Trans ---\n1 2\n1\n")
     with pytest.raises(FormatError, match="line 6"):
         bunwarpj.read_raw_transformation(tmp_path / "r.txt")
+    (tmp_path / "r.txt").write_text("Width=2\nHeight=1000000000000000\n\nX Trans ---\n1 2\n")  # no memory holds that
+    with pytest.raises(FormatError, match="line 6"):
+        bunwarpj.read_raw_transformation(tmp_path / "r.txt")
 
 
 def test_nothing_is_overwritten_unless_asked(tmp_path):

@@ -17,6 +17,8 @@ from demis_ij.fields import dense, thin_plate
 from demis_ij.formats.warps import read_npz
 from demis_ij.formats.warps_bunwarpj import read_elastic, read_raw_transformation
 from demis_ij.geometry import Box
+from demis_ij.jobs.register import files as register_files_of_run
+from demis_ij.jobs.register.pairs import Pair, run_pairs
 from demis_ij.jobs.register.registering import register_files
 from demis_ij.jobs.register.runs import run_register
 from demis_ij.nets.style import Form, Generator
@@ -102,6 +104,18 @@ def test_images_that_are_bent_reduced_give_a_warp_in_px_of_the_files(tmp_path: P
     assert residual(dense(read_elastic(result.files["elastic"], (SIDE, SIDE), stride=1), BOX), bent_pair[2]) < 0.6
 
 
+def test_what_is_said_to_be_there_instead_of_a_large_file_is_there(
+    tmp_path: Path, pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register_files_of_run, "MOST_RAW_PX", 100)
+
+    for name, model in (("bent", "elastic"), ("straight", "similarity")):
+        found = run_register(*pair, tmp_path / name, RegisterConfig(model=model, weights="none", start="none"))
+
+        (said,) = (note for note in found.notes if "no bunwarpj_raw.txt" in note)
+        assert (tmp_path / name / said.split("; ")[1].split()[0]).exists()
+
+
 def test_landmarks_are_the_start_and_hold(tmp_path: Path, pair, bent_pair) -> None:
     truth = bent_pair[2]
     at = np.array([[40, 40], [200, 60], [120, 200], [60, 180]])
@@ -116,6 +130,34 @@ def test_landmarks_are_the_start_and_hold(tmp_path: Path, pair, bent_pair) -> No
     to = found.bending.to_moving(at.astype(float)) - at
     np.testing.assert_allclose(to, truth[:, at[:, 1], at[:, 0]].T, atol=0.5)
     assert residual(dense(found.bending.to_moving, BOX), truth) < 0.4
+
+
+def test_landmarks_on_rows_that_a_reduced_picture_lacks_are_inside(tmp_path: Path) -> None:
+    image = views("tissue", 3, 2 * 513 - 1, deformed=False).sem  # 1025 px, read as 512 of two each
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    points = tmp_path / "points.csv"
+    points.write_text("fixed_x,fixed_y,moving_x,moving_y\n1024,1024,1024,1024\n5,5,5,5\n1024,4,1024,4\n")
+    config = RegisterConfig(
+        model="elastic", weights="none", landmarks=str(points), side_px=128, bend_side_px=128, device="cpu"
+    )
+
+    found = register_files(tmp_path / "a.png", tmp_path / "a.png", config)
+
+    assert found.fixed.reduced == 2
+    assert found.registration.method == "landmarks"
+    assert np.abs(dense(found.to_moving, Box.of_shape(found.fixed.shape))).max() < 0.5
+
+
+def test_what_is_dropped_of_one_pair_of_many_is_said_with_its_name(tmp_path: Path, pair) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (SIDE, SIDE), np.uint8)
+    cv2.imwrite(str(tmp_path / "noise.png"), noise)
+    pairs = [Pair(pair[0], tmp_path / "noise.png", "first"), Pair(pair[0], tmp_path / "noise.png", "second")]
+    said: list[str] = []
+
+    done = list(run_pairs(pairs, RegisterConfig(model="elastic", weights="none", start="none"), tell=said.append))
+
+    assert not any(o.facts["elastic"]["better_than_nothing"] for o in done)
+    assert [line.split(" is no better")[0] for line in said] == ["first: bending", "second: bending"]
 
 
 def test_without_a_search_images_are_taken_to_lie_on_each_other(pair, bent_pair) -> None:
@@ -215,7 +257,9 @@ def test_other_weights_of_the_same_name_are_another_run(tmp_path: Path, pair, fi
         ("x,y\n1,2\n", "columns fixed_x, fixed_y, moving_x, moving_y"),
         ("fixed_x,fixed_y,moving_x,moving_y\n1,2,3,here\n", "line 2: moving_y is no number"),
         ("fixed_x,fixed_y,moving_x,moving_y\n1,2,3,4\n1,999,3,4\n", "landmark 2 lies at"),
-        ("fixed_x,fixed_y,moving_x,moving_y\n1,2,3,nan\n", "not finite"),
+        ("fixed_x,fixed_y,moving_x,moving_y\n1,2,3,nan\n", r"points.csv: a landmark is not finite"),
+        ("fixed_x,fixed_y,moving_x,moving_y,weight\n1,2,3,4,\n5,6,7,8,2\n", "line 2: weight is no number"),
+        ("fixed_x,fixed_y,moving_x,moving_y,weight\n1,2,3,4,1\n5,6,7,8,0\n", r"points.csv: .*found 0 of landmark 2"),
         ("", "columns"),
     ],
 )
@@ -227,6 +271,16 @@ def test_landmarks_that_cannot_be_used_are_one_line(tmp_path: Path, pair, text: 
         register_files(*pair, RegisterConfig(model="elastic", weights="none", landmarks=str(points), start="none"))
 
     assert "\n" not in str(caught.value)
+
+
+def test_a_broken_file_of_bunwarpjs_is_named_once(tmp_path: Path, pair) -> None:
+    points = tmp_path / "points.txt"
+    points.write_text("Index\txSource\n1\t2\n")
+
+    with pytest.raises(InputError, match="line 1: landmarks begin with the columns") as caught:
+        register_files(*pair, RegisterConfig(model="elastic", weights="none", landmarks=str(points), start="none"))
+
+    assert str(caught.value).count("points.txt") == 1
 
 
 def test_landmarks_without_bending_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from demis_ij import formats
 from demis_ij.config.registering import RegisterConfig
 from demis_ij.errors import InputError, WeightsError
 from demis_ij.formats.warps_bunwarpj import read_raw_transformation
+from demis_ij.jobs.register import files as register_files_of_run
 from demis_ij.jobs.register import watch as register_watch
 from demis_ij.jobs.register.pictures import all_samples, read_picture
 from demis_ij.jobs.register.registering import register_files
@@ -154,15 +156,20 @@ def test_colour_and_channels_keep_all_they_have(two: tuple[Path, Path], tmp_path
     colour = np.stack([red, 255 - red, red // 2], axis=-1)
     assert cv2.imwrite(str(tmp_path / "colour.png"), colour[..., ::-1])
     tifffile.imwrite(tmp_path / "channels.tif", np.stack([image, image // 3]), imagej=True, metadata={"axes": "CYX"})
+    deep = np.stack([image, 60000 - image, image // 3], axis=-1)
+    assert cv2.imwrite(str(tmp_path / "deep.png"), deep[..., ::-1])
 
     drawn = tifffile.imread(run_register(two[0], tmp_path / "colour.png", tmp_path / "a", QUICK).files["registered"])
     layers = run_register(two[0], tmp_path / "channels.tif", tmp_path / "b", QUICK).files["registered"]
+    deeper = tifffile.imread(run_register(two[0], tmp_path / "deep.png", tmp_path / "c", QUICK).files["registered"])
 
     assert drawn.shape == (SIDE, SIDE, 3)
     inside = drawn[..., 1] > 0
     assert np.abs(drawn[inside].astype(int)[:, :2].sum(axis=1) - 255).max() <= 1
     assert tifffile.imread(layers).shape == (2, SIDE, SIDE)
     assert tifffile.imread(layers).dtype == np.uint16
+    assert (deeper.shape, deeper.dtype) == ((3, SIDE, SIDE), np.uint16)  # ImageJ knows no RGB of 16 bit
+    assert np.abs(deeper[:2, deeper[1] > 0].astype(int).sum(axis=0) - 60000).max() <= 1
 
 
 def test_channels_of_files_are_told_apart_from_depth_and_alpha(tmp_path: Path) -> None:
@@ -199,6 +206,26 @@ def test_what_was_interrupted_leaves_no_image_and_is_done_by_the_same_again(
     shutil.copy(two[0], two[1])
     with pytest.raises(InputError, match="the tiles have changed since"):
         run_register(*two, tmp_path / "run", QUICK)
+
+
+def test_the_room_on_the_disk_is_taken_before_anything_is_drawn(
+    two: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mapped file that runs out of disk while it is written ends the process: no line is said, and parts stay."""
+    taken: dict[str, int] = {}
+
+    def looked(*args: object, **more: object) -> None:
+        taken.update({p.name: 512 * p.stat().st_blocks for p in (tmp_path / "run").glob(".*.part")})
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(register_files_of_run, "warped", looked)
+
+    with pytest.raises(OSError, match="No space left"):
+        run_register(*two, tmp_path / "run", QUICK)
+
+    assert taken[".registered.tif.part"] >= 2 * SIDE * SIDE
+    assert taken[".registered_mask.tif.part"] >= SIDE * SIDE
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"run.json"}
 
 
 def test_a_folder_of_somebody_else_is_left_alone(two: tuple[Path, Path]) -> None:

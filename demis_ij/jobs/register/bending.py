@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from demis_ij.aligners.elastic_landmarks import Landmarks
 from demis_ij.config.registering import RegisterConfig
-from demis_ij.errors import FormatError, InputError
+from demis_ij.errors import InputError
 from demis_ij.formats.warps_bunwarpj import read_landmarks
 from demis_ij.geometry import fit_similarity
 from demis_ij.jobs.register.pictures import Picture
 from demis_ij.jobs.register.style_images import read_channels
 from demis_ij.metrics.overlap import Overlap
-from demis_ij.records import Affine, Warp
+from demis_ij.records import Affine, Points, Warp
 from demis_ij.register.bending import Bent, bent
 from demis_ij.register.looks import factors
 from demis_ij.register.results import Registration
@@ -233,8 +233,8 @@ def bend_pictures(
         landmarks.check_inside(fixed.shape, moving.shape)
         points = replace(
             landmarks,
-            fixed_xy=fixed.to_full.inverse(landmarks.fixed_xy),
-            moving_xy=moving.to_full.inverse(landmarks.moving_xy),
+            fixed_xy=_in_picture(landmarks.fixed_xy, fixed),
+            moving_xy=_in_picture(landmarks.moving_xy, moving),
         )
     begin = moving.to_full.inverse @ start @ fixed.to_full
     one, two = compared
@@ -250,6 +250,12 @@ def bend_pictures(
     return Bending(found, there, back, overlap, fixed.reduced)
 
 
+def _in_picture(points_xy: ArrayLike, picture: Picture) -> Points:
+    """Return px of a file as px of its picture, which may lack the last rows and columns: there, its edge."""
+    rows, cols = picture.image.shape
+    return np.clip(picture.to_full.inverse(points_xy), -0.5, (cols - 0.5, rows - 0.5))
+
+
 def _parts(first: Affine, warp: Warp, last: Affine) -> tuple[Any, ...]:
     return tuple(p for p in (first, *warp.parts, last) if p != Affine())
 
@@ -263,7 +269,7 @@ def read_points(path: Path) -> Landmarks:
     Raises
     ------
     InputError
-        When it cannot be read: one line that names the file, and what it should hold.
+        When it cannot be read or used: one line that names the file, and what it should hold.
     """
     path = Path(path)
     if not path.is_file():
@@ -274,16 +280,21 @@ def read_points(path: Path) -> Landmarks:
             return Landmarks(*read_landmarks(path))
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
-    except (FormatError, UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         msg = f"{path}: {error}"
         raise InputError(msg) from error
     if not rows or not set(_COLUMNS) <= set(rows[0]):
         msg = f"{path}: landmarks are rows with the columns {', '.join(_COLUMNS)} (and weight, if you like)"
         raise InputError(msg)
     at = [[_value(path, k, row, name) for name in _COLUMNS] for k, row in enumerate(rows, 2)]
-    weights = [_value(path, k, row, "weight") for k, row in enumerate(rows, 2)] if rows[0].get("weight") else None
+    weighed = any(row.get("weight") for row in rows)
+    weights = [_value(path, k, row, "weight") for k, row in enumerate(rows, 2)] if weighed else None
     points = np.array(at)
-    return Landmarks(points[:, :2], points[:, 2:], weights)
+    try:
+        return Landmarks(points[:, :2], points[:, 2:], weights)
+    except InputError as error:
+        msg = f"{path}: {error}"
+        raise InputError(msg) from error
 
 
 def _value(path: Path, line: int, row: dict[str, str], name: str) -> float:

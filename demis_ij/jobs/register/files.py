@@ -29,6 +29,7 @@ MOST_RAW_PX = 1 << 24
 MOST_CLASSIC_BYTES = 2**32 - 2**20
 """ImageJ's own TIFF is a classic one; what is larger is written as BigTIFF."""
 _BAND = 512  # rows drawn at once
+_ROOM = 1 << 22  # bytes written at once
 
 Files = dict[str, Path]
 
@@ -68,9 +69,11 @@ def write_files(
     files: Files = _write_registered(folder, fixed, moving, warp, progress)
     files["red-cyan"] = _write_png(folder / "red_cyan.png", red_cyan(views.fixed, views.after)[..., ::-1])
     files["checkerboard"] = _write_png(folder / "checkerboard.png", checkerboard(views.fixed, views.after))
+    instead = "warp.npz holds the same at fewer places"
     if isinstance(to_moving, Affine):
+        instead = "to_moving.tfm says the same in one line"
         files["itk"] = write_itk(folder / "to_moving.tfm", to_moving, overwrite=True)
-    more, said = _write_for_fiji(folder, fixed, moving, warp)
+    more, said = _write_for_fiji(folder, fixed, moving, warp, instead)
     return files | more, said, views
 
 
@@ -88,8 +91,10 @@ def _write_png(path: Path, image: NDArray[np.uint8]) -> Path:
     return write_new(path, cv2.imencode(".png", image)[1].tobytes(), overwrite=True)
 
 
-def _write_for_fiji(folder: Path, fixed: Picture, moving: Picture, warp: Warp) -> tuple[Files, tuple[str, ...]]:
-    """Write the transform as TrakEM2 and bUnwarpJ keep it; return what cannot be."""
+def _write_for_fiji(
+    folder: Path, fixed: Picture, moving: Picture, warp: Warp, instead: str
+) -> tuple[Files, tuple[str, ...]]:
+    """Write the transform as TrakEM2 and bUnwarpJ keep it; return what cannot be, and what there is instead."""
     files: Files = {}
     said: list[str] = []
     if any(is_zarr(p.path) for p in (fixed, moving)):
@@ -101,7 +106,7 @@ def _write_for_fiji(folder: Path, fixed: Picture, moving: Picture, warp: Warp) -
         said += warps_trakem2.write_project(files["trakem2"], Stack(tiles), warps, overwrite=True)
     rows, cols = fixed.shape
     if rows * cols > MOST_RAW_PX:
-        said.append(f"no bunwarpj_raw.txt: text for each of {cols}x{rows} px; to_moving.tfm says the same in one line")
+        said.append(f"no bunwarpj_raw.txt: text for each of {cols}x{rows} px; {instead}")
     else:
         files["bunwarpj"] = folder / "bunwarpj_raw.txt"
         warps_bunwarpj.write_raw(files["bunwarpj"], warp, overwrite=True)
@@ -190,9 +195,26 @@ def _file(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str, p
         kept["resolution"] = (1 / pixel_nm, 1 / pixel_nm)
     if axes == "YXS":
         kept["photometric"] = "rgb"
+    kind: dict[str, Any] = {"imagej": True, "metadata": told}
     if size > MOST_CLASSIC_BYTES:
-        return tifffile.memmap(path, shape=shape, dtype=dtype, bigtiff=True, metadata={"axes": axes}, **kept)
-    return tifffile.memmap(path, shape=shape, dtype=dtype, imagej=True, metadata=told, **kept)
+        kind = {"bigtiff": True, "metadata": {"axes": axes}}
+    held = tifffile.memmap(path, shape=shape, dtype=dtype, **kind, **kept)
+    _take_room(path, held.offset, held.nbytes)
+    return held
+
+
+def _take_room(path: Path, begin: int, count: int) -> None:
+    """Write zeros for the pixels of a file: to run out of disk in a mapped file would end the process.
+
+    Raises
+    ------
+    OSError
+        When the disk is full.
+    """
+    with path.open("r+b") as file:
+        file.seek(begin)
+        for at in range(0, count, _ROOM):
+            file.write(bytes(min(_ROOM, count - at)))
 
 
 __all__ = ["MOST_RAW_PX", "shown_views", "write_files"]

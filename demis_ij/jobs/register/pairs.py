@@ -125,7 +125,7 @@ def run_pairs(
         A run folder: every outcome is on disk before it is yielded, and what an earlier run has done is not done
         again. ``registrations.csv`` is written when the last one is, or when the caller stops.
     tell : callable, optional
-        Told once what there is to say of all pairs.
+        Told once what there is to say of all pairs, and what there is to say of one, with its name.
 
     Raises
     ------
@@ -152,7 +152,8 @@ def run_pairs(
                 kept, fixed = _registered(pair, config, fixed, start)
                 if memory:
                     memory.put(pair, kept)
-            for line in kept.get("notes", []):
+            for note in kept.get("notes", []):
+                line = note if note in start.notes else f"{pair.name}: {note}"
                 if tell is not None and line not in said:
                     said.add(line)
                     tell(line)

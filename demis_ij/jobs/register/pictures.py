@@ -178,7 +178,7 @@ def all_samples(path: Path) -> Samples:
         data = np.frombuffer(path.read_bytes(), np.uint8)
         found = translated(path, lambda: cv2.imdecode(data, cv2.IMREAD_UNCHANGED))
         if found is not None and found.ndim == 3 and found.shape[2] >= 3:
-            return _colour(np.asarray(found)[..., 2::-1])
+            return _of_last_axis(np.asarray(found)[..., 2::-1])
     else:
         held = translated(path, lambda: _tiff_samples(path))
         if held is not None:

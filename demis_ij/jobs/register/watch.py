@@ -130,7 +130,8 @@ def _registered(onto: FixedImage, image: Path, stamp: Stamp, seen: _Seen, rate: 
         return Arrival(f"{image.name}: not matched: {facts['reason']}{more}", "not matched", line)
     x, y = facts["shift_px"]
     said = f"{image.name}: turn {facts['angle_deg']:.2f} degrees, scale {facts['scale']:.4f}, shift ({x:.1f}, {y:.1f})"
-    said += f" px, error {facts['sigma_px']:.2f} px, {facts['milliseconds']:.0f} ms{rate.said()}"
+    off = "not known" if facts["sigma_px"] is None else f"{facts['sigma_px']:.2f} px"  # nothing was searched
+    said += f" px, error {off}, {facts['milliseconds']:.0f} ms{rate.said()}"
     return Arrival(said + more, "matched", line)
 
 
