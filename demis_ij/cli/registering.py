@@ -147,13 +147,15 @@ def told(facts: dict[str, Any]) -> list[str]:
         lines += [
             f"expected error {facts['sigma_px']:.2f} px; stands out by {facts['standing']:.1f} standard deviations; "
             f"overlap {facts['overlap']:.0%}",
-            f"{facts['milliseconds']:.0f} ms, and {facts['read_milliseconds']:.0f} ms to read the moving image",
+            f"{facts['milliseconds']:.0f} ms to place it, and {facts['read_milliseconds']:.0f} ms to read the "
+            "moving image",
         ]
     if facts.get("elastic", {}).get("better_than_nothing"):
         bent = facts["elastic"]
         lines.append(
             f"bent by {bent['bent_px']:.2f} px (median), {bent['bent_most_px']:.2f} px at most; "
-            f"{bent['folded_frac']:.2%} folded; there and back misses by {bent['inverse_consistency_px']:.2f} px"
+            f"{bent['folded_frac']:.2%} folded; there and back misses by {bent['inverse_consistency_px']:.2f} px; "
+            f"{bent['milliseconds'] / 1000:.1f} s to bend it"
         )
         if bent["tier"]:
             lines.append(f"structures lie on each other: {bent['tier']} ({bent['tier_reason']})")

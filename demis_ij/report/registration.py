@@ -148,7 +148,7 @@ def _cards(found: Registration, facts: Mapping[str, Any]) -> Html:
         (f"{signed(x, 1)}, {signed(y, 1)} px", "shift x, y from middle to middle, moving px"),
         (f"{px(found.sigma_px)} px", "expected error at the corners, fixed px"),
         (f"{found.overlap:.0%}", "of the fixed image is covered"),
-        (f"{found.milliseconds:.0f} ms", "from images in memory"),
+        (f"{found.milliseconds:.0f} ms", "to place it, images in memory"),
     ]
     return el(
         "div", *[el("div", el("b", value), el("span", label), class_="card") for value, label in cards], class_="cards"
@@ -206,7 +206,7 @@ def _parameters(found: Registration, facts: Mapping[str, Any]) -> Html:
         "overlap": f"{found.overlap:.1%}",
         "found by": found.method,
         "pixel size, fixed over moving": "not known" if ratio is None else _numbers(ratio),
-        "computing time, ms": f"{found.milliseconds:.0f}",
+        "time to place it, ms": f"{found.milliseconds:.0f}",
     }
     return tables.name_value_table(rows)
 

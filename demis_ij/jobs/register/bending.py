@@ -176,6 +176,8 @@ class Bending:
         How well structures lie on each other; None where the images are too small to tell.
     reduced : int
         Px of the fixed file to one of its picture.
+    milliseconds : float
+        That it took.
     """
 
     bent: Bent
@@ -183,6 +185,7 @@ class Bending:
     to_fixed: Warp
     overlap: Overlap | None
     reduced: int = 1
+    milliseconds: float = 0.0
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -192,7 +195,8 @@ class Bending:
             told[name] = None if told[name] is None else told[name] * self.reduced
         seen = self.overlap
         tier = None if seen is None else {"tier": seen.tier, "tier_reason": seen.reason, "strain": seen.strain}
-        return told | (tier or {"tier": None, "tier_reason": "too small to be judged", "strain": None})
+        told |= tier or {"tier": None, "tier_reason": "too small to be judged", "strain": None}
+        return told | {"milliseconds": round(self.milliseconds, 1)}
 
     @property
     def notes(self) -> tuple[str, ...]:

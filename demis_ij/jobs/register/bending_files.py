@@ -104,6 +104,7 @@ _NAMES = {
     "similarity_after": "similarity after",
     "gain_standard_errors": "what did not steer has become more alike, standard errors",
     _ASKED: "few marks are more alike than strangers of them, standard deviations",
+    "milliseconds": "time to bend it, ms",
 }
 
 

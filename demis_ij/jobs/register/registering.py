@@ -111,6 +111,7 @@ class Registered:
         if self.bending is not None:
             bent = facts["elastic"]
             rows.append(("bent by", f"{px(bent['bent_px'] or 0.0)} px" if bent["better_than_nothing"] else "nothing"))
+            rows.append(("time of bending", f"{bent['milliseconds'] / 1000:.1f} s"))
         return card(title, told(rows))
 
 
@@ -242,8 +243,9 @@ class FixedImage:
         def task() -> Bending:
             return bend_pictures(self.picture, moving, compared, start, self.config, self._landmarks, progress)
 
+        began = time.perf_counter()
         found: Bending = self._named(path, task)
-        return found
+        return replace(found, milliseconds=1000 * (time.perf_counter() - began))
 
     def _ratio(self, moving: Picture, sizes: Sizes | None) -> float | None:
         """Return the fixed file's pixel size over the moving one's, None where not both are known."""
