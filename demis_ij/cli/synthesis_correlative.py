@@ -58,9 +58,9 @@ def correlative(
         typer.echo(json.dumps(facts))
         return
     there = f", {made.kept} were there already" if made.kept else ""
-    typer.echo(
-        f"{out}: {len(made.names)} pairs of {size} x {size} px, moved by {made.mean_px:.1f} px on average{there}"
-    )
+    count = len(made.names)
+    moved = f"moved by {made.mean_px:.1f} px on average" if made.mean_px else "in register"
+    typer.echo(f"{out}: {count} pair{'s' * (count != 1)} of {size} x {size} px, {moved}{there}")
     for file in ("pairs.csv", "examples.png"):
         typer.echo(f"  {out / file}")
 

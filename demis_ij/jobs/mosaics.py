@@ -14,7 +14,7 @@ from demis_ij.config import RenderConfig, to_dict
 from demis_ij.errors import InputError
 from demis_ij.geometry import Box
 from demis_ij.images import TileStore
-from demis_ij.jobs.plans import read_one, with_pixel_size
+from demis_ij.jobs.plans import check_file_names, read_one, with_pixel_size
 from demis_ij.jobs.stitch_job import StitchJob
 from demis_ij.pools import Pool
 from demis_ij.protocols import SINKS, Sink
@@ -216,6 +216,7 @@ def run_render(
     drawn, warnings = _drawable(layouts, store)
     canvas, found = _canvas(drawn, keep_frame, region, scale)
     warnings += found
+    check_file_names([layout.section for layout in drawn])
     names = ["mosaic" if len(layouts) == 1 else f"mosaic_{slug(layout.section)}" for layout in drawn]
     targets = [{kind: out / (name + SUFFIX[kind]) for kind in config.formats} for name in names]
     if not config.formats:

@@ -82,14 +82,14 @@ def ready_sections(document: Document, job: StitchJob, store: TileStore) -> tupl
                 ready.append(with_pixel_size(section))
     if not names:
         raise problems[0]
-    _check_files(names)
+    check_file_names(names)
     said = [f"{error}; the section is left out" for error in problems]
     if on_demand:
         return LayoutsOnDemand(names, lambda name: with_pixel_size(document[name])), said
     return ready, said
 
 
-def _check_files(names: Sequence[str]) -> None:
+def check_file_names(names: Sequence[str]) -> None:
     """Raise `InputError` for two sections whose files would be one where names differ by more than their case."""
     taken: dict[str, str] = {}
     for name in names if CASE_BLIND else ():

@@ -11,7 +11,7 @@ from demis_ij.config import RenderConfig
 from demis_ij.errors import InputError
 from demis_ij.geometry import Box
 from demis_ij.images import TileStore
-from demis_ij.jobs import run_render
+from demis_ij.jobs import plans, run_render
 from demis_ij.jobs.mosaics import part_of
 from demis_ij.pools import open_pool
 from demis_ij.records import Affine, Layout, Tile
@@ -114,3 +114,13 @@ def test_brightness_that_is_remembered_is_not_looked_at_again(layout, tmp_path):
     assert "0" in partly.asked
     assert "79" not in partly.asked
     assert all(json.loads(line)["key"] for line in known.read_text().splitlines())
+
+
+def test_sections_whose_mosaics_would_be_one_file_are_refused_before_anything_is_drawn(layout, tmp_path, monkeypatch):
+    monkeypatch.setattr(plans, "CASE_BLIND", True)
+    few = layout.tiles[:2]
+    both = [Layout(few, section=name) for name in ("A", "a")]
+
+    with pytest.raises(InputError, match="sections 'A' and 'a' would have the same files"):
+        run_render(both, tmp_path / "out", RenderConfig(formats=("png",)))
+    assert not (tmp_path / "out").exists()

@@ -229,9 +229,9 @@ def test_a_mosaic_that_no_worker_survives_leaves_the_others_drawn(made, done, tm
 
 def test_sections_that_differ_by_case_only_are_refused_where_their_files_would_be_one(monkeypatch):
     monkeypatch.setattr(plans, "CASE_BLIND", True)
-    plans._check_files(["a", "b", "a 1"])
+    plans.check_file_names(["a", "b", "a 1"])
     with pytest.raises(InputError, match="sections 'A' and 'a' would have the same files"):
-        plans._check_files(["A", "b", "a"])
+        plans.check_file_names(["A", "b", "a"])
 
 
 class TestMemory:

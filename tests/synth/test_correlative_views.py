@@ -260,7 +260,7 @@ def test_the_command_makes_pairs_and_says_where(tmp_path: Path, monkeypatch, cap
     train = ("--out", str(tmp_path / "b"), "--pairs", "1", "--size", "96", "--split", "train")
     code, out, _ = demis(*train, "--kind", "tissue", "--quiet")
     assert code == 0
-    assert "moved by 0.0 px" in out
+    assert "1 pair of 96 x 96 px, in register" in out
     assert [p.name[:6] for p in (tmp_path / "b" / "sem").iterdir()] == ["tissue"]
     code, _, err = demis("--out", str(tmp_path / "c"), "--seed", "3")
     assert code == 2
