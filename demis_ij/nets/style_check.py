@@ -1,7 +1,8 @@
 """Whether a restyled image shows what its source shows, where it shows it: structure that is invented, lost or moved.
 
 A generator that paints what it has seen in training, and not what is in the image, moves whatever is registered by it.
-So edges of the restyled image are compared with those of its source, whatever their contrast::
+So edges of the restyled image are compared with those of its source, whatever their contrast (a crest of the gradient
+counts where the gradient is above its median: a faint boundary answers beside strong ones)::
 
     support  = share of strong edges of the restyled image with an edge of the source within 3 px
     chance   = the same with the source mirrored and turned: what edges of a foreign image find
@@ -28,7 +29,7 @@ from demis_ij.nets.style_look import Look, Mask
 
 _SIGMA = 1.5  # px of the Gaussian before gradients
 _REACH = 3  # px around within which an edge has its cause
-_STRONG, _THERE = 0.9, 0.7  # quantiles of the gradient: edges that are asked about, and such as answer
+_STRONG, _THERE = 0.9, 0.5  # quantiles of the gradient: edges that are asked about, and such as answer
 _WINDOW, _SEARCH = 64, 6  # px of a window, and how far its edges are looked for
 _LEAST_FIT = 0.35  # correlation below which a window says nothing of drift
 _MOST_INVENTED = 0.5  # half of what an image of another place has

@@ -60,3 +60,19 @@ def test_what_is_painted_has_a_cause_and_lies_where_it_was(pair):
     assert check.invented < 0.3
     assert check.lost < 0.2
     assert check.drift_px < 1
+
+
+def test_structure_of_another_image_counts_for_what_share_it_has(pair):
+    style = style_of(pair.kind, device="cpu")
+    source = look_at(pair.lom, window_px=style.form.source_window_px)
+    everywhere = np.ones(pair.sem.shape, bool)
+    own = from_bytes(style(pair.lom).image[None])
+    other = from_bytes(style(views(pair.kind, EVALUATION - 78, SIDE).lom).image[None])
+    fields = np.indices(own.shape[1:]).sum(0) // 64 % 2  # diagonal stripes
+    half = np.where(fields > 0, other, own)
+
+    shares = [check_style(source, shown, everywhere).invented for shown in (own, half, other)]
+
+    assert shares[0] < 0.15
+    assert 0.35 < shares[1] < 0.7
+    assert shares[2] > 0.85
