@@ -111,8 +111,8 @@ def test_going_on_compares_and_solves_nothing_twice(made, together, monkeypatch)
     def never(*_args, **_options):
         raise AssertionError
 
-    for name in ("across.put_together", "across.match_across", "volume_across.work_on", "section_files.work_on"):
-        monkeypatch.setattr(f"demis_ij.jobs.{name}", never)
+    for name in ("across.put_together", "across.match_across", "together.work_on", "section_files.work_on"):
+        monkeypatch.setattr(f"demis_ij.jobs.volume.{name}", never)
     assert stitched(made, out, 1).resumed
     assert (out / "solution.json").read_bytes() == before
 

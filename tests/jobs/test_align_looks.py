@@ -14,6 +14,7 @@ from demis_ij.align import AlignResult, align
 from demis_ij.config.aligning import AlignConfig
 from demis_ij.errors import InputError
 from demis_ij.formats.stacks import read_stack
+from demis_ij.jobs.align import looks
 from demis_ij.records import Affine, Field, Stack, Warp
 
 SIDE = 96
@@ -62,7 +63,7 @@ def test_warps_and_fields_say_what_they_do() -> None:
 def test_cuts_stand_beside_each_other_and_are_smoother_aligned(stack: Stack, result: AlignResult) -> None:
     pixels = jobs.look_at_cuts(stack, result, width_px=SIDE).pixels
 
-    thick = jobs.align_looks.LEAST_ROWS_PX // 5
+    thick = looks.LEAST_ROWS_PX // 5
     assert pixels.shape == (2 * 5 * thick + 12, 2 * SIDE + 16, 3)
     xz = pixels[: 5 * thick : thick, :, 0].astype(float)
     given, aligned = xz[:, 10 : SIDE - 10], xz[:, SIDE + 26 : -10]

@@ -119,8 +119,8 @@ def test_drawing_anew_matches_compares_and_solves_nothing(root, monkeypatch):
     def never(*_given, **_named):
         raise AssertionError
 
-    for name in ("across.compared_sections", "volume_across.plane_section", "volume_across.finished_section"):
-        monkeypatch.setattr(f"demis_ij.jobs.{name}", never)
+    for name in ("across.compared_sections", "together.plane_section", "together.finished_section"):
+        monkeypatch.setattr(f"demis_ij.jobs.volume.{name}", never)
     done = redo(root / "run", Wish(render=RenderConfig(formats=("ome-zarr",), blend="none")))
 
     assert done.again == Again(seams=0, kept_seams=6, comparisons=0, kept_comparisons=2)

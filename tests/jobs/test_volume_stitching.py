@@ -16,6 +16,7 @@ from demis_ij.errors import DemisError, InputError
 from demis_ij.formats.solutions import SolutionFile
 from demis_ij.formats.stacks import read_stack
 from demis_ij.jobs import plans
+from demis_ij.jobs.volume import section_files
 from demis_ij.jobs.volume import stitching as volume_stitching
 from demis_ij.render import Canvas
 from demis_ij.runs import read_solution
@@ -109,7 +110,7 @@ def test_a_run_goes_on_section_by_section(made, done, tmp_path, monkeypatch):
     for name in (".section-1.done", "solution.json", ".mosaic-1.done", ".mosaic.done", "mosaic_1.png"):
         (out / name).unlink()
     worked: list[str] = []
-    real = jobs.section_files.work_on
+    real = section_files.work_on
 
     def seen(section, *args, **options):
         worked.append(section.section)
@@ -131,14 +132,14 @@ def test_a_finished_run_changes_nothing_when_it_is_run_again(made, done, tmp_pat
     def never(*_args, **_options):
         raise AssertionError
 
-    for name in ("section_files.work_on", "volume_stitching.draw_mosaic", "section_files.write_report"):
-        monkeypatch.setattr(f"demis_ij.jobs.{name}", never)
+    for name in ("section_files.work_on", "stitching.draw_mosaic", "section_files.write_report"):
+        monkeypatch.setattr(f"demis_ij.jobs.volume.{name}", never)
     assert run(made, out).resumed
     assert {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in out.rglob("*") if p.is_file()} == before
 
 
 def test_a_disk_that_fills_up_stops_the_run_and_what_was_there_goes_on(made, tmp_path, monkeypatch):
-    real = jobs.section_files.write_report
+    real = section_files.write_report
 
     def full(path, *args, **options):
         if path.name == "1.html":
@@ -155,7 +156,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_what_was_there_goes_on(made, tmp
 
 
 def test_a_section_that_cannot_be_done_is_named_and_the_others_are(made, tmp_path, monkeypatch):
-    real = jobs.section_files.work_on
+    real = section_files.work_on
 
     def fails(section, *args, **options):
         if section.section == "1":
